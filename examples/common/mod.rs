@@ -1,0 +1,67 @@
+//! What the servers have in common: their arguments, and what each route means.
+#![allow(unreachable_pub, reason = "a module of each example, not a crate")]
+
+use std::env;
+use std::time::Duration;
+
+use winddown::Shutdown;
+
+/// `[ADDRESS] [DEADLINE]`, by default `127.0.0.1:8000` and `10s`.
+pub struct Options {
+    pub address: String,
+    /// How long requests in flight may take once a shutdown was requested.
+    pub deadline: Duration,
+}
+
+impl Options {
+    pub fn from_args() -> Result<Self, String> {
+        let mut args = env::args().skip(1);
+        let address = args.next().unwrap_or_else(|| "127.0.0.1:8000".into());
+        let deadline = args.next().unwrap_or_else(|| "10s".into());
+        let deadline = humantime::parse_duration(&deadline)
+            .map_err(|error| format!("bad deadline '{deadline}': {error}; try '10s'"))?;
+        match args.next() {
+            None => Ok(Self { address, deadline }),
+            Some(extra) => Err(format!(
+                "unexpected argument '{extra}'; usage: [ADDRESS] [DEADLINE]"
+            )),
+        }
+    }
+}
+
+/// What to do about a request.
+pub enum Action {
+    /// Wait, then answer 200 with [`WELCOME`].
+    Sleep(Duration),
+    /// Answer at once: the status, and the body.
+    Answer(u16, String),
+}
+
+pub const WELCOME: &str = "Welcome HTTP Server\n";
+
+/// The routes.
+pub fn route(shutdown: &Shutdown, method: &str, path: &str, query: Option<&str>) -> Action {
+    println!("request: {method} {path}");
+    match (method, path) {
+        ("GET", "/sleep") => match duration(query) {
+            Ok(duration) => Action::Sleep(duration),
+            Err(reason) => Action::Answer(400, format!("{reason}\n")),
+        },
+        ("GET", "/healthz") => Action::Answer(200, "ok\n".into()),
+        ("GET", "/readyz") if shutdown.is_requested() => Action::Answer(503, "stopping\n".into()),
+        ("GET", "/readyz") => Action::Answer(200, "ok\n".into()),
+        ("POST", "/quit") => Action::Answer(200, format!("{}\n", shutdown.request_shutdown())),
+        _ => Action::Answer(404, "not found\n".into()),
+    }
+}
+
+/// The `duration` of a query such as `duration=5s`.
+fn duration(query: Option<&str>) -> Result<Duration, String> {
+    let value = query
+        .unwrap_or_default()
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("duration="))
+        .ok_or("no duration given; try /sleep?duration=5s")?;
+    humantime::parse_duration(value)
+        .map_err(|error| format!("bad duration '{value}': {error}; try /sleep?duration=5s"))
+}

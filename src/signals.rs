@@ -1,0 +1,287 @@
+//! The operating system's signals: who reads them, and how the second one ends the process.
+//!
+//! Per signal, the handler does this, in this order:
+//!
+//! 1. if `ARMED`, ends the process with the exit code;
+//! 2. if `IDLE`, does what the system would have done;
+//! 3. raises `ARMED`;
+//! 4. writes the signal's number to a socket, which the thread `winddown` reads.
+//!
+//! So the second signal needs no thread: not ours, which may be inside a waker that hangs, and not
+//! the program's. A signal that the program sent itself arms the handler by `Process::arm`.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+#[cfg(unix)]
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+use std::time::Duration;
+
+use async_signal::{Signal, Signals};
+use futures_lite::{StreamExt, future};
+
+use crate::state::{Force, State};
+use crate::sync::lock;
+use crate::{Cause, exit};
+
+/// One slot was taken: the next signal ends the process. Read by the handler.
+#[cfg(unix)]
+static ARMED: AtomicBool = AtomicBool::new(false);
+
+/// Nobody listens, because nothing is installed or every handle is gone. Read by the handler.
+#[cfg(unix)]
+static IDLE: AtomicBool = AtomicBool::new(true);
+
+/// The installed shutdown. Once set it stays, even if the shutdown itself is gone.
+static INSTALLED: Mutex<Option<Weak<State>>> = Mutex::new(None);
+
+/// What the installed state knows of its process.
+pub(crate) struct Process {
+    exit_code: i32,
+}
+
+impl Process {
+    pub(crate) fn arm(&self) {
+        // SeqCst, as signal-hook's own accesses to it in the handler.
+        #[cfg(unix)]
+        ARMED.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn exit(&self) -> ! {
+        exit::now(self.exit_code)
+    }
+}
+
+impl Drop for Process {
+    /// Every handle and waiter is gone. Ctrl-C must not be dead.
+    fn drop(&mut self) {
+        // SeqCst, as signal-hook's own accesses to it in the handler.
+        #[cfg(unix)]
+        IDLE.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Why [`Shutdown::install`](crate::Shutdown::install) failed. Nothing is left registered, and it
+/// can be tried again.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// A shutdown was installed before; there can be one in a process. Clone its handle instead.
+    AlreadyInstalled,
+    /// The set of signals is empty.
+    NoSignals,
+    /// This signal cannot ask a program to stop: it can't be caught on this system, or it reports a
+    /// fault of the program.
+    Unusable(Signal),
+    /// The operating system refused to register the signals.
+    Register(io::Error),
+    /// The operating system refused to start the thread that reads the signals.
+    Thread(io::Error),
+}
+
+impl fmt::Display for InstallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyInstalled => f.write_str(
+                "a shutdown is installed in this process already; clone its handle instead",
+            ),
+            Self::NoSignals => f.write_str(
+                "no signals given; name at least one, or use Shutdown::new() for a shutdown without",
+            ),
+            Self::Unusable(signal) => write!(
+                f,
+                "{} can't be used to ask for a shutdown on this system",
+                name(*signal)
+            ),
+            Self::Register(error) => write!(f, "can't register the signal handlers: {error}"),
+            Self::Thread(error) => write!(f, "can't start the thread that reads signals: {error}"),
+        }
+    }
+}
+
+impl Error for InstallError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Register(error) | Self::Thread(error) => Some(error),
+            Self::AlreadyInstalled | Self::NoSignals | Self::Unusable(_) => None,
+        }
+    }
+}
+
+/// The signals that ask for a shutdown unless the program says otherwise.
+#[cfg(unix)]
+pub(crate) const DEFAULT: &[Signal] = &[Signal::Int, Signal::Term];
+#[cfg(not(unix))]
+pub(crate) const DEFAULT: &[Signal] = &[Signal::Int];
+
+/// The installed shutdown's state, if it is installed and somebody still holds it.
+pub(crate) fn installed() -> Option<Arc<State>> {
+    lock(&INSTALLED).as_ref().and_then(Weak::upgrade)
+}
+
+pub(crate) fn install(signals: &[Signal], exit_code: i32) -> Result<Arc<State>, InstallError> {
+    let mut installed = lock(&INSTALLED);
+    if installed.is_some() {
+        return Err(InstallError::AlreadyInstalled);
+    }
+    if signals.is_empty() {
+        return Err(InstallError::NoSignals);
+    }
+    // Each once: a handler that runs twice for one signal would take it for two.
+    let mut signals = signals.to_vec();
+    signals.sort_unstable();
+    signals.dedup();
+    if let Some(signal) = signals.iter().find(|signal| !usable(**signal)) {
+        return Err(InstallError::Unusable(*signal));
+    }
+
+    // What may fail comes first, because a handler can't be taken back for good: the registry
+    // forgets what it should do, but the system's default is not restored.
+    #[cfg(unix)]
+    descriptors_left(signals.len()).map_err(InstallError::Register)?;
+    let mut reader = Signals::new::<Signal>([]).map_err(InstallError::Register)?;
+    let (to_thread, from_installer) = mpsc::channel();
+    thread::Builder::new()
+        .name("winddown".into())
+        .spawn(move || {
+            if let Ok((reader, state)) = from_installer.recv() {
+                read(reader, &state);
+            }
+        })
+        .map_err(InstallError::Thread)?;
+
+    #[cfg(unix)]
+    let handlers = Handlers::register(&signals, exit_code).map_err(InstallError::Register)?;
+    reader
+        .add_signals(&signals)
+        .map_err(InstallError::Register)?;
+
+    let state = State::new(Force::Exit(Process { exit_code }));
+    *installed = Some(Arc::downgrade(&state));
+    #[cfg(unix)]
+    {
+        handlers.keep();
+        // SeqCst, as signal-hook's own accesses to it in the handler.
+        IDLE.store(false, Ordering::SeqCst);
+    }
+    to_thread
+        .send((reader, Arc::downgrade(&state)))
+        .expect("the thread waits for this");
+    Ok(state)
+}
+
+/// The thread `winddown`.
+///
+/// `futures_lite`'s `block_on`, and not `async_io`'s: that one would hold the reactor for ever, and
+/// every I/O event of a smol program would have to cross threads.
+fn read(mut signals: Signals, state: &Weak<State>) {
+    // Never returns: dropping `signals` would leave Ctrl-C dead.
+    loop {
+        match future::block_on(signals.next()) {
+            Some(Ok(signal)) => match state.upgrade() {
+                Some(state) => {
+                    state.request(Cause::Signal(signal));
+                }
+                None => exit::as_unhandled(signal),
+            },
+            // It reads a socket of our own, so this can't be helped, only outlived. The handler
+            // still ends the process on the second signal.
+            Some(Err(_)) | None => thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// The handler's own actions. Unregistered when dropped, unless kept.
+#[cfg(unix)]
+struct Handlers(Vec<signal_hook::SigId>);
+
+#[cfg(unix)]
+impl Handlers {
+    fn register(signals: &[Signal], exit_code: i32) -> io::Result<Self> {
+        use signal_hook::flag;
+
+        let mut this = Self(Vec::new());
+        for &signal in signals {
+            let number = signal as i32;
+            // In the order in which they run.
+            this.0.push(flag::register_conditional_shutdown(
+                number, exit_code, &ARMED,
+            )?);
+            if std::process::id() != 1 {
+                this.0
+                    .push(flag::register_conditional_default(number, &IDLE)?);
+            } else if ends_by_default(signal) {
+                // See `exit::as_unhandled`.
+                let code = 128 + number;
+                this.0
+                    .push(flag::register_conditional_shutdown(number, code, &IDLE)?);
+            }
+            this.0.push(flag::register(number, &ARMED)?);
+        }
+        Ok(this)
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Handlers {
+    fn drop(&mut self) {
+        for id in self.0.drain(..) {
+            signal_hook::low_level::unregister(id);
+        }
+    }
+}
+
+/// Whether there are descriptors for `Signals`, which takes one per signal and a socket pair, and
+/// for async-io's reactor, which panics if it can't have its own.
+#[cfg(unix)]
+fn descriptors_left(signals: usize) -> io::Result<()> {
+    (0..signals + 4)
+        .map(|_| std::os::unix::net::UnixStream::pair())
+        .collect::<io::Result<Vec<_>>>()
+        .map(drop)
+}
+
+/// Whether a handler can be registered for it, and can return without the fault happening again.
+#[cfg(unix)]
+fn usable(signal: Signal) -> bool {
+    use Signal::{Bus, Fpe, Ill, Kill, Segv, Stop};
+
+    !matches!(signal, Kill | Stop | Ill | Fpe | Segv | Bus)
+}
+
+/// Ctrl-C is what async-signal knows of Windows.
+#[cfg(not(unix))]
+fn usable(signal: Signal) -> bool {
+    signal == Signal::Int
+}
+
+/// Whether the system ends a program that does not handle this signal.
+#[cfg(unix)]
+pub(crate) fn ends_by_default(signal: Signal) -> bool {
+    use Signal::{Child, Cont, Io, Stop, Tstp, Ttin, Ttou, Urg, Winch};
+
+    // `Io` as signal-hook has it: what is not PID 1 is asked there.
+    !matches!(
+        signal,
+        Child | Cont | Io | Stop | Tstp | Ttin | Ttou | Urg | Winch
+    )
+}
+
+/// What a person calls it.
+#[cfg(unix)]
+pub(crate) fn name(signal: Signal) -> &'static str {
+    signal_hook::low_level::signal_name(signal as i32).unwrap_or("an unknown signal")
+}
+
+/// What a person calls it.
+#[cfg(not(unix))]
+pub(crate) fn name(_: Signal) -> &'static str {
+    "Ctrl-C"
+}

@@ -1,0 +1,196 @@
+//! The registry of wakers: who is to be woken when the shutdown begins.
+//!
+//! Invariants, cited in the code as W1..W4:
+//!
+//! - **W1** No foreign code runs under a shard's lock. Wakers are cloned before it is taken, and
+//!   woken or dropped after it was released: a waker may drop a task, and with it other waiters.
+//! - **W2** A shard that is closed stays closed and empty. So a key is valid exactly as long as its
+//!   shard is open, and needs no generation.
+//! - **W3** `wake_all` closes a shard and takes its wakers in one critical section: a waker is either
+//!   taken by it, or its owner is told that the shard is closed.
+//! - **W4** A slot describes the waker that the registry holds for it, not the one it was cloned
+//!   from. The registry keeps that one alive, so its address cannot be reused for another.
+
+use std::mem;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
+
+use slab::Slab;
+
+use crate::sync::{Mutex, lock};
+
+/// One-shot: once woken, it is closed for ever.
+pub(crate) struct Wakers {
+    /// All there is for a child, which has few waiters.
+    first: Shard,
+    /// One less than a power of two more, so that threads don't meet at one lock.
+    others: Box<[Shard]>,
+}
+
+/// Two cache lines apart, because the hardware prefetches in pairs.
+#[repr(align(128))]
+struct Shard(Mutex<Entries>);
+
+struct Entries {
+    closed: bool,
+    wakers: Slab<Waker>,
+}
+
+/// A waiter's place in the registry.
+pub(crate) struct Slot {
+    /// The index in the shard's slab, then the shard's number in the lowest bits.
+    key: usize,
+    /// `Waker::data` and `Waker::vtable` of the registered waker, as addresses (W4).
+    data: usize,
+    vtable: usize,
+}
+
+impl Slot {
+    const VACANT: usize = usize::MAX;
+
+    pub(crate) const fn vacant() -> Self {
+        Self {
+            key: Self::VACANT,
+            data: 0,
+            vtable: 0,
+        }
+    }
+
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.key == Self::VACANT
+    }
+
+    /// Whether `waker` is the one registered. Takes no lock; this is the path of every re-poll.
+    pub(crate) fn holds(&self, waker: &Waker) -> bool {
+        // A vacant slot holds nobody: no vtable is at address zero.
+        (self.data, self.vtable) == identity(waker)
+    }
+}
+
+fn identity(waker: &Waker) -> (usize, usize) {
+    (waker.data().addr(), (&raw const *waker.vtable()).addr())
+}
+
+impl Wakers {
+    /// A registry for waiters on many threads.
+    pub(crate) fn spread() -> Self {
+        Self {
+            first: Shard::new(),
+            others: (1..shard_count()).map(|_| Shard::new()).collect(),
+        }
+    }
+
+    /// Puts `waker` into the slot, in place of the one there. `false`, and the slot is vacant, if
+    /// everybody has been woken already.
+    #[must_use]
+    pub(crate) fn register(&self, slot: &mut Slot, waker: &Waker) -> bool {
+        let waker = waker.clone(); // W1
+        let (data, vtable) = identity(&waker);
+        if slot.is_vacant() {
+            let number = thread_number() & self.others.len();
+            let mut entries = lock(&self.shard(number).0);
+            if entries.closed {
+                drop(entries); // before the waker: W1
+                return false;
+            }
+            slot.key = (entries.wakers.insert(waker) << self.shard_bits()) | number;
+        } else {
+            let mut entries = lock(&self.shard(slot.key).0);
+            if entries.closed {
+                drop(entries); // before the waker: W1
+                *slot = Slot::vacant();
+                return false;
+            }
+            let old = mem::replace(&mut entries.wakers[slot.key >> self.shard_bits()], waker);
+            drop(entries);
+            drop(old); // W1
+        }
+        (slot.data, slot.vtable) = (data, vtable);
+        true
+    }
+
+    /// Takes the slot's waker out, if it is still there.
+    pub(crate) fn remove(&self, slot: &mut Slot) {
+        let Slot { key, .. } = mem::replace(slot, Slot::vacant());
+        if key == Slot::VACANT {
+            return;
+        }
+        let mut entries = lock(&self.shard(key).0);
+        if entries.closed {
+            return; // W2
+        }
+        let waker = entries.wakers.remove(key >> self.shard_bits());
+        // What a crowd of waiters needed is given back when the last has left.
+        let unused = if entries.wakers.is_empty() && entries.wakers.capacity() > 64 {
+            mem::take(&mut entries.wakers)
+        } else {
+            Slab::new()
+        };
+        drop(entries);
+        drop((waker, unused)); // W1
+    }
+
+    /// Wakes everybody, once.
+    ///
+    /// A waker that panics has been reported by the panic hook, and keeps nobody else asleep.
+    pub(crate) fn wake_all(&self) {
+        for shard in std::iter::once(&self.first).chain(&self.others) {
+            let mut entries = lock(&shard.0);
+            entries.closed = true;
+            let wakers = mem::take(&mut entries.wakers); // W3
+            drop(entries);
+            for (_, waker) in wakers {
+                // W1
+                if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                    // A payload may panic when it is dropped.
+                    mem::forget(payload);
+                }
+            }
+        }
+    }
+
+    /// The shard that a key, or a thread's number, names in its lowest bits.
+    fn shard(&self, key: usize) -> &Shard {
+        match key & self.others.len() {
+            0 => &self.first,
+            number => &self.others[number - 1],
+        }
+    }
+
+    fn shard_bits(&self) -> u32 {
+        self.others.len().count_ones()
+    }
+}
+
+impl Shard {
+    fn new() -> Self {
+        Self(Mutex::new(Entries {
+            closed: false,
+            wakers: Slab::new(),
+        }))
+    }
+}
+
+/// As many as there are processors, but not more than a broadcast should have to visit.
+fn shard_count() -> usize {
+    if cfg!(loom) {
+        return 2;
+    }
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| {
+        std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .next_power_of_two()
+            .min(8)
+    })
+}
+
+/// A small number for each thread, so that each keeps to its own shard.
+fn thread_number() -> usize {
+    // Relaxed: only the number itself matters, and the read-modify-write makes it unique.
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
+    NUMBER.with(|number| *number)
+}

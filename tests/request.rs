@@ -1,0 +1,242 @@
+//! Asking for a shutdown: the queue, the flag, the cause.
+
+mod support;
+
+use std::panic::Location;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use support::{Counter, poll};
+use winddown::{Cause, Shutdown};
+
+/// Starts that many threads at once, and returns what each returned.
+fn at_once<T: Send>(count: usize, run: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let barrier = Barrier::new(count);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..count)
+            .map(|number| {
+                let (barrier, run) = (&barrier, &run);
+                scope.spawn(move || {
+                    barrier.wait();
+                    run(number)
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    })
+}
+
+fn trues(results: &[bool]) -> usize {
+    results.iter().filter(|result| **result).count()
+}
+
+#[test]
+fn running_at_first() {
+    let shutdown = Shutdown::new();
+    assert!(!shutdown.is_requested());
+    assert!(!shutdown.is_forced());
+    assert_eq!(shutdown.cause(), None);
+}
+
+#[test]
+fn request_asks_then_forces_then_is_refused() {
+    let shutdown = Shutdown::new();
+    assert!(shutdown.request_shutdown());
+    assert!(shutdown.is_requested() && !shutdown.is_forced());
+    assert!(shutdown.request_shutdown());
+    assert!(shutdown.is_forced());
+    assert!(!shutdown.request_shutdown());
+    assert!(!shutdown.request_shutdown());
+}
+
+#[test]
+fn trigger_takes_no_slot_and_never_forces() {
+    let shutdown = Shutdown::new();
+    assert!(shutdown.trigger("first"));
+    assert!(shutdown.is_requested());
+    assert!(!shutdown.trigger("second"));
+    assert!(shutdown.request_shutdown()); // the first slot
+    assert!(!shutdown.trigger("third"));
+    assert!(!shutdown.is_forced());
+    assert!(shutdown.request_shutdown()); // the second
+    assert!(shutdown.is_forced());
+    assert!(!shutdown.request_shutdown());
+    assert!(!shutdown.trigger("fourth"));
+    assert_eq!(shutdown.cause().unwrap().to_string(), "first");
+}
+
+#[test]
+fn request_keeps_the_cause_of_the_first() {
+    let shutdown = Shutdown::new();
+    assert!(shutdown.request_shutdown());
+    let cause = shutdown.cause();
+    assert!(shutdown.request_shutdown());
+    assert!(!shutdown.trigger("later"));
+    assert_eq!(shutdown.cause(), cause);
+}
+
+#[test]
+fn cause_names_the_line_of_the_call() {
+    let shutdown = Shutdown::new();
+    let line = Location::caller().line() + 1;
+    shutdown.request_shutdown();
+    let cause = shutdown.cause().unwrap();
+    assert_eq!(
+        cause.to_string(),
+        format!("requested at {}:{line}", file!())
+    );
+    assert!(matches!(cause, Cause::Requested(at) if at.line() == line));
+
+    let shutdown = Shutdown::new();
+    let line = Location::caller().line() + 1;
+    shutdown.trigger(String::from("worker 'mail' failed"));
+    let cause = shutdown.waiter().cause().unwrap();
+    assert_eq!(cause.to_string(), "worker 'mail' failed");
+    assert!(matches!(cause, Cause::Triggered { at, .. } if at.line() == line));
+}
+
+#[test]
+fn handles_share_one_shutdown() {
+    let shutdown = Shutdown::new();
+    let other = shutdown.clone();
+    assert!(other.request_shutdown());
+    assert!(shutdown.is_requested());
+    assert_eq!(shutdown.cause(), other.cause());
+}
+
+#[test]
+fn shutdowns_are_apart() {
+    let (one, other) = (Shutdown::new(), Shutdown::default());
+    one.request_shutdown();
+    assert!(!other.is_requested());
+}
+
+#[test]
+fn g2_whoever_was_told_true_sees_flag_and_cause() {
+    for _ in 0..2_000 {
+        let shutdown = Shutdown::new();
+        at_once(4, |number| {
+            let told = match number {
+                0 => shutdown.trigger("x"),
+                _ => shutdown.request_shutdown(),
+            };
+            // Whoever was refused comes after whoever was not, so all of them see it.
+            assert!(shutdown.is_requested());
+            assert!(shutdown.cause().is_some());
+            told
+        });
+    }
+}
+
+#[test]
+fn g2_flag_seen_means_cause_seen() {
+    for _ in 0..2_000 {
+        let shutdown = Shutdown::new();
+        at_once(3, |number| {
+            if number == 0 {
+                shutdown.request_shutdown();
+            } else {
+                while !shutdown.is_requested() {
+                    thread::yield_now();
+                }
+                assert!(shutdown.cause().is_some());
+            }
+        });
+    }
+}
+
+#[test]
+fn g2_the_cause_is_that_of_whoever_began() {
+    for _ in 0..2_000 {
+        let shutdown = Shutdown::new();
+        let began = at_once(4, |number| shutdown.trigger(number.to_string()));
+        assert_eq!(trues(&began), 1);
+        let winner = began.iter().position(|began| *began).unwrap();
+        assert_eq!(shutdown.cause().unwrap().to_string(), winner.to_string());
+    }
+}
+
+#[test]
+fn g3_two_of_many_senders_are_accepted() {
+    for _ in 0..2_000 {
+        let shutdown = Shutdown::new();
+        let accepted = at_once(4, |_| shutdown.request_shutdown());
+        assert_eq!(trues(&accepted), 2);
+        assert!(shutdown.is_forced());
+    }
+}
+
+#[test]
+fn g3_triggers_beside_senders_take_no_slot() {
+    for _ in 0..2_000 {
+        let shutdown = Shutdown::new();
+        let accepted = at_once(4, |number| match number {
+            0 | 1 => shutdown.request_shutdown(),
+            _ => {
+                shutdown.trigger("x");
+                false
+            }
+        });
+        assert_eq!(trues(&accepted), 2);
+        // Two sends force only if no trigger came before the first; they are never lost, though.
+        assert!(shutdown.is_forced());
+        assert!(!shutdown.request_shutdown());
+    }
+}
+
+#[test]
+fn g3_whoever_asks_first_wakes_before_returning() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let mut waiters: Vec<_> = (0..100).map(|_| shutdown.waiter()).collect();
+    for waiter in &mut waiters {
+        assert!(poll(waiter, &waker).is_pending());
+    }
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 100);
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 100);
+}
+
+#[test]
+fn g7_dropping_handles_starts_nothing() {
+    let shutdown = Shutdown::new();
+    let mut waiter = shutdown.waiter();
+    let (counter, waker) = Counter::new();
+    assert!(poll(&mut waiter, &waker).is_pending());
+    drop(shutdown.clone());
+    drop(shutdown);
+    assert_eq!(counter.count(), 0);
+    assert!(poll(&mut waiter, &waker).is_pending());
+    assert!(!waiter.is_requested());
+}
+
+#[test]
+fn a_trigger_wakes_everybody_once() {
+    let shutdown = Shutdown::new();
+    let woken = Arc::new(AtomicUsize::new(0));
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let (waiter, woken) = (shutdown.waiter(), woken.clone());
+            thread::spawn(move || {
+                waiter.wait_blocking();
+                woken.fetch_add(1, Ordering::SeqCst);
+            })
+        })
+        .collect();
+    shutdown.trigger("enough");
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!(woken.load(Ordering::SeqCst), 4);
+}
+
+#[cfg(feature = "signals")]
+#[test]
+fn without_an_installed_shutdown_the_free_function_says_no() {
+    assert!(!winddown::request_shutdown());
+}

@@ -1,0 +1,426 @@
+//! Waiting for the request: polled by hand, with wakers that count or misbehave.
+
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use allocation_counter::measure;
+use futures_lite::future;
+use support::{Call, Counter, poll};
+use winddown::{Shutdown, Waiter};
+
+#[test]
+fn it_is_what_servers_take() {
+    fn takes(_: impl Future<Output = ()> + Clone + Unpin + Send + Sync + 'static) {}
+    takes(Shutdown::new().waiter());
+}
+
+#[test]
+fn g1_made_before_polled_after() {
+    let shutdown = Shutdown::new();
+    let mut waiter = shutdown.waiter();
+    shutdown.request_shutdown();
+    let (counter, waker) = Counter::new();
+    assert!(poll(&mut waiter, &waker).is_ready());
+    assert!(poll(&mut shutdown.waiter(), &waker).is_ready());
+    assert_eq!(counter.count(), 0);
+}
+
+#[test]
+fn g1_pending_is_woken_once_and_ready_ever_after() {
+    let shutdown = Shutdown::new();
+    let mut waiter = shutdown.waiter();
+    let (counter, waker) = Counter::new();
+    for _ in 0..3 {
+        assert!(poll(&mut waiter, &waker).is_pending());
+    }
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 1);
+    for _ in 0..3 {
+        assert!(poll(&mut waiter, &waker).is_ready());
+    }
+}
+
+#[test]
+fn g1_only_the_last_waker_is_woken() {
+    let shutdown = Shutdown::new();
+    let mut waiter = shutdown.waiter();
+    let (first, first_waker) = Counter::new();
+    let (last, last_waker) = Counter::new();
+    assert!(poll(&mut waiter, &first_waker).is_pending());
+    assert!(poll(&mut waiter, &last_waker).is_pending());
+    shutdown.request_shutdown();
+    assert_eq!((first.count(), last.count()), (0, 1));
+}
+
+#[test]
+fn g1_a_clone_waits_for_itself() {
+    let shutdown = Shutdown::new();
+    let mut waiter = shutdown.waiter();
+    let (first, first_waker) = Counter::new();
+    assert!(poll(&mut waiter, &first_waker).is_pending());
+    let mut clone = waiter.clone();
+    let (second, second_waker) = Counter::new();
+    assert!(poll(&mut clone, &second_waker).is_pending());
+    drop(waiter);
+    shutdown.request_shutdown();
+    assert_eq!((first.count(), second.count()), (0, 1));
+    assert!(poll(&mut clone, &second_waker).is_ready());
+}
+
+#[test]
+fn g1_a_dropped_waiter_is_not_woken() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let mut dropped = shutdown.waiter();
+    let mut kept = shutdown.waiter();
+    assert!(poll(&mut dropped, &waker).is_pending());
+    assert!(poll(&mut kept, &waker).is_pending());
+    drop(dropped);
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 1);
+}
+
+/// Waiters are polled while the request is made: each is ready, or is woken.
+#[test]
+fn g1_no_wake_up_is_lost_in_a_race() {
+    for round in 0..3_000 {
+        let shutdown = Shutdown::new();
+        let barrier = Barrier::new(3);
+        thread::scope(|scope| {
+            for thread in 0..2 {
+                let (barrier, shutdown) = (&barrier, &shutdown);
+                scope.spawn(move || {
+                    let mut waiters: Vec<_> = (0..8).map(|_| shutdown.waiter()).collect();
+                    let counters: Vec<_> = (0..8).map(|_| Counter::new()).collect();
+                    barrier.wait();
+                    let pending: Vec<_> = waiters
+                        .iter_mut()
+                        .zip(&counters)
+                        .map(|(waiter, (_, waker))| poll(waiter, waker).is_pending())
+                        .collect();
+                    // Only the request's return says that the wakers were called.
+                    barrier.wait();
+                    for (waiter, (pending, (counter, waker))) in
+                        waiters.iter_mut().zip(pending.iter().zip(&counters))
+                    {
+                        let woken = counter.count();
+                        assert_eq!(woken, usize::from(*pending), "{round} {thread}");
+                        assert!(poll(waiter, waker).is_ready());
+                    }
+                });
+            }
+            barrier.wait();
+            shutdown.request_shutdown();
+            barrier.wait();
+        });
+    }
+}
+
+#[test]
+fn g1_blocked_threads_and_tasks_end_together() {
+    let shutdown = Shutdown::new();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| shutdown.waiter().wait_blocking());
+            scope.spawn(|| future::block_on(shutdown.waiter()));
+            scope.spawn(|| shutdown.waiter().wait_blocking_timeout(Duration::MAX));
+        }
+        shutdown.request_shutdown();
+    });
+}
+
+#[test]
+fn blocking_with_a_timeout_says_which_came_first() {
+    let shutdown = Shutdown::new();
+    let waiter = shutdown.waiter();
+    assert!(!waiter.wait_blocking_timeout(Duration::ZERO));
+    assert!(!waiter.wait_blocking_timeout(Duration::from_millis(1)));
+    shutdown.request_shutdown();
+    assert!(waiter.wait_blocking_timeout(Duration::ZERO));
+    assert!(waiter.wait_blocking_timeout(Duration::MAX));
+    waiter.wait_blocking();
+}
+
+#[test]
+fn by_reference_in_a_loop() {
+    let shutdown = Shutdown::new();
+    let mut waiter = shutdown.waiter();
+    future::block_on(async {
+        for _ in 0..3 {
+            assert!(future::poll_once(&mut waiter).await.is_none());
+        }
+        shutdown.request_shutdown();
+        for _ in 0..3 {
+            (&mut waiter).await;
+        }
+    });
+}
+
+/// One shutdown with 100 waiters, one of which has `odd` for its waker. Everybody else must be woken
+/// exactly once.
+fn beside_99_others(odd: impl FnOnce(&Shutdown, &mut Vec<Waiter>) -> Waker) {
+    let shutdown = Shutdown::new();
+    let counters: Vec<_> = (0..99).map(|_| Counter::new()).collect();
+    let mut waiters: Vec<_> = (0..100).map(|_| shutdown.waiter()).collect();
+    let mut extra = Vec::new();
+    let odd = odd(&shutdown, &mut extra);
+    for (position, waiter) in waiters.iter_mut().enumerate() {
+        let waker = match position {
+            50 => &odd,
+            _ => {
+                &counters[if position < 50 {
+                    position
+                } else {
+                    position - 1
+                }]
+                .1
+            }
+        };
+        assert!(poll(waiter, waker).is_pending());
+    }
+    assert!(shutdown.request_shutdown());
+    for (counter, _) in &counters {
+        assert_eq!(counter.count(), 1);
+    }
+    for waiter in &mut waiters {
+        assert!(poll(waiter, Waker::noop()).is_ready());
+    }
+}
+
+#[test]
+fn g5_panicking_waker_wakes_the_rest() {
+    beside_99_others(|_, _| Call::waker(|| panic!("a waker's own fault")));
+}
+
+#[test]
+fn g5_waker_whose_panic_panics_again_wakes_the_rest() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if !thread::panicking() {
+                panic!("dropped");
+            }
+        }
+    }
+    beside_99_others(|_, _| Call::waker(|| std::panic::panic_any(Bomb)));
+}
+
+#[test]
+fn g5_waker_that_drops_another_waiter() {
+    beside_99_others(|shutdown, _| {
+        let mut other = shutdown.waiter();
+        assert!(poll(&mut other, Waker::noop()).is_pending());
+        let other = Mutex::new(Some(other));
+        Call::waker(move || drop(other.lock().unwrap().take()))
+    });
+}
+
+#[test]
+fn g5_waker_that_drops_its_own_waiter() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let own = Arc::new(Mutex::new(Some(shutdown.waiter())));
+    let mut others: Vec<_> = (0..99).map(|_| shutdown.waiter()).collect();
+    for waiter in &mut others[..50] {
+        assert!(poll(waiter, &waker).is_pending());
+    }
+    let dropper = {
+        let own = own.clone();
+        Call::waker(move || drop(own.lock().unwrap().take()))
+    };
+    assert!(poll(own.lock().unwrap().as_mut().unwrap(), &dropper).is_pending());
+    for waiter in &mut others[50..] {
+        assert!(poll(waiter, &waker).is_pending());
+    }
+    shutdown.request_shutdown();
+    assert!(own.lock().unwrap().is_none());
+    assert_eq!(counter.count(), 99);
+}
+
+#[test]
+fn g5_waker_that_polls_another_waiter() {
+    beside_99_others(|shutdown, _| {
+        let other = Mutex::new(shutdown.waiter());
+        Call::waker(move || {
+            assert!(poll(&mut *other.lock().unwrap(), Waker::noop()).is_ready());
+        })
+    });
+}
+
+#[test]
+fn g5_waker_that_clones_a_waiter() {
+    beside_99_others(|shutdown, _| {
+        let other = shutdown.waiter();
+        Call::waker(move || {
+            assert!(poll(&mut other.clone(), Waker::noop()).is_ready());
+        })
+    });
+}
+
+#[test]
+fn g5_waker_that_requests_again() {
+    beside_99_others(|shutdown, _| {
+        let shutdown = shutdown.clone();
+        Call::waker(move || {
+            assert!(shutdown.request_shutdown());
+            assert!(shutdown.is_forced());
+        })
+    });
+}
+
+/// Executors whose queue is gone drop a task when it is woken, and with it other waiters, whose
+/// wakers are then dropped too.
+#[test]
+fn g5_dropping_a_waker_drops_waiters() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let mut kept = shutdown.waiter();
+    // A chain: each waker owns a waiter whose registered waker owns the next.
+    let mut next = shutdown.waiter();
+    for _ in 0..10 {
+        let mut owner = shutdown.waiter();
+        let owned = Mutex::new(next);
+        assert!(poll(&mut owner, &Call::waker(move || drop(owned.lock()))).is_pending());
+        next = owner;
+    }
+    assert!(poll(&mut kept, &waker).is_pending());
+    drop(next);
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 1);
+}
+
+#[test]
+fn g10_a_repoll_allocates_nothing() {
+    let shutdown = Shutdown::new();
+    let mut waiter = shutdown.waiter();
+    let (_, waker) = Counter::new();
+    assert!(poll(&mut waiter, &waker).is_pending());
+    let info = measure(|| {
+        for _ in 0..1_000 {
+            assert!(poll(&mut waiter, &waker).is_pending());
+        }
+    });
+    assert_eq!(info.count_total, 0);
+}
+
+/// A re-poll that took a lock would wait for whoever holds it; here a waker holds up a registration.
+#[test]
+fn g10_a_repoll_clones_no_waker() {
+    let shutdown = Shutdown::new();
+    let mut waiter = shutdown.waiter();
+    let (counter, waker) = Counter::new();
+    assert!(poll(&mut waiter, &waker).is_pending());
+    let held = Arc::strong_count(&counter);
+    for _ in 0..10 {
+        assert!(poll(&mut waiter, &waker).is_pending());
+    }
+    assert_eq!(Arc::strong_count(&counter), held);
+    drop(waiter);
+    assert_eq!(Arc::strong_count(&counter), held - 1);
+}
+
+#[test]
+fn g10_a_million_waiters_leave_no_growth() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let round = || {
+        let mut waiter = shutdown.waiter();
+        assert_eq!(poll(&mut waiter, &waker), Poll::Pending);
+    };
+    round();
+    let info = measure(|| (0..1_000_000).for_each(|_| round()));
+    assert_eq!(info.bytes_current, 0);
+    assert_eq!(Arc::strong_count(&counter), 2);
+}
+
+#[test]
+fn g10_a_crowd_leaves_no_memory_behind() {
+    let shutdown = Shutdown::new();
+    let (_, waker) = Counter::new();
+    let info = measure(|| {
+        let mut crowd: Vec<_> = (0..100_000).map(|_| shutdown.waiter()).collect();
+        for waiter in &mut crowd {
+            assert!(poll(waiter, &waker).is_pending());
+        }
+    });
+    assert!(info.bytes_current < 4096, "{} bytes", info.bytes_current);
+}
+
+#[test]
+fn g10_a_pending_waiter_costs_at_most_64_bytes() {
+    let shutdown = Shutdown::new();
+    let (_, waker) = Counter::new();
+    for count in [1_000, 1 << 16, (1 << 16) + 1, 100_000] {
+        let mut crowd: Vec<_> = Vec::with_capacity(count);
+        let info = measure(|| {
+            for _ in 0..count {
+                crowd.push(shutdown.waiter());
+            }
+            for waiter in &mut crowd {
+                assert!(poll(waiter, &waker).is_pending());
+            }
+        });
+        let registry = info.bytes_current as f64 / count as f64;
+        let all_told = size_of::<Waiter>() as f64 + registry;
+        assert!(all_told <= 64.5, "{all_told} bytes with {count} waiters");
+        // Amortised, nothing is allocated for one.
+        assert!(info.count_total < 64, "{} allocations", info.count_total);
+    }
+}
+
+#[test]
+fn g10_a_drop_after_the_request_frees_all() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let mut waiters: Vec<_> = (0..100).map(|_| shutdown.waiter()).collect();
+    for waiter in &mut waiters {
+        assert!(poll(waiter, &waker).is_pending());
+    }
+    assert_eq!(Arc::strong_count(&counter), 102);
+    shutdown.request_shutdown();
+    assert_eq!(Arc::strong_count(&counter), 2);
+    drop(waiters);
+    assert_eq!(counter.count(), 100);
+}
+
+/// Threads make, poll, move, clone and drop waiters while the request is made.
+#[test]
+fn g5_g10_churn_during_the_request() {
+    static WOKEN: AtomicUsize = AtomicUsize::new(0);
+    for _ in 0..500 {
+        let shutdown = Shutdown::new();
+        let barrier = Barrier::new(4);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let waker = Call::waker(|| {
+                        WOKEN.fetch_add(1, Ordering::Relaxed);
+                    });
+                    barrier.wait();
+                    let mut first = shutdown.waiter();
+                    let mut kept = vec![];
+                    while poll(&mut first, &waker).is_pending() {
+                        let (_, other) = Counter::new();
+                        let mut waiter = first.clone();
+                        let _ = poll(&mut waiter, &waker);
+                        let _ = poll(&mut waiter, &other);
+                        kept.push(waiter);
+                        if kept.len() > 10 {
+                            drop(kept.swap_remove(3));
+                        }
+                    }
+                    for waiter in &mut kept {
+                        assert!(poll(waiter, &waker).is_ready());
+                    }
+                });
+            }
+            barrier.wait();
+            shutdown.request_shutdown();
+        });
+    }
+}
