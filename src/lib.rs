@@ -1,6 +1,7 @@
 //! Coordinates graceful shutdown, on any async runtime or on none.
 //!
-//! ```no_run
+#![cfg_attr(feature = "signals", doc = "```no_run")]
+#![cfg_attr(not(feature = "signals"), doc = "```ignore")]
 //! use futures_lite::future;
 //! use winddown::Shutdown;
 //!
