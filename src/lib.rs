@@ -72,12 +72,15 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod adapt;
 mod cause;
 #[cfg(feature = "signals")]
 mod exit;
+mod guard;
 mod shutdown;
 #[cfg(feature = "signals")]
 mod signals;
+mod sites;
 mod state;
 mod sync;
 mod waiter;
@@ -87,7 +90,9 @@ mod wakers;
 #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
 pub use async_signal::Signal;
 
+pub use adapt::{Critical, Track};
 pub use cause::Cause;
+pub use guard::{Drain, Guard, Progress, Straggler, Stragglers};
 pub use shutdown::Shutdown;
 #[cfg(feature = "signals")]
 pub use shutdown::{Builder, request_shutdown};

@@ -3,14 +3,17 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(feature = "signals")]
 use async_signal::Signal;
 
 #[cfg(feature = "signals")]
 use crate::InstallError;
+use crate::guard::{self, Shared};
+use crate::sites::Origin;
 use crate::state::{Force, State};
-use crate::{Cause, Waiter};
+use crate::{Cause, Critical, Drain, Guard, Stragglers, Track, Waiter};
 
 /// A handle to one shutdown: asks for it, and hands out [`Waiter`]s for it.
 ///
@@ -27,7 +30,7 @@ use crate::{Cause, Waiter};
 /// [`trigger`]: Shutdown::trigger
 #[derive(Clone)]
 pub struct Shutdown {
-    state: Arc<State>,
+    shared: Arc<Shared>,
 }
 
 impl Shutdown {
@@ -45,8 +48,12 @@ impl Shutdown {
     /// assert!(!shutdown.request_shutdown()); // nothing left to ask for
     /// ```
     pub fn new() -> Self {
+        Self::with(State::new(Force::Mark))
+    }
+
+    fn with(state: Arc<State>) -> Self {
         Self {
-            state: State::new(Force::Mark),
+            shared: Arc::new(Shared::new(state)),
         }
     }
 
@@ -85,7 +92,7 @@ impl Shutdown {
 
     /// A future that is ready once a shutdown was requested. Cheap; make one wherever one is needed.
     pub fn waiter(&self) -> Waiter {
-        Waiter::new(self.state.clone())
+        Waiter::new(self.shared.state.clone())
     }
 
     /// Sends a fake signal: as if the operating system had sent one. Returns whether it was taken.
@@ -103,7 +110,9 @@ impl Shutdown {
     /// as they do; one that panics is left to the panic hook, and the others are woken all the same.
     #[track_caller]
     pub fn request_shutdown(&self) -> bool {
-        self.state.request(Cause::Requested(Location::caller()))
+        self.shared
+            .state
+            .request(Cause::Requested(Location::caller()))
     }
 
     /// Begins the shutdown for a reason of the program's own: a task failed, an administrator
@@ -126,7 +135,7 @@ impl Shutdown {
     /// As [`request_shutdown`](Shutdown::request_shutdown).
     #[track_caller]
     pub fn trigger(&self, reason: impl Into<Arc<str>>) -> bool {
-        self.state.trigger(Cause::Triggered {
+        self.shared.state.trigger(Cause::Triggered {
             reason: reason.into(),
             at: Location::caller(),
         })
@@ -134,19 +143,182 @@ impl Shutdown {
 
     /// Whether a shutdown was requested. One atomic load.
     pub fn is_requested(&self) -> bool {
-        self.state.is_requested()
+        self.shared.state.is_requested()
     }
 
     /// Whether the shutdown was forced: asked for a second time. One atomic load.
     ///
     /// Nobody sees this of an installed shutdown, whose process has ended.
     pub fn is_forced(&self) -> bool {
-        self.state.is_forced()
+        self.shared.state.is_forced()
     }
 
     /// Why the shutdown was requested; `None` while it was not.
     pub fn cause(&self) -> Option<Cause> {
-        self.state.cause()
+        self.shared.state.cause()
+    }
+
+    /// A shutdown that ends with this one, or alone: for a connection, a tenant, a subsystem.
+    ///
+    /// What is requested here is requested of the child, with the same cause, also if the child is
+    /// made afterwards; and so is the force. What is requested of the child stays there: it never
+    /// ends the process. A guard of the child counts here too.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let server = Shutdown::new();
+    /// let (one, other) = (server.child(), server.child());
+    /// one.request_shutdown();
+    /// assert!(!server.is_requested() && !other.is_requested());
+    /// server.request_shutdown();
+    /// assert!(other.is_requested());
+    /// assert_eq!(other.cause(), server.cause());
+    /// ```
+    ///
+    /// # Cost
+    ///
+    /// Making and dropping one takes the same time however many there are, and leaves nothing behind.
+    pub fn child(&self) -> Self {
+        Self::with(State::child(&self.shared.state))
+    }
+
+    /// Takes a guard: work in flight, which a [`drain`](Shutdown::drain) waits for. It is recorded
+    /// that it was taken on the line of this call.
+    ///
+    /// `None` once a drain of this shutdown, or of a parent, has completed: then nobody would wait
+    /// for the work, so don't begin it. (And at the limit of the counter, `usize::MAX / 16` guards.)
+    ///
+    /// # Cost
+    ///
+    /// No lock, and no allocation after the first guard of a line.
+    #[track_caller]
+    pub fn guard(&self) -> Option<Guard> {
+        self.shared.guard(Origin {
+            location: Location::caller(),
+            name: None,
+        })
+    }
+
+    /// [`guard`](Shutdown::guard) with a name, for where a line says too little.
+    #[track_caller]
+    pub fn guard_named(&self, name: &'static str) -> Option<Guard> {
+        self.shared.guard(Origin {
+            location: Location::caller(),
+            name: Some(name),
+        })
+    }
+
+    /// A future that does what `future` does, and is work in flight until that has ended. The guard
+    /// is taken now, on the line of this call.
+    ///
+    /// Once a drain has completed there is no guard to take, and the future runs without: nobody
+    /// waits for it any more. Where that matters, take a [`guard`](Shutdown::guard) yourself.
+    ///
+    /// ```
+    /// use futures_lite::future;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let task = shutdown.track(async { 6 * 7 });
+    /// assert_eq!(shutdown.in_flight(), 1);
+    /// assert_eq!(future::block_on(task), 42);
+    /// assert_eq!(shutdown.in_flight(), 0);
+    /// ```
+    #[track_caller]
+    pub fn track<F: Future>(&self, future: F) -> Track<F> {
+        Track::new(future, self.guard())
+    }
+
+    /// A future that does what `future` does, and without which the program cannot go on: if it
+    /// ends, panics or is dropped before a shutdown was requested, it begins the shutdown.
+    ///
+    /// The cause says which task it was and what became of it. It holds no guard; see
+    /// [`track`](Shutdown::track).
+    ///
+    /// ```
+    /// use futures_lite::future;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let task = shutdown.critical("mail", async { Err::<(), _>("no route to host") });
+    /// assert_eq!(future::block_on(task), Err("no route to host"));
+    /// assert_eq!(shutdown.cause().unwrap().to_string(), "critical task 'mail' ended");
+    /// ```
+    #[track_caller]
+    pub fn critical<F: Future>(&self, name: impl Into<Arc<str>>, future: F) -> Critical<F> {
+        let state = self.shared.state.clone();
+        Critical::new(future, state, name.into(), Location::caller())
+    }
+
+    /// Waits until no guard is held, here and on every child, but not for longer than `timeout` from
+    /// now.
+    ///
+    /// The first moment without a guard completes it, and closes the shutdown for work in the same
+    /// step: no [`guard`](Shutdown::guard) can be taken any more. So a drain does not wait for the
+    /// request; await a [`Waiter`] first, and stop accepting work.
+    ///
+    /// Several drains may wait at once, and after a time-out one may try again. A timeout of zero is
+    /// a check; `Duration::MAX` never ends.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use winddown::Shutdown;
+    /// # async fn example(shutdown: Shutdown) {
+    /// shutdown.waiter().await;
+    /// // ... stop accepting ...
+    /// match shutdown.drain(Duration::from_secs(10)).await {
+    ///     Ok(()) => println!("all work is done"),
+    ///     Err(stragglers) => println!("giving up; {stragglers}"),
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Stragglers`], the guards that are left, when the time is up, or at once when the shutdown is
+    /// forced.
+    ///
+    /// # Without the feature `signals`
+    ///
+    /// There is no timer then: the time is looked at when the drain is polled, but nobody polls it
+    /// for that. Race it against a timer of your runtime.
+    pub fn drain(&self, timeout: Duration) -> Drain {
+        Drain::new(self.shared.clone(), timeout)
+    }
+
+    /// [`drain`](Shutdown::drain) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `drain`.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks this thread. In a task, await `drain` instead.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn drain_blocking(&self, timeout: Duration) -> Result<(), Stragglers> {
+        let deadline = guard::deadline_after(timeout);
+        let settled = |late| self.shared.settled(false, late);
+        match self.shared.state.block(deadline, || settled(false)) {
+            Some(result) => result,
+            None => settled(true).expect("a drain that is late has ended"),
+        }
+    }
+
+    /// How many guards are held, here and on every child.
+    pub fn in_flight(&self) -> usize {
+        self.shared.state.in_flight()
+    }
+
+    /// Which lines hold how many guards, here and on every child; what a drain would wait for.
+    ///
+    /// It is put together while guards come and go, so it may name some that [`in_flight`] does not
+    /// count, and the other way round.
+    ///
+    /// [`in_flight`]: Shutdown::in_flight
+    pub fn report(&self) -> Stragglers {
+        self.shared.report()
     }
 }
 
@@ -162,6 +334,7 @@ impl fmt::Debug for Shutdown {
         f.debug_struct("Shutdown")
             .field("cause", &self.cause())
             .field("forced", &self.is_forced())
+            .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
     }
 }
@@ -211,7 +384,7 @@ impl Builder {
     /// registered, and another attempt may succeed.
     pub fn install(self) -> Result<Shutdown, InstallError> {
         let state = crate::signals::install(&self.signals, self.exit_code)?;
-        Ok(Shutdown { state })
+        Ok(Shutdown::with(state))
     }
 }
 

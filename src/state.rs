@@ -1,14 +1,21 @@
-//! The shared state: a queue of two slots that is never emptied.
+//! The shared state: a queue of two slots that is never emptied, a count of the work in flight, and
+//! the tree of parents and children.
 //!
-//! Invariants, cited in the code as S1..S3:
+//! Invariants, cited in the code as S1..S6:
 //!
 //! - **S1** The word only gains: slots fill, flags rise, nothing is ever taken back. So one load
 //!   answers `is_requested`, and an answer of "yes" stays true.
 //! - **S2** Every change of the word is made under the lock of the cause, so that whoever begins the
 //!   shutdown is whoever the cause names. Readers of the word take no lock.
 //! - **S3** The cause is stored before the word that says there is one.
+//! - **S4** A guard counts in the work of its own state and of every state above, before it is handed
+//!   out and until it is dropped. So no parent is drained while a child has a guard.
+//! - **S5** The work is closed only by the exchange of a zero, and stays closed. Nobody's guard can
+//!   be behind a closed one: whoever adds to it afterwards sees that it is closed, and takes it back.
+//! - **S6** A child is in its parent's list before it looks whether the parent has begun; the parent
+//!   begins before it looks at its list. So one of them sees the other.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 #[cfg(not(target_family = "wasm"))]
 use std::time::Instant;
@@ -16,28 +23,58 @@ use std::time::Instant;
 use event_listener::Event;
 #[cfg(not(target_family = "wasm"))]
 use event_listener::Listener;
+use slab::Slab;
 
 use crate::Cause;
-use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sites::{Table, Tally};
+use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::sync::{Mutex, lock};
-use crate::wakers::{Slot, Wakers};
+use crate::wakers::{self, Slot, Wakers, Watchers};
 
-/// Bits 0 and 1 of the word count the slots taken: 0, 1 or 2.
-const SLOT: u8 = 0b0001;
-const SLOTS: u8 = 0b0011;
-/// Somebody asked: waiters are ready.
-const REQUESTED: u8 = 0b0100;
-/// The second slot was taken.
-const FORCED: u8 = 0b1000;
+/// The first slot is taken.
+const FIRST: u8 = 0b001;
+/// The second slot is taken, here or above.
+const FORCED: u8 = 0b010;
+/// Somebody asked: waiters are ready. With the first slot, or before it by a trigger or from above.
+const REQUESTED: u8 = 0b100;
 
+/// A drain has completed: no guards any more.
+const CLOSED: usize = 0b001;
+/// A drain waits: whoever drops the last guard tells the watchers.
+const DRAINING: usize = 0b010;
+/// Somebody shows the progress: whoever drops any guard tells the watchers.
+const COUNTING: usize = 0b100;
+/// The bits above count the guards.
+const GUARD: usize = 0b1000;
+/// From here on guards are refused. Far enough from the end for every thread to overshoot.
+const LIMIT: usize = usize::MAX / 2;
+
+/// The order of the fields keeps what changes often (the strong count in front, the first shard of
+/// the wakers, the work) more than a cache line away from what every poll reads (the word).
+#[repr(C)]
 pub(crate) struct State {
-    word: AtomicU8,
     cause: Mutex<Option<Cause>>,
-    wakers: Wakers,
+    /// Drains and those who show their progress.
+    watchers: Watchers,
+    children: Mutex<Slab<Weak<State>>>,
+    /// The guards of children, by line.
+    pub(crate) tallies: Table<Tally>,
+
+    word: AtomicU8,
+    parent: Option<Parent>,
+    force: Force,
     /// Threads that block, and never a task: event-listener calls wakers under its lock, and only
     /// of a thread's do we know that they do no more than unpark it.
     threads: Event,
-    force: Force,
+    wakers: Wakers,
+
+    work: AtomicUsize,
+}
+
+struct Parent {
+    state: Arc<State>,
+    /// In its list of children.
+    key: usize,
 }
 
 /// What taking the second slot does, beside marking the state.
@@ -63,18 +100,56 @@ enum Sent {
 
 impl State {
     pub(crate) fn new(force: Force) -> Arc<Self> {
-        Arc::new(Self {
-            word: AtomicU8::new(0),
+        Arc::new(Self::with(None, force, wakers::shards()))
+    }
+
+    pub(crate) fn child(parent: &Arc<Self>) -> Arc<Self> {
+        let mut children = lock(&parent.children);
+        let entry = children.vacant_entry();
+        let link = Parent {
+            state: parent.clone(),
+            key: entry.key(),
+        };
+        // One shard: a child is made for a connection or a job, and few wait for it.
+        let child = Arc::new(Self::with(Some(link), Force::Mark, 1));
+        entry.insert(Arc::downgrade(&child));
+        drop(children);
+        child.inherit(); // S6
+        child
+    }
+
+    fn with(parent: Option<Parent>, force: Force, shards: usize) -> Self {
+        Self {
             cause: Mutex::new(None),
-            wakers: Wakers::spread(),
-            threads: Event::new(),
+            watchers: Watchers::new(),
+            children: Mutex::new(Slab::new()),
+            tallies: Table::new(),
+            word: AtomicU8::new(0),
+            parent,
             force,
+            threads: Event::new(),
+            wakers: Wakers::new(shards),
+            work: AtomicUsize::new(0),
+        }
+    }
+
+    /// Itself, its parent, and so on up.
+    pub(crate) fn and_above(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |state| {
+            state.parent.as_ref().map(|parent| &*parent.state)
         })
     }
 
+    pub(crate) fn is_child(&self) -> bool {
+        self.parent.is_some()
+    }
+}
+
+/// The request.
+impl State {
     pub(crate) fn is_requested(&self) -> bool {
-        // Acquire: pairs with the Release store in `send` and `trigger`, so that what the
-        // requester did before is visible to who finds out this way.
+        // Acquire: pairs with the Release store in `change`, so that what the requester did before
+        // is visible to whoever finds out this way.
         self.word.load(Ordering::Acquire) & REQUESTED != 0
     }
 
@@ -87,6 +162,122 @@ impl State {
         lock(&self.cause).clone()
     }
 
+    /// A signal, real or fake: takes a slot if one is free, and does what that slot means. Whoever
+    /// waits has been woken when it returns.
+    pub(crate) fn request(&self, cause: Cause) -> bool {
+        let sent = self.change(cause, |word| {
+            let sent = match word {
+                0 => Sent::Began,
+                REQUESTED => Sent::Counted,
+                _ if word & FORCED == 0 => Sent::Forced,
+                _ => Sent::Full,
+            };
+            let taken = match sent {
+                Sent::Began | Sent::Counted => FIRST | REQUESTED,
+                Sent::Forced => FORCED,
+                Sent::Full => 0,
+            };
+            (word | taken, sent)
+        });
+        match sent {
+            Sent::Full => return false,
+            Sent::Counted => self.arm(),
+            Sent::Began => {
+                // Before anybody is woken: a waker may hang.
+                self.arm();
+                self.announce();
+            }
+            Sent::Forced => match &self.force {
+                Force::Mark => self.announce(),
+                #[cfg(feature = "signals")]
+                Force::Exit(process) => process.exit(),
+            },
+        }
+        true
+    }
+
+    /// Begins the shutdown without taking a slot, unless it has begun.
+    pub(crate) fn trigger(&self, cause: Cause) -> bool {
+        let began = self.change(cause, |word| (word | REQUESTED, word & REQUESTED == 0));
+        if began {
+            self.announce();
+        }
+        began
+    }
+
+    /// Takes over what the parent has come to. Returns whether that was news.
+    fn inherit(&self) -> bool {
+        let Some(Parent { state: parent, .. }) = &self.parent else {
+            return false;
+        };
+        // Acquire: as in `is_requested`.
+        let parents = parent.word.load(Ordering::Acquire) & (REQUESTED | FORCED);
+        match parent.cause() {
+            Some(cause) if parents != 0 => {
+                self.change(cause, |word| (word | parents, word | parents != word))
+            }
+            _ => false,
+        }
+    }
+
+    /// The one place where the word changes. `cause` is stored if this raises the flag.
+    fn change<T>(&self, cause: Cause, next: impl FnOnce(u8) -> (u8, T)) -> T {
+        let mut stored = lock(&self.cause); // S2
+        // Relaxed: the lock orders it after every other change.
+        let word = self.word.load(Ordering::Relaxed);
+        let (next, result) = next(word);
+        if word & REQUESTED == 0 && next & REQUESTED != 0 {
+            *stored = Some(cause); // S3
+        }
+        // Release: pairs with the loads of `is_requested` and `is_forced`.
+        self.word.store(next, Ordering::Release);
+        result
+    }
+
+    /// From now on the signal handler itself forces.
+    fn arm(&self) {
+        #[cfg(feature = "signals")]
+        if let Force::Exit(process) = &self.force {
+            process.arm();
+        }
+    }
+
+    /// Tells everybody below that the word has changed, and then wakes whoever waits for it.
+    fn announce(&self) {
+        // All are told before anybody is woken: a waker may hang.
+        let mut told = self.children();
+        let mut next = 0;
+        while let Some(child) = told.get(next) {
+            if child.inherit() {
+                let below = child.children();
+                told.extend(below);
+                next += 1;
+            } else {
+                // It knew, and so do those below it.
+                told.swap_remove(next);
+            }
+        }
+        self.wake();
+        for child in &told {
+            child.wake();
+        }
+    }
+
+    fn children(&self) -> Vec<Arc<Self>> {
+        let children = lock(&self.children);
+        children
+            .iter()
+            .filter_map(|(_, child)| child.upgrade())
+            .collect()
+    }
+
+    /// Wakes whoever waits for what has come. Threads first: they cannot hang.
+    fn wake(&self) {
+        self.threads.notify(usize::MAX);
+        self.wakers.wake_all();
+        self.watchers.wake_all();
+    }
+
     /// `false` if everybody has been woken already.
     #[must_use]
     pub(crate) fn register(&self, slot: &mut Slot, waker: &Waker) -> bool {
@@ -97,95 +288,158 @@ impl State {
         self.wakers.remove(slot);
     }
 
-    /// Blocks this thread until the request, or the deadline. Returns whether it was requested.
+    /// Blocks this thread until `check` has an answer, or the deadline, after which it is asked once
+    /// more.
     #[cfg(not(target_family = "wasm"))]
-    pub(crate) fn block(&self, deadline: Option<Instant>) -> bool {
+    pub(crate) fn block<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut check: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
         loop {
-            // Listen, then check: a request between the two notifies the listener.
+            // Listen, then check: what happens between the two notifies the listener.
             let listener = self.threads.listen();
-            if self.is_requested() {
-                return true;
+            if let Some(answer) = check() {
+                return Some(answer);
             }
             match deadline {
                 None => listener.wait(),
                 Some(deadline) => {
                     if listener.wait_deadline(deadline).is_none() {
-                        return self.is_requested();
+                        return check();
                     }
                 }
             }
         }
     }
+}
 
-    /// A signal, real or fake: takes a slot if one is free, and does what that slot means. Whoever
-    /// waits has been woken when it returns.
-    pub(crate) fn request(&self, cause: Cause) -> bool {
-        match self.send(cause) {
-            Sent::Full => return false,
-            Sent::Began => {
-                self.arm();
-                self.announce();
+/// The work in flight.
+impl State {
+    /// Counts one more guard, here and above. `false` if one of them is closed.
+    #[must_use]
+    pub(crate) fn enter(&self) -> bool {
+        for (count, state) in self.and_above().enumerate() {
+            // Release: pairs with the Acquire of `in_flight` and `close`, so that whoever sees the
+            // guard counted here sees it counted at its line (L2).
+            let old = state.work.fetch_add(GUARD, Ordering::Release);
+            if old & CLOSED != 0 || old >= LIMIT {
+                // S5
+                self.and_above().take(count + 1).for_each(Self::leave_one);
+                return false;
             }
-            Sent::Counted => self.arm(),
-            Sent::Forced => match &self.force {
-                Force::Mark => {}
-                #[cfg(feature = "signals")]
-                Force::Exit(process) => process.exit(),
-            },
         }
         true
     }
 
-    /// Begins the shutdown without taking a slot, unless it has begun.
-    pub(crate) fn trigger(&self, cause: Cause) -> bool {
-        let began = {
-            let mut stored = lock(&self.cause);
-            // Relaxed: S2 orders it after every other change.
-            let word = self.word.load(Ordering::Relaxed);
-            let began = word & REQUESTED == 0;
-            if began {
-                *stored = Some(cause); // S3
-                // Release: pairs with the loads of `is_requested` and `is_forced`.
-                self.word.store(word | REQUESTED, Ordering::Release);
-            }
-            began
-        };
-        if began {
-            self.announce();
-        }
-        began
+    /// Counts one guard less, here and above.
+    pub(crate) fn leave(&self) {
+        self.and_above().for_each(Self::leave_one);
     }
 
-    /// The two-slot queue's `try_send`.
-    fn send(&self, cause: Cause) -> Sent {
-        let mut stored = lock(&self.cause);
-        // Relaxed: S2 orders it after every other change.
-        let word = self.word.load(Ordering::Relaxed);
-        let (taken, sent) = match (word & SLOTS, word & REQUESTED) {
-            (0, 0) => {
-                *stored = Some(cause); // S3
-                (SLOT | REQUESTED, Sent::Began)
-            }
-            (0, _) => (SLOT, Sent::Counted),
-            (1, _) => (SLOT | FORCED, Sent::Forced),
-            _ => return Sent::Full,
-        };
-        // Release: pairs with the loads of `is_requested` and `is_forced`.
-        self.word.store(word + taken, Ordering::Release);
-        sent
-    }
-
-    /// From now on the signal handler itself forces. Before anybody is woken: a waker may hang.
-    fn arm(&self) {
-        #[cfg(feature = "signals")]
-        if let Force::Exit(process) = &self.force {
-            process.arm();
+    fn leave_one(&self) {
+        // Release: pairs with the Acquire of `close`, so that a drain sees what was written before
+        // the guard was dropped. Later changes of the work are read-modify-writes, which carry it on.
+        let old = self.work.fetch_sub(GUARD, Ordering::Release);
+        let last = old < 2 * GUARD;
+        if old & COUNTING != 0 || (last && old & DRAINING != 0) {
+            self.tell_watchers();
         }
     }
 
-    /// Wakes whoever waits for the request. Threads first: they cannot hang.
-    fn announce(&self) {
+    #[cold]
+    fn tell_watchers(&self) {
+        // Whoever still watches says so again. Relaxed: who registered before this is woken below,
+        // and the lock of the watchers orders the rest.
+        self.work
+            .fetch_and(!(DRAINING | COUNTING), Ordering::Relaxed);
         self.threads.notify(usize::MAX);
-        self.wakers.wake_all();
+        self.watchers.wake_all();
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        // Acquire: pairs with the Release in `enter`.
+        let work = self.work.load(Ordering::Acquire);
+        // On a closed one, somebody may be about to take back what was refused (S5).
+        if work & CLOSED != 0 { 0 } else { work / GUARD }
+    }
+
+    /// Closes the work if there is none. Returns whether it is closed.
+    ///
+    /// If not, the watchers are told when it may be; `counting`, with every guard that is dropped.
+    /// So a watcher registers first and then calls this.
+    pub(crate) fn close(&self, counting: bool) -> bool {
+        let watched = if counting {
+            COUNTING | DRAINING
+        } else {
+            DRAINING
+        };
+        // Acquire, here and below: pairs with the Release in `leave_one` (G8), also if it was
+        // another drain that closed it, because what it wrote continues the guards' releases.
+        let mut work = self.work.fetch_or(watched, Ordering::Acquire) | watched;
+        while work & CLOSED == 0 {
+            if work >= GUARD {
+                return false;
+            }
+            match self.work.compare_exchange_weak(
+                work,
+                CLOSED,
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => self.tell_watchers(), // other drains
+                Err(now) => {
+                    work = now;
+                    continue;
+                }
+            }
+            break;
+        }
+        true
+    }
+
+    pub(crate) fn watch(&self, key: &mut Option<usize>, waker: &Waker) {
+        self.watchers.register(key, waker);
+    }
+
+    pub(crate) fn unwatch(&self, key: &mut Option<usize>) {
+        self.watchers.remove(key);
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // Not by recursion: a long line of children may end here.
+        let mut parent = self.parent.take();
+        while let Some(Parent { state, key }) = parent {
+            let mut children = lock(&state.children);
+            children.remove(key);
+            let unused = wakers::deserted(&mut children);
+            drop(children);
+            drop(unused);
+            parent = Arc::into_inner(state).and_then(|mut state| state.parent.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g8_at_the_limit_guards_are_refused_and_nothing_wraps() {
+        let parent = State::new(Force::Mark);
+        let child = State::child(&parent);
+        parent
+            .work
+            .store(LIMIT / GUARD * GUARD + GUARD, Ordering::SeqCst);
+        let before = parent.in_flight();
+        for _ in 0..3 {
+            assert!(!parent.enter());
+            assert!(!child.enter());
+        }
+        assert_eq!((parent.in_flight(), child.in_flight()), (before, 0));
+        parent.leave();
+        assert!(child.enter());
     }
 }

@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::Cause;
+#[cfg(not(target_family = "wasm"))]
+use crate::guard::deadline_after;
 use crate::state::State;
 use crate::wakers::Slot;
 
@@ -99,7 +101,7 @@ impl Waiter {
     /// For plain threads. In a task, await the waiter instead: a blocked executor runs nobody else.
     #[cfg(not(target_family = "wasm"))]
     pub fn wait_blocking(&self) {
-        self.state.block(None);
+        self.block(None);
     }
 
     /// Blocks this thread until a shutdown is requested, or the timeout has passed. Returns whether
@@ -112,10 +114,13 @@ impl Waiter {
     /// As [`wait_blocking`](Waiter::wait_blocking).
     #[cfg(not(target_family = "wasm"))]
     pub fn wait_blocking_timeout(&self, timeout: Duration) -> bool {
-        match Instant::now().checked_add(timeout) {
-            Some(deadline) => self.state.block(Some(deadline)),
-            None => self.state.block(None),
-        }
+        self.block(deadline_after(timeout))
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn block(&self, deadline: Option<Instant>) -> bool {
+        let requested = || self.is_requested().then_some(());
+        self.state.block(deadline, requested).is_some()
     }
 }
 

@@ -1,8 +1,9 @@
-//! The registry of wakers: who is to be woken when the shutdown begins.
+//! The registries of wakers: [`Wakers`] for the many who wait for the request, [`Watchers`] for the
+//! few who watch what comes after it.
 //!
 //! Invariants, cited in the code as W1..W4:
 //!
-//! - **W1** No foreign code runs under a shard's lock. Wakers are cloned before it is taken, and
+//! - **W1** No foreign code runs under a lock. Wakers are cloned before it is taken, and
 //!   woken or dropped after it was released: a waker may drop a task, and with it other waiters.
 //! - **W2** A shard that is closed stays closed and empty. So a key is valid exactly as long as its
 //!   shard is open, and needs no generation.
@@ -23,15 +24,16 @@ use crate::sync::{Mutex, lock};
 
 /// One-shot: once woken, it is closed for ever.
 pub(crate) struct Wakers {
-    /// All there is for a child, which has few waiters.
     first: Shard,
     /// One less than a power of two more, so that threads don't meet at one lock.
-    others: Box<[Shard]>,
+    others: Box<[Padded<Shard>]>,
 }
 
 /// Two cache lines apart, because the hardware prefetches in pairs.
 #[repr(align(128))]
-struct Shard(Mutex<Entries>);
+struct Padded<T>(T);
+
+type Shard = Mutex<Entries>;
 
 struct Entries {
     closed: bool,
@@ -74,11 +76,13 @@ fn identity(waker: &Waker) -> (usize, usize) {
 }
 
 impl Wakers {
-    /// A registry for waiters on many threads.
-    pub(crate) fn spread() -> Self {
+    /// With as many shards, a power of two.
+    pub(crate) fn new(shards: usize) -> Self {
         Self {
-            first: Shard::new(),
-            others: (1..shard_count()).map(|_| Shard::new()).collect(),
+            first: Mutex::new(Entries::new()),
+            others: (1..shards)
+                .map(|_| Padded(Mutex::new(Entries::new())))
+                .collect(),
         }
     }
 
@@ -90,14 +94,14 @@ impl Wakers {
         let (data, vtable) = identity(&waker);
         if slot.is_vacant() {
             let number = thread_number() & self.others.len();
-            let mut entries = lock(&self.shard(number).0);
+            let mut entries = lock(self.shard(number));
             if entries.closed {
                 drop(entries); // before the waker: W1
                 return false;
             }
             slot.key = (entries.wakers.insert(waker) << self.shard_bits()) | number;
         } else {
-            let mut entries = lock(&self.shard(slot.key).0);
+            let mut entries = lock(self.shard(slot.key));
             if entries.closed {
                 drop(entries); // before the waker: W1
                 *slot = Slot::vacant();
@@ -117,36 +121,26 @@ impl Wakers {
         if key == Slot::VACANT {
             return;
         }
-        let mut entries = lock(&self.shard(key).0);
+        let mut entries = lock(self.shard(key));
         if entries.closed {
             return; // W2
         }
         let waker = entries.wakers.remove(key >> self.shard_bits());
-        // What a crowd of waiters needed is given back when the last has left.
-        let unused = if entries.wakers.is_empty() && entries.wakers.capacity() > 64 {
-            mem::take(&mut entries.wakers)
-        } else {
-            Slab::new()
-        };
+        let unused = deserted(&mut entries.wakers);
         drop(entries);
         drop((waker, unused)); // W1
     }
 
     /// Wakes everybody, once.
-    ///
-    /// A waker that panics has been reported by the panic hook, and keeps nobody else asleep.
     pub(crate) fn wake_all(&self) {
-        for shard in std::iter::once(&self.first).chain(&self.others) {
-            let mut entries = lock(&shard.0);
+        let others = self.others.iter().map(|shard| &shard.0);
+        for shard in std::iter::once(&self.first).chain(others) {
+            let mut entries = lock(shard);
             entries.closed = true;
             let wakers = mem::take(&mut entries.wakers); // W3
             drop(entries);
             for (_, waker) in wakers {
-                // W1
-                if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                    // A payload may panic when it is dropped.
-                    mem::forget(payload);
-                }
+                wake(waker); // W1
             }
         }
     }
@@ -155,7 +149,7 @@ impl Wakers {
     fn shard(&self, key: usize) -> &Shard {
         match key & self.others.len() {
             0 => &self.first,
-            number => &self.others[number - 1],
+            number => &self.others[number - 1].0,
         }
     }
 
@@ -164,17 +158,84 @@ impl Wakers {
     }
 }
 
-impl Shard {
+impl Entries {
     fn new() -> Self {
-        Self(Mutex::new(Entries {
+        Self {
             closed: false,
             wakers: Slab::new(),
-        }))
+        }
     }
 }
 
-/// As many as there are processors, but not more than a broadcast should have to visit.
-fn shard_count() -> usize {
+/// Wakes the few, as often as something happens. Each comes and goes under one lock.
+///
+/// Not an `event_listener::Event`, which calls wakers under its lock: one that drops another watcher,
+/// as an executor does whose queue is gone, would wait for itself (W1).
+pub(crate) struct Watchers(Mutex<Slab<Option<Waker>>>);
+
+impl Watchers {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Slab::new()))
+    }
+
+    /// Puts `waker` at the watcher's key, in place of the one there.
+    pub(crate) fn register(&self, key: &mut Option<usize>, waker: &Waker) {
+        let waker = waker.clone(); // W1
+        let mut watchers = lock(&self.0);
+        let old = match *key {
+            Some(key) => watchers[key].replace(waker),
+            None => {
+                *key = Some(watchers.insert(Some(waker)));
+                None
+            }
+        };
+        drop(watchers);
+        drop(old); // W1
+    }
+
+    pub(crate) fn remove(&self, key: &mut Option<usize>) {
+        let Some(key) = key.take() else { return };
+        let mut watchers = lock(&self.0);
+        let waker = watchers.remove(key);
+        let unused = deserted(&mut watchers);
+        drop(watchers);
+        drop((waker, unused)); // W1
+    }
+
+    /// Wakes everybody who has registered since the last time.
+    pub(crate) fn wake_all(&self) {
+        let mut watchers = lock(&self.0);
+        let wakers: Vec<_> = watchers
+            .iter_mut()
+            .filter_map(|(_, slot)| slot.take())
+            .collect();
+        drop(watchers);
+        for waker in wakers {
+            wake(waker); // W1
+        }
+    }
+}
+
+/// A waker that panics has been reported by the panic hook, and keeps nobody else asleep.
+fn wake(waker: Waker) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        // A payload may panic when it is dropped.
+        mem::forget(payload);
+    }
+}
+
+/// What a crowd needed is given back when the last has left.
+pub(crate) fn deserted<T>(slab: &mut Slab<T>) -> Slab<T> {
+    if slab.is_empty() && slab.capacity() > 64 {
+        mem::take(slab)
+    } else {
+        Slab::new()
+    }
+}
+
+/// How many ways to split what many threads use: as many as there are processors, but not more than
+/// a broadcast should have to visit. A power of two.
+pub(crate) fn shards() -> usize {
     if cfg!(loom) {
         return 2;
     }
@@ -188,7 +249,7 @@ fn shard_count() -> usize {
 }
 
 /// A small number for each thread, so that each keeps to its own shard.
-fn thread_number() -> usize {
+pub(crate) fn thread_number() -> usize {
     // Relaxed: only the number itself matters, and the read-modify-write makes it unique.
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));

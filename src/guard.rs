@@ -1,0 +1,404 @@
+//! Work in flight: guards, the drain that waits for them, and the report of those that are left.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_lite::Stream;
+
+use crate::sites::{Origin, Site, Table};
+use crate::state::State;
+use crate::wakers;
+
+/// What only handles hold: the state, and the table of sites, whose sites hold the state.
+pub(crate) struct Shared {
+    pub(crate) state: Arc<State>,
+    sites: Table<Site>,
+}
+
+impl Shared {
+    pub(crate) fn new(state: Arc<State>) -> Self {
+        Self {
+            state,
+            sites: Table::new(),
+        }
+    }
+
+    pub(crate) fn guard(&self, origin: Origin) -> Option<Guard> {
+        let lane = match self.state.is_child() {
+            // Few threads share a child.
+            true => 0,
+            false => wakers::thread_number() & (wakers::shards() - 1),
+        };
+        let site = self
+            .sites
+            .find(origin, lane, || Site::new(&self.state, origin));
+        Guard::take(site)
+    }
+
+    pub(crate) fn report(&self) -> Stragglers {
+        let mut counts = Vec::new();
+        // The table's own reference is no guard.
+        self.sites
+            .for_each(|origin, site| counts.push((origin, Arc::strong_count(site) - 1)));
+        self.state
+            .tallies
+            .for_each(|origin, tally| counts.push((origin, tally.count())));
+        Stragglers::new(counts)
+    }
+}
+
+/// Work in flight: a [drain](crate::Shutdown::drain) waits until it is dropped.
+///
+/// Taken by [`Shutdown::guard`](crate::Shutdown::guard), which records the line of the call. A clone
+/// is one more guard of the same line. It is released when it is dropped, also while panicking.
+///
+/// ```
+/// use std::time::Duration;
+/// use winddown::Shutdown;
+///
+/// let shutdown = Shutdown::new();
+/// let guard = shutdown.guard().expect("nothing was drained yet");
+/// let late = shutdown.drain_blocking(Duration::ZERO).unwrap_err();
+/// assert_eq!(late.count(), 1);
+/// drop(guard);
+/// assert_eq!(shutdown.drain_blocking(Duration::ZERO), Ok(()));
+/// assert!(shutdown.guard().is_none());
+/// ```
+#[must_use = "the work is in flight only as long as the guard is held"]
+pub struct Guard {
+    site: Arc<Site>,
+}
+
+impl Guard {
+    fn take(site: &Arc<Site>) -> Option<Self> {
+        // Counted at its line first (L2).
+        let site = site.clone();
+        site.tell_parents_more();
+        if site.state.enter() {
+            Some(Self { site })
+        } else {
+            site.tell_parents_less();
+            None
+        }
+    }
+}
+
+impl Clone for Guard {
+    /// One more guard, of the line that this one was taken on.
+    ///
+    /// # Panics
+    ///
+    /// At the limit of the counter, a quarter of `usize::MAX` guards or so, which takes as many
+    /// guards forgotten.
+    fn clone(&self) -> Self {
+        Self::take(&self.site).expect("a guard is held, so only the limit can refuse another")
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Forgotten at its line last (L2): `site` is dropped after this.
+        self.site.state.leave();
+        self.site.tell_parents_less();
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+/// A future that is ready when no guard is held any more, or when its time is up.
+///
+/// Made by [`Shutdown::drain`](crate::Shutdown::drain).
+///
+/// # Errors
+///
+/// [`Stragglers`], the guards that are left, when the time is up, or at once when the shutdown is
+/// forced.
+///
+/// # Cancel safety
+///
+/// Dropping a drain changes nothing: what was in flight still is, and another drain can wait for it.
+/// Polled again after it was ready, it looks again: `Ok` stays `Ok`, and after a time-out it says
+/// what is left now.
+#[must_use = "futures do nothing unless polled"]
+pub struct Drain {
+    shared: Arc<Shared>,
+    deadline: Deadline,
+    key: Option<usize>,
+}
+
+impl Drain {
+    pub(crate) fn new(shared: Arc<Shared>, timeout: Duration) -> Self {
+        Self {
+            shared,
+            deadline: Deadline::after(timeout),
+            key: None,
+        }
+    }
+
+    /// Waits as the drain does, and says meanwhile how many guards are left.
+    ///
+    /// The stream's first item is the count when it is first polled, and then there is one whenever
+    /// the count has changed. It ends when the drain is ready; await the drain then to learn how it
+    /// ended.
+    ///
+    /// ```
+    /// use futures_lite::{StreamExt, future};
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// # future::block_on(async {
+    /// let shutdown = Shutdown::new();
+    /// let mut guards = vec![shutdown.guard(), shutdown.guard()];
+    /// let mut drain = shutdown.drain(Duration::from_secs(10));
+    /// let mut progress = drain.progress();
+    /// let mut seen = vec![];
+    /// while let Some(left) = progress.next().await {
+    ///     seen.push(left); // or tell whoever waits
+    ///     guards.pop();
+    /// }
+    /// assert_eq!(seen, [2, 1]);
+    /// assert_eq!(drain.await, Ok(()));
+    /// # });
+    /// ```
+    pub fn progress(&mut self) -> Progress<'_> {
+        Progress {
+            drain: self,
+            last: None,
+        }
+    }
+
+    fn poll_with(&mut self, cx: &mut Context<'_>, counting: bool) -> Poll<Result<(), Stragglers>> {
+        // Registered first and then asked, so that no guard is dropped unseen between the two.
+        self.shared.state.watch(&mut self.key, cx.waker());
+        let late = self.deadline.poll(cx).is_ready();
+        match self.shared.settled(counting, late) {
+            Some(result) => {
+                self.shared.state.unwatch(&mut self.key);
+                Poll::Ready(result)
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Shared {
+    /// How a drain ended, if it has.
+    pub(crate) fn settled(&self, counting: bool, late: bool) -> Option<Result<(), Stragglers>> {
+        // Asked first: when it is forced as the last guard is dropped, all is well.
+        while !self.state.close(counting) {
+            if !late && !self.state.is_forced() {
+                return None;
+            }
+            let report = self.report();
+            // If there is none, the last one was dropped in between (L2).
+            if report.count() > 0 {
+                return Some(Err(report));
+            }
+        }
+        Some(Ok(()))
+    }
+}
+
+impl Future for Drain {
+    type Output = Result<(), Stragglers>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_with(cx, false)
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.shared.state.unwatch(&mut self.key);
+    }
+}
+
+impl fmt::Debug for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain")
+            .field("in_flight", &self.shared.state.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How many guards are left, as they are dropped: a stream, made by [`Drain::progress`].
+///
+/// # Cancel safety
+///
+/// Dropping it loses nothing; the drain goes on.
+#[must_use = "streams do nothing unless polled"]
+#[derive(Debug)]
+pub struct Progress<'a> {
+    drain: &'a mut Drain,
+    last: Option<usize>,
+}
+
+impl Stream for Progress<'_> {
+    type Item = usize;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+        if self.drain.poll_with(cx, true).is_ready() {
+            return Poll::Ready(None);
+        }
+        let left = self.drain.shared.state.in_flight();
+        // Zero is for the end to say: the drain is woken for it.
+        if left == 0 || self.last.replace(left) == Some(left) {
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(left))
+    }
+}
+
+/// When a drain's time is up.
+enum Deadline {
+    Passed,
+    Never,
+    /// Without async-io nobody wakes the drain then, but it is seen whenever the drain is polled.
+    #[cfg(not(feature = "signals"))]
+    At(Instant),
+    #[cfg(feature = "signals")]
+    Timer(async_io::Timer),
+}
+
+impl Deadline {
+    fn after(timeout: Duration) -> Self {
+        if timeout.is_zero() {
+            return Self::Passed;
+        }
+        match deadline_after(timeout) {
+            None => Self::Never,
+            #[cfg(not(feature = "signals"))]
+            Some(instant) => Self::At(instant),
+            #[cfg(feature = "signals")]
+            Some(instant) => Self::Timer(async_io::Timer::at(instant)),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let passed = match self {
+            Self::Passed => true,
+            Self::Never => false,
+            #[cfg(not(feature = "signals"))]
+            Self::At(instant) => {
+                let _ = cx;
+                Instant::now() >= *instant
+            }
+            #[cfg(feature = "signals")]
+            Self::Timer(timer) => Pin::new(timer).poll(cx).is_ready(),
+        };
+        if passed {
+            *self = Self::Passed;
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+/// `None` if it is never.
+pub(crate) fn deadline_after(timeout: Duration) -> Option<Instant> {
+    // `MAX` without asking the clock, which some platforms don't have.
+    if timeout == Duration::MAX {
+        return None;
+    }
+    Instant::now().checked_add(timeout)
+}
+
+/// The guards held at one moment, and on which lines they were taken: what a drain that ran out of
+/// time waited for, or what [`Shutdown::report`](crate::Shutdown::report) found.
+///
+/// Its `Display` is a readable block of lines:
+///
+/// ```
+/// # use winddown::Shutdown;
+/// let shutdown = Shutdown::new();
+/// let guards = [shutdown.guard_named("mail"), shutdown.guard_named("mail")];
+/// println!("{}", shutdown.report());
+/// // 2 guards are held:
+/// //   2 'mail' at src/main.rs:5
+/// # assert!(shutdown.report().to_string().starts_with("2 guards are held:\n  "));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stragglers {
+    lines: Vec<Straggler>,
+}
+
+/// One line of code, and how many guards taken there are held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Straggler {
+    /// How many.
+    pub count: usize,
+    /// The name given to [`guard_named`](crate::Shutdown::guard_named).
+    pub name: Option<&'static str>,
+    /// The line of the call.
+    pub location: &'static Location<'static>,
+}
+
+impl Stragglers {
+    fn new(mut counts: Vec<(Origin, usize)>) -> Self {
+        // Equal origins may have several addresses, and several lanes.
+        counts.sort_unstable();
+        let mut lines: Vec<Straggler> = Vec::new();
+        for (Origin { location, name }, count) in counts {
+            match lines.last_mut() {
+                Some(last) if (last.location, last.name) == (location, name) => last.count += count,
+                _ => lines.push(Straggler {
+                    count,
+                    name,
+                    location,
+                }),
+            }
+        }
+        lines.retain(|line| line.count > 0);
+        // Stable: lines with as many stay in the order of the code.
+        lines.sort_by_key(|line| std::cmp::Reverse(line.count));
+        Self { lines }
+    }
+
+    /// How many guards are held on all lines together.
+    pub fn count(&self) -> usize {
+        self.lines.iter().map(|line| line.count).sum()
+    }
+
+    /// Line by line, most first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Straggler> {
+        self.lines.iter()
+    }
+}
+
+impl fmt::Display for Stragglers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count() {
+            0 => return f.write_str("no guards are held"),
+            1 => f.write_str("1 guard is held:")?,
+            count => write!(f, "{count} guards are held:")?,
+        }
+        for line in self.iter() {
+            write!(f, "\n  {line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Straggler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.count)?;
+        if let Some(name) = self.name {
+            write!(f, "'{name}' ")?;
+        }
+        write!(f, "at {}:{}", self.location.file(), self.location.line())
+    }
+}
+
+impl Error for Stragglers {}

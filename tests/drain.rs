@@ -1,0 +1,676 @@
+//! Work in flight: guards, drains, reports, tasks, children.
+
+mod support;
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use allocation_counter::measure;
+use futures_lite::{StreamExt, future};
+use support::{Call, Counter, poll};
+use winddown::{Guard, Shutdown};
+
+const CHECK: Duration = Duration::ZERO;
+
+fn drained(shutdown: &Shutdown) -> bool {
+    shutdown.drain_blocking(CHECK).is_ok()
+}
+
+#[test]
+fn a_guard_is_what_a_task_can_hold() {
+    fn holds(_: impl Clone + Send + Sync + Unpin + 'static) {}
+    fn awaits(_: impl Future + Send + Sync + Unpin + 'static) {}
+    let shutdown = Shutdown::new();
+    holds(shutdown.guard().unwrap());
+    awaits(shutdown.drain(CHECK));
+}
+
+#[test]
+fn g8_a_drain_waits_for_every_guard() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let first = shutdown.guard().unwrap();
+    let second = first.clone();
+    assert_eq!(shutdown.in_flight(), 2);
+    let mut drain = shutdown.drain(Duration::MAX);
+    assert!(poll(&mut drain, &waker).is_pending());
+    drop(first);
+    assert_eq!(counter.count(), 0, "only the last one matters");
+    assert!(poll(&mut drain, &waker).is_pending());
+    drop(second);
+    assert_eq!(counter.count(), 1);
+    assert_eq!(poll(&mut drain, &waker), Poll::Ready(Ok(())));
+    assert_eq!(poll(&mut drain, &waker), Poll::Ready(Ok(())));
+    assert_eq!(shutdown.in_flight(), 0);
+}
+
+#[test]
+fn g8_no_guard_after_a_drain_completed() {
+    let shutdown = Shutdown::new();
+    let child = shutdown.child();
+    assert!(drained(&shutdown));
+    assert!(shutdown.guard().is_none());
+    assert!(shutdown.guard_named("x").is_none());
+    assert!(child.guard().is_none());
+    assert!(shutdown.child().guard().is_none());
+    assert!(drained(&shutdown));
+    assert!(drained(&child));
+    assert_eq!(shutdown.report().count(), 0);
+    assert_eq!(shutdown.in_flight(), 0);
+}
+
+#[test]
+fn g8_a_guard_taken_before_the_drain_looks_again_keeps_it_waiting() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let first = shutdown.guard().unwrap();
+    let mut drain = shutdown.drain(Duration::MAX);
+    assert!(poll(&mut drain, &waker).is_pending());
+    drop(first);
+    assert_eq!(counter.count(), 1);
+    let second = shutdown.guard().unwrap();
+    assert!(poll(&mut drain, &waker).is_pending());
+    drop(second);
+    assert_eq!(counter.count(), 2);
+    assert!(poll(&mut drain, &waker).is_ready());
+}
+
+#[test]
+fn a_drain_does_not_wait_for_the_request_nor_make_one() {
+    let shutdown = Shutdown::new();
+    assert!(drained(&shutdown));
+    assert!(!shutdown.is_requested());
+    let shutdown = Shutdown::new();
+    shutdown.request_shutdown();
+    let guard = shutdown.guard();
+    assert!(guard.is_some(), "the request refuses nobody");
+    assert!(!drained(&shutdown));
+}
+
+#[test]
+fn several_drains_end_together() {
+    let shutdown = Shutdown::new();
+    let guard = shutdown.guard().unwrap();
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..6)
+            .map(|number| {
+                let shutdown = &shutdown;
+                scope.spawn(move || match number % 2 {
+                    0 => shutdown.drain_blocking(Duration::MAX),
+                    _ => future::block_on(shutdown.drain(Duration::from_secs(3600))),
+                })
+            })
+            .collect();
+        let (counter, waker) = Counter::new();
+        let mut drains: Vec<_> = (0..6).map(|_| shutdown.drain(Duration::MAX)).collect();
+        for drain in &mut drains {
+            assert!(poll(drain, &waker).is_pending());
+        }
+        drop(guard);
+        assert_eq!(counter.count(), 6);
+        for drain in &mut drains {
+            assert!(poll(drain, &waker).is_ready());
+        }
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), Ok(()));
+        }
+    });
+}
+
+#[test]
+fn a_dropped_drain_closes_nothing() {
+    let shutdown = Shutdown::new();
+    let guard = shutdown.guard().unwrap();
+    let (counter, waker) = Counter::new();
+    let mut drain = shutdown.drain(Duration::MAX);
+    assert!(poll(&mut drain, &waker).is_pending());
+    drop(drain);
+    assert_eq!(Arc::strong_count(&counter), 2);
+    drop(guard);
+    assert_eq!(counter.count(), 0);
+    assert!(shutdown.guard().is_some());
+}
+
+#[test]
+fn g9_a_time_out_says_how_many_and_where() {
+    let shutdown = Shutdown::new();
+    let line = Location::caller().line();
+    let one = shutdown.guard().unwrap(); // line + 1
+    let mail: Vec<_> = (0..3).map(|_| shutdown.guard_named("mail")).collect(); // line + 2
+    let two = [one.clone(), one.clone()]; // they keep the line they came from
+    drop(one);
+    let stragglers = shutdown.drain_blocking(CHECK).unwrap_err();
+    assert_eq!(stragglers.count(), 5);
+    assert_eq!(stragglers, shutdown.report());
+    let file = file!();
+    assert_eq!(
+        stragglers.to_string(),
+        format!(
+            "5 guards are held:\n  3 'mail' at {file}:{}\n  2 at {file}:{}",
+            line + 2,
+            line + 1
+        )
+    );
+    let lines: Vec<_> = stragglers
+        .iter()
+        .map(|line| (line.count, line.name, line.location.line()))
+        .collect();
+    assert_eq!(lines, [(3, Some("mail"), line + 2), (2, None, line + 1)]);
+    drop((mail, two));
+    assert_eq!(shutdown.report().to_string(), "no guards are held");
+}
+
+#[cfg(feature = "signals")]
+#[test]
+fn g9_a_drain_with_a_deadline_ends_by_itself_and_can_be_tried_again() {
+    let shutdown = Shutdown::new();
+    let guard = shutdown.guard().unwrap();
+    let mut drain = shutdown.drain(Duration::from_millis(1));
+    let stragglers = future::block_on(&mut drain).unwrap_err();
+    assert_eq!(stragglers.count(), 1);
+    assert_eq!(future::block_on(&mut drain).unwrap_err(), stragglers);
+    drop(guard);
+    assert_eq!(future::block_on(&mut drain), Ok(()));
+    assert!(shutdown.guard().is_none());
+}
+
+#[test]
+fn g9_a_thread_s_drain_ends_by_itself() {
+    let shutdown = Shutdown::new();
+    let _guard = shutdown.guard();
+    let stragglers = shutdown.drain_blocking(Duration::from_millis(1));
+    assert_eq!(stragglers.unwrap_err().count(), 1);
+}
+
+#[test]
+fn g9_lines_of_many_threads_add_up() {
+    let shutdown = Shutdown::new();
+    let guards: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..20)
+            .map(|_| scope.spawn(|| shutdown.guard().unwrap()))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    let report = shutdown.report();
+    assert_eq!(report.iter().len(), 1, "{report}");
+    assert_eq!(report.count(), 20);
+    drop(guards);
+    assert_eq!(shutdown.report().count(), 0);
+}
+
+#[test]
+fn g9_many_lines_are_told_apart() {
+    // More names than the first chunks of the table have places.
+    let names: Vec<&'static str> = (0..500)
+        .map(|number| &*Box::leak(format!("name {number}").into_boxed_str()))
+        .collect();
+    let shutdown = Shutdown::new();
+    let guards: Vec<_> = (0..3)
+        .flat_map(|_| &names)
+        .map(|name| shutdown.guard_named(name))
+        .collect();
+    let report = shutdown.report();
+    let found: HashSet<_> = report.iter().filter_map(|line| line.name).collect();
+    assert_eq!(found.len(), 500);
+    assert!(report.iter().all(|line| line.count == 3));
+    drop(guards);
+    assert_eq!(shutdown.in_flight(), 0);
+}
+
+#[test]
+fn a_panic_releases_the_guard() {
+    let shutdown = Shutdown::new();
+    for _ in 0..10 {
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let _guard = shutdown.guard();
+            let _clone = shutdown.child().guard();
+            assert_eq!(shutdown.in_flight(), 2);
+            panic!("on purpose");
+        }));
+        assert!(result.is_err());
+    }
+    assert_eq!(shutdown.in_flight(), 0);
+    assert!(drained(&shutdown));
+}
+
+#[test]
+fn a_guard_outlives_its_handles() {
+    let shutdown = Shutdown::new();
+    let guard = shutdown.child().guard().unwrap();
+    assert_eq!(shutdown.in_flight(), 1);
+    assert_eq!(shutdown.report().count(), 1);
+    let mut drain = shutdown.drain(Duration::MAX);
+    drop(shutdown);
+    assert!(poll(&mut drain, Waker::noop()).is_pending());
+    drop(guard);
+    assert!(poll(&mut drain, Waker::noop()).is_ready());
+}
+
+#[test]
+fn the_force_ends_a_drain_early() {
+    let shutdown = Shutdown::new();
+    let child = shutdown.child();
+    let guard = child.guard().unwrap();
+    let (counter, waker) = Counter::new();
+    let mut drain = shutdown.drain(Duration::MAX);
+    let mut childs = child.drain(Duration::MAX);
+    shutdown.request_shutdown();
+    assert!(poll(&mut drain, &waker).is_pending());
+    assert!(poll(&mut childs, &waker).is_pending());
+    thread::scope(|scope| {
+        let blocked = scope.spawn(|| shutdown.drain_blocking(Duration::MAX));
+        shutdown.request_shutdown();
+        assert_eq!(blocked.join().unwrap().unwrap_err().count(), 1);
+    });
+    assert_eq!(counter.count(), 2);
+    let Poll::Ready(Err(stragglers)) = poll(&mut drain, &waker) else {
+        panic!("it is forced");
+    };
+    assert_eq!(stragglers.count(), 1);
+    assert!(matches!(poll(&mut childs, &waker), Poll::Ready(Err(_))));
+    drop(guard);
+    assert!(matches!(poll(&mut drain, &waker), Poll::Ready(Ok(()))));
+}
+
+#[test]
+fn g5_waker_of_a_drain_that_drops_another_drain() {
+    let shutdown = Shutdown::new();
+    let guard = shutdown.guard().unwrap();
+    let (counter, waker) = Counter::new();
+    let mut victim = shutdown.drain(Duration::MAX);
+    assert!(poll(&mut victim, Waker::noop()).is_pending());
+    let victim = Mutex::new(Some(victim));
+    let dropper = Call::waker(move || drop(victim.lock().unwrap().take()));
+    let panics = Call::waker(|| panic!("a waker's own fault"));
+    let mut drains: Vec<_> = (0..3).map(|_| shutdown.drain(Duration::MAX)).collect();
+    assert!(poll(&mut drains[0], &dropper).is_pending());
+    assert!(poll(&mut drains[1], &panics).is_pending());
+    assert!(poll(&mut drains[2], &waker).is_pending());
+    drop(guard);
+    assert_eq!(counter.count(), 1);
+}
+
+#[test]
+fn progress_counts_down_and_ends_with_the_drain() {
+    let shutdown = Shutdown::new();
+    let mut guards: Vec<_> = (0..4).map(|_| shutdown.guard()).collect();
+    let (counter, waker) = Counter::new();
+    let mut cx = Context::from_waker(&waker);
+    let mut drain = shutdown.drain(Duration::MAX);
+    let mut progress = drain.progress();
+    assert_eq!(progress.poll_next(&mut cx), Poll::Ready(Some(4)));
+    assert_eq!(progress.poll_next(&mut cx), Poll::Pending);
+    guards.pop();
+    assert_eq!(counter.count(), 1);
+    assert_eq!(progress.poll_next(&mut cx), Poll::Ready(Some(3)));
+    assert_eq!(progress.poll_next(&mut cx), Poll::Pending);
+    guards.truncate(1); // two at once are one item
+    assert_eq!(counter.count(), 2);
+    assert_eq!(progress.poll_next(&mut cx), Poll::Ready(Some(1)));
+    assert_eq!(progress.poll_next(&mut cx), Poll::Pending);
+    guards.clear();
+    assert_eq!(counter.count(), 3);
+    assert_eq!(progress.poll_next(&mut cx), Poll::Ready(None));
+    assert_eq!(progress.poll_next(&mut cx), Poll::Ready(None));
+    assert_eq!(future::block_on(drain), Ok(()));
+}
+
+#[test]
+fn progress_ends_with_the_force() {
+    let shutdown = Shutdown::new();
+    let _guard = shutdown.guard();
+    shutdown.request_shutdown();
+    let mut drain = shutdown.drain(Duration::MAX);
+    let mut progress = drain.progress();
+    assert_eq!(future::block_on(progress.next()), Some(1));
+    shutdown.request_shutdown();
+    assert_eq!(future::block_on(progress.next()), None);
+    assert!(future::block_on(drain).is_err());
+}
+
+#[test]
+fn track_holds_a_guard_until_the_future_has_ended() {
+    let shutdown = Shutdown::new();
+    let done = AtomicBool::new(false);
+    let mut tracked = pin!(shutdown.track(future::poll_fn(|_| {
+        if done.load(Ordering::SeqCst) {
+            Poll::Ready("output")
+        } else {
+            Poll::Pending
+        }
+    })));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert_eq!(shutdown.in_flight(), 1);
+    assert!(tracked.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(
+        shutdown.report().iter().next().unwrap().location.file(),
+        file!()
+    );
+    done.store(true, Ordering::SeqCst);
+    assert_eq!(tracked.as_mut().poll(&mut cx), Poll::Ready("output"));
+    assert_eq!(shutdown.in_flight(), 0, "released before it is dropped");
+
+    drop(shutdown.track(future::pending::<()>()));
+    assert!(drained(&shutdown));
+    assert_eq!(future::block_on(shutdown.track(async { 1 })), 1);
+}
+
+#[test]
+fn critical_begins_the_shutdown_when_it_ends() {
+    let shutdown = Shutdown::new();
+    let line = Location::caller().line() + 1;
+    let task = shutdown.critical("mail", async { 7 });
+    assert!(!shutdown.is_requested());
+    assert_eq!(future::block_on(task), 7);
+    let cause = shutdown.cause().unwrap();
+    assert_eq!(cause.to_string(), "critical task 'mail' ended");
+    assert!(matches!(cause, winddown::Cause::Triggered { at, .. } if at.line() == line));
+}
+
+#[test]
+fn critical_begins_the_shutdown_when_it_panics() {
+    let shutdown = Shutdown::new();
+    let task = shutdown.critical("mail", async { panic!("on purpose") });
+    assert!(catch_unwind(AssertUnwindSafe(|| future::block_on(task))).is_err());
+    assert_eq!(
+        shutdown.cause().unwrap().to_string(),
+        "critical task 'mail' panicked"
+    );
+}
+
+#[test]
+fn critical_begins_the_shutdown_when_it_is_dropped() {
+    let shutdown = Shutdown::new();
+    let mut task = Box::pin(shutdown.critical(String::from("mail"), future::pending::<()>()));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(task.as_mut().poll(&mut cx).is_pending());
+    drop(task);
+    assert_eq!(
+        shutdown.cause().unwrap().to_string(),
+        "critical task 'mail' was dropped"
+    );
+}
+
+#[test]
+fn critical_may_end_once_a_shutdown_was_requested() {
+    let shutdown = Shutdown::new();
+    let task = shutdown.critical("mail", async { 7 });
+    shutdown.trigger("enough");
+    assert_eq!(future::block_on(task), 7);
+    drop(shutdown.critical("index", future::pending::<()>()));
+    assert_eq!(shutdown.cause().unwrap().to_string(), "enough");
+    assert!(!shutdown.is_forced());
+}
+
+#[test]
+fn a_child_ends_with_its_parent_or_alone() {
+    let parent = Shutdown::new();
+    let child = parent.child();
+    let grandchild = child.child();
+    let late = parent.child();
+    let (counter, waker) = Counter::new();
+    let mut waiter = grandchild.waiter();
+    let mut others = late.waiter();
+    assert!(poll(&mut waiter, &waker).is_pending());
+    assert!(poll(&mut others, &waker).is_pending());
+
+    child.trigger("the child alone");
+    assert_eq!(counter.count(), 1);
+    assert!(grandchild.is_requested() && !parent.is_requested() && !late.is_requested());
+
+    parent.trigger("all of it");
+    assert_eq!(counter.count(), 2);
+    assert!(poll(&mut waiter, &waker).is_ready());
+    assert!(poll(&mut others, &waker).is_ready());
+    assert_eq!(child.cause().unwrap().to_string(), "the child alone");
+    assert_eq!(grandchild.cause(), child.cause());
+    assert_eq!(late.cause(), parent.cause());
+}
+
+#[test]
+fn a_child_made_after_the_request_is_requested_at_birth() {
+    let parent = Shutdown::new();
+    parent.trigger("enough");
+    let child = parent.child();
+    assert!(child.is_requested() && !child.is_forced());
+    assert_eq!(child.cause(), parent.cause());
+    parent.request_shutdown();
+    parent.request_shutdown();
+    assert!(child.is_forced());
+    let late = parent.child();
+    assert!(late.is_forced());
+    assert!(!late.request_shutdown(), "nothing left to ask for");
+}
+
+#[test]
+fn a_request_from_above_takes_no_slot_of_a_child() {
+    let parent = Shutdown::new();
+    let child = parent.child();
+    parent.request_shutdown();
+    assert!(!child.trigger("late"));
+    assert!(child.request_shutdown());
+    assert!(!child.is_forced());
+    assert!(child.request_shutdown());
+    assert!(child.is_forced() && !parent.is_forced());
+}
+
+#[test]
+fn the_force_reaches_those_below_and_nobody_above() {
+    let parent = Shutdown::new();
+    let child = parent.child();
+    let grandchild = child.child();
+    child.request_shutdown();
+    child.request_shutdown();
+    assert!(grandchild.is_forced() && !parent.is_requested());
+}
+
+#[test]
+fn guards_of_a_child_count_above() {
+    let parent = Shutdown::new();
+    let child = parent.child();
+    let grandchild = child.child();
+    let take = |shutdown: &Shutdown| shutdown.guard().unwrap();
+    let guards = [
+        take(&parent),
+        take(&child),
+        take(&grandchild),
+        take(&grandchild),
+    ];
+    let clone = guards[3].clone();
+    let counts = |shutdown: &Shutdown| (shutdown.in_flight(), shutdown.report().count());
+    assert_eq!(counts(&parent), (5, 5));
+    assert_eq!(counts(&child), (4, 4));
+    assert_eq!(counts(&grandchild), (3, 3));
+    assert_eq!(parent.report().iter().len(), 1, "all on one line");
+
+    drop((child, grandchild));
+    assert_eq!(counts(&parent), (5, 5));
+    drop(guards);
+    assert_eq!(counts(&parent), (1, 1));
+    assert!(!drained(&parent));
+    drop(clone);
+    assert_eq!(counts(&parent), (0, 0));
+    assert!(drained(&parent));
+}
+
+#[test]
+fn a_drained_child_leaves_its_parent_open() {
+    let parent = Shutdown::new();
+    let child = parent.child();
+    assert!(drained(&child));
+    assert!(child.guard().is_none());
+    assert_eq!((parent.in_flight(), parent.report().count()), (0, 0));
+    assert!(parent.guard().is_some());
+    assert!(parent.child().guard().is_some());
+}
+
+#[test]
+fn a_waiter_of_a_child_alone_is_told() {
+    let parent = Shutdown::new();
+    let mut waiter = parent.child().waiter();
+    let (counter, waker) = Counter::new();
+    assert!(poll(&mut waiter, &waker).is_pending());
+    parent.request_shutdown();
+    assert_eq!(counter.count(), 1);
+}
+
+#[test]
+fn a_million_children_leave_nothing_behind() {
+    let parent = Shutdown::new();
+    let round = || {
+        let child = parent.child();
+        drop(child.guard());
+        drop(child.waiter());
+    };
+    round();
+    let info = measure(|| (0..1_000_000).for_each(|_| round()));
+    assert_eq!(info.bytes_current, 0);
+}
+
+#[test]
+fn a_hundred_thousand_children_end_together() {
+    let parent = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let info = measure(|| {
+        let children: Vec<_> = (0..100_000).map(|_| parent.child()).collect();
+        let mut waiters: Vec<_> = children.iter().map(Shutdown::waiter).collect();
+        for waiter in &mut waiters {
+            assert!(poll(waiter, &waker).is_pending());
+        }
+        let guards: Vec<_> = children.iter().map(Shutdown::guard).collect();
+        assert_eq!(parent.in_flight(), 100_000);
+        parent.request_shutdown();
+        assert_eq!(counter.count(), 100_000);
+        assert!(children.iter().all(Shutdown::is_requested));
+        drop(guards);
+        assert!(drained(&parent));
+    });
+    // The cause, and the tally of the one line.
+    assert!(info.bytes_current < 4096, "{} bytes", info.bytes_current);
+}
+
+#[test]
+fn a_long_line_of_children_needs_no_deep_stack() {
+    let first = Shutdown::new();
+    let mut last = first.child();
+    for _ in 0..100_000 {
+        last = last.child();
+    }
+    let guard = last.guard();
+    assert_eq!((first.in_flight(), first.report().count()), (1, 1));
+    first.request_shutdown();
+    assert!(last.is_requested());
+    drop(guard);
+    drop(last);
+    assert!(drained(&first));
+}
+
+#[test]
+fn g10_guards_allocate_nothing_after_the_first_of_a_line() {
+    let shutdown = Shutdown::new();
+    let child = shutdown.child();
+    let take = |shutdown: &Shutdown| -> Option<Guard> { shutdown.guard() };
+    drop((take(&shutdown), take(&child)));
+    let info = measure(|| {
+        for _ in 0..1_000 {
+            let guard = take(&shutdown).unwrap();
+            drop((guard.clone(), guard, take(&child)));
+        }
+    });
+    assert_eq!(info.count_total, 0);
+}
+
+/// Threads take and release guards of a parent and its children while it is drained. When a drain
+/// says `Ok`, nobody holds one, and nobody will.
+#[test]
+fn g8_stress_of_parent_and_children() {
+    const THREADS: usize = 3;
+    let pairs = AtomicUsize::new(0);
+    for round in 0..300 {
+        let parent = Shutdown::new();
+        let shared = parent.child();
+        let held = AtomicUsize::new(0);
+        let barrier = Barrier::new(THREADS + 1);
+        thread::scope(|scope| {
+            for number in 0..THREADS {
+                let (parent, shared, held) = (&parent, &shared, &held);
+                let (barrier, pairs) = (&barrier, &pairs);
+                scope.spawn(move || {
+                    let own = parent.child().child();
+                    barrier.wait();
+                    let mut count = 0;
+                    // Most of the time there is a guard, so that a drain has to wait for the gap.
+                    let mut overlap = None;
+                    loop {
+                        let shutdown = match (count + number) % 3 {
+                            0 => parent,
+                            1 => shared,
+                            _ => &own,
+                        };
+                        let Some(guard) = shutdown.guard() else { break };
+                        held.fetch_add(1, Ordering::SeqCst);
+                        let old = overlap.replace(guard);
+                        if let Some(old) = old {
+                            held.fetch_sub(1, Ordering::SeqCst);
+                            drop(old);
+                        }
+                        count += 1;
+                        if count % 50 == round % 50 {
+                            held.fetch_sub(1, Ordering::SeqCst);
+                            overlap = None;
+                        }
+                        if count == 20_000 {
+                            break;
+                        }
+                    }
+                    if let Some(last) = overlap {
+                        held.fetch_sub(1, Ordering::SeqCst);
+                        drop(last);
+                    }
+                    pairs.fetch_add(count, Ordering::Relaxed);
+                });
+            }
+            barrier.wait();
+            let result = match round % 2 {
+                0 => parent.drain_blocking(Duration::MAX),
+                _ => future::block_on(parent.drain(Duration::MAX)),
+            };
+            assert_eq!(result, Ok(()));
+            assert_eq!(held.load(Ordering::SeqCst), 0);
+            assert!(parent.guard().is_none() && shared.guard().is_none());
+            assert_eq!(parent.in_flight(), 0);
+        });
+        assert_eq!(parent.report().count(), 0);
+    }
+    println!("{} pairs", pairs.load(Ordering::Relaxed));
+}
+
+/// What a thread wrote before it dropped its guard is there after the drain.
+#[test]
+fn g8_what_was_written_is_visible() {
+    for _ in 0..2_000 {
+        let shutdown = Shutdown::new();
+        let guards: Vec<_> = (0..3).map(|_| shutdown.guard().unwrap()).collect();
+        let written = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for guard in guards {
+                let written = &written;
+                scope.spawn(move || {
+                    written.fetch_add(1, Ordering::Relaxed);
+                    drop(guard);
+                });
+            }
+            assert_eq!(shutdown.drain_blocking(Duration::MAX), Ok(()));
+            assert_eq!(written.load(Ordering::Relaxed), 3);
+        });
+    }
+}
