@@ -13,10 +13,11 @@ lint() {
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 }
 
-# README's own command, and the core without signals.
+# README's own command, the core without signals, and what optional features add.
 test() {
     cargo test
     cargo test --no-default-features
+    cargo test --all-features --test adapt
 }
 
 [ $# -gt 0 ] || { echo "usage: ./ci.sh VERB ...; the verbs are its functions, see CONTRIBUTING.md" >&2; exit 2; }

@@ -1,130 +1,452 @@
-//! Wrappers for futures.
+//! Words for what users have: a future, a connection, a stream, a loop.
 
 use std::fmt;
-use std::future::Future;
-use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use futures_lite::Stream;
 use pin_project_lite::pin_project;
 
-use crate::state::State;
-use crate::{Cause, Guard};
+use crate::deadline::Deadline;
+use crate::{Reached, Waiter};
+
+/// What shutdown means for a future, a connection, a stream, an iterator or an I/O handle.
+///
+/// Each method wraps what it is called on, and takes a [`Waiter`]:
+///
+/// ```
+/// use futures_lite::{StreamExt, future, stream};
+/// use winddown::{Shutdown, ShutdownExt};
+///
+/// # future::block_on(async {
+/// let shutdown = Shutdown::new();
+/// let mut jobs = stream::repeat("job").end_on_shutdown(shutdown.waiter());
+/// assert_eq!(jobs.next().await, Some("job"));
+///
+/// shutdown.request_shutdown();
+/// assert_eq!(jobs.next().await, None);
+///
+/// let never = future::pending::<()>().cancel_on_shutdown(shutdown.waiter());
+/// assert_eq!(never.await, None);
+/// # });
+/// ```
+///
+/// None allocates anything. Polled again by the same task, each costs an atomic load more than what
+/// it wraps, or nothing.
+pub trait ShutdownExt: Sized {
+    /// Runs the future until shutdown: `Some` of its output, or `None` if it was stopped.
+    ///
+    /// A stopped future is dropped at once. The finished output wins: if the future is ready when it
+    /// is polled, its output is returned, whatever was requested meanwhile; and it is polled at
+    /// least once.
+    fn cancel_on_shutdown(self, waiter: Waiter) -> CancelOnShutdown<Self>
+    where
+        Self: Future,
+    {
+        CancelOnShutdown {
+            future: Some(self),
+            waiter,
+        }
+    }
+
+    /// Runs the future to its end, and calls `tell` on it once when there is a shutdown.
+    ///
+    /// For a connection that knows how to end well:
+    ///
+    /// ```ignore
+    /// connection.on_shutdown(shutdown.waiter(), Connection::graceful_shutdown).await
+    /// ```
+    ///
+    /// It is told before it is polled, and so is one that has not been polled at all. One that is
+    /// ready when the request comes is not told any more.
+    fn on_shutdown<F>(self, waiter: Waiter, tell: F) -> OnShutdown<Self, F>
+    where
+        Self: Future,
+        F: FnOnce(Pin<&mut Self>),
+    {
+        OnShutdown {
+            future: self,
+            waiter,
+            tell: Some(tell),
+        }
+    }
+
+    /// Runs the future until the force: `Some` of its output, or `None` if it was stopped.
+    ///
+    /// For work that may use the whole time that is left. It is the waiter's shutdown that is
+    /// watched; otherwise as [`cancel_on_shutdown`](ShutdownExt::cancel_on_shutdown).
+    fn abort_on_force(self, waiter: Waiter) -> AbortOnForce<Self>
+    where
+        Self: Future,
+    {
+        AbortOnForce {
+            future: Some(self),
+            forced: waiter.forced(),
+        }
+    }
+
+    /// Runs the future, but from the shutdown on for `time` at the most: `Some` of its output, or
+    /// `None` when its time was up.
+    ///
+    /// It is dropped at once then. As long as nobody asks for a shutdown it may take as long as it
+    /// likes. The finished output wins.
+    ///
+    /// Without the feature `signals` there is no timer, and the time is looked at when the future is
+    /// polled.
+    fn limit_on_shutdown(self, waiter: Waiter, time: Duration) -> LimitOnShutdown<Self>
+    where
+        Self: Future,
+    {
+        LimitOnShutdown {
+            future: Some(self),
+            waiter,
+            limit: Limit::Running(time),
+        }
+    }
+
+    /// Ends the stream at shutdown.
+    ///
+    /// The shutdown wins, so that a stream that always has an item, as the connections of a busy
+    /// listener, ends too. What it has not given out by then stays in it. Fused: once it has ended it
+    /// stays ended.
+    fn end_on_shutdown(self, waiter: Waiter) -> EndOnShutdown<Self>
+    where
+        Self: Stream,
+    {
+        EndOnShutdown {
+            stream: self,
+            waiter,
+            ended: false,
+        }
+    }
+
+    /// Ends the iterator at shutdown, for threads.
+    ///
+    /// The shutdown is looked at before every item. An iterator that blocks is not woken: for one
+    /// that waits for input, unblock it by its own means. Fused.
+    fn stop_on_shutdown(self, waiter: Waiter) -> StopOnShutdown<Self>
+    where
+        Self: Iterator,
+    {
+        StopOnShutdown {
+            iterator: self,
+            waiter,
+            ended: false,
+        }
+    }
+
+    /// Seals an I/O handle at shutdown: reading reports the end of the file, writing goes on.
+    ///
+    /// The shutdown wins: bytes that have arrived and were not read by then are not read any more. A
+    /// reader that is idle is woken. Flushing, writing and closing are passed through, so that the
+    /// last answer can be given.
+    ///
+    /// With feature `futures-io` it is an `AsyncRead`, `AsyncBufRead` and `AsyncWrite` of
+    /// futures-io, with `tokio-io` of tokio.
+    #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "futures-io", feature = "tokio-io"))))]
+    fn seal_on_shutdown(self, waiter: Waiter) -> SealOnShutdown<Self> {
+        SealOnShutdown { io: self, waiter }
+    }
+}
+
+impl<T> ShutdownExt for T {}
+
+/// What a future that was stopped, or has ended, panics with when it is polled again.
+const POLLED_AGAIN: &str = "polled after it was ready";
 
 pin_project! {
-    /// A future that is work in flight until it has ended. Made by
-    /// [`Shutdown::track`](crate::Shutdown::track).
+    /// Made by [`ShutdownExt::cancel_on_shutdown`].
+    ///
+    /// # Panics
+    ///
+    /// When it is polled after it was ready.
     ///
     /// # Cancel safety
     ///
-    /// That of the future inside. Dropping it releases the guard.
+    /// That of the future inside: being stopped, it is dropped where it waits.
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
-    pub struct Track<F> {
+    pub struct CancelOnShutdown<F> {
         #[pin]
-        future: F,
-        guard: Option<Guard>,
+        future: Option<F>,
+        waiter: Waiter,
     }
 }
 
-impl<F> Track<F> {
-    pub(crate) fn new(future: F, guard: Option<Guard>) -> Self {
-        Self { future, guard }
-    }
-}
+impl<F: Future> Future for CancelOnShutdown<F> {
+    type Output = Option<F::Output>;
 
-impl<F: Future> Future for Track<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let output = ready!(this.future.poll(cx));
-        // Now, and not when the executor gets round to dropping it.
-        *this.guard = None;
-        Poll::Ready(output)
+        poll_until(this.future, cx, |cx| Pin::new(this.waiter).poll(cx))
     }
 }
 
 pin_project! {
-    /// A future without which the program cannot go on. Made by
-    /// [`Shutdown::critical`](crate::Shutdown::critical).
+    /// Made by [`ShutdownExt::abort_on_force`].
+    ///
+    /// # Panics
+    ///
+    /// When it is polled after it was ready.
     ///
     /// # Cancel safety
     ///
-    /// That of the future inside. Dropping it before it has ended begins the shutdown.
+    /// That of the future inside: being stopped, it is dropped where it waits.
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
-    pub struct Critical<F> {
-        // Dropped before `alarm`, so that what it does on its way out comes before the request.
+    pub struct AbortOnForce<F> {
         #[pin]
-        future: F,
-        alarm: Alarm,
+        future: Option<F>,
+        forced: Reached,
     }
 }
 
-/// Begins the shutdown when it is dropped.
-struct Alarm {
-    state: Arc<State>,
-    name: Arc<str>,
-    at: &'static Location<'static>,
-    /// What to say has happened to the future.
-    fate: &'static str,
-}
+impl<F: Future> Future for AbortOnForce<F> {
+    type Output = Option<F::Output>;
 
-impl<F> Critical<F> {
-    pub(crate) fn new(
-        future: F,
-        state: Arc<State>,
-        name: Arc<str>,
-        at: &'static Location<'static>,
-    ) -> Self {
-        let alarm = Alarm {
-            state,
-            name,
-            at,
-            fate: "was dropped",
-        };
-        Self { future, alarm }
-    }
-}
-
-impl<F: Future> Future for Critical<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let before = std::mem::replace(&mut this.alarm.fate, "panicked");
-        let poll = this.future.poll(cx);
-        this.alarm.fate = before;
-        if poll.is_ready() {
-            this.alarm.fate = "ended";
-            this.alarm.ring();
-        }
-        poll
+        poll_until(this.future, cx, |cx| Pin::new(this.forced).poll(cx))
     }
 }
 
-impl Alarm {
-    /// Nothing if a shutdown was requested already: then tasks are expected to end.
-    fn ring(&self) {
-        if !self.state.is_requested() {
-            self.state.trigger(Cause::Triggered {
-                reason: format!("critical task '{}' {}", self.name, self.fate).into(),
-                at: self.at,
-            });
-        }
+pin_project! {
+    /// Made by [`ShutdownExt::limit_on_shutdown`].
+    ///
+    /// # Panics
+    ///
+    /// When it is polled after it was ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the future inside: being stopped, it is dropped where it waits.
+    #[must_use = "futures do nothing unless polled"]
+    #[derive(Debug)]
+    pub struct LimitOnShutdown<F> {
+        #[pin]
+        future: Option<F>,
+        waiter: Waiter,
+        limit: Limit,
     }
 }
 
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        self.ring();
+/// How long a future may still run.
+enum Limit {
+    /// As long as it likes, and from the shutdown on for this long.
+    Running(Duration),
+    Stopping(Deadline),
+}
+
+impl<F: Future> Future for LimitOnShutdown<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (waiter, limit) = (this.waiter, this.limit);
+        poll_until(this.future, cx, |cx| {
+            if let Limit::Running(time) = *limit {
+                ready!(Pin::new(waiter).poll(cx));
+                *limit = Limit::Stopping(Deadline::after(time));
+            }
+            match limit {
+                Limit::Running(_) => Poll::Pending,
+                Limit::Stopping(deadline) => deadline.poll(cx),
+            }
+        })
     }
 }
 
-impl fmt::Debug for Alarm {
+impl fmt::Debug for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        match self {
+            Self::Running(time) => write!(f, "{time:?} after the request"),
+            Self::Stopping(_) => f.write_str("time is running"),
+        }
+    }
+}
+
+/// Polls the future, and drops it when it has ended or `end` is ready.
+#[inline]
+fn poll_until<F: Future>(
+    mut future: Pin<&mut Option<F>>,
+    cx: &mut Context<'_>,
+    end: impl FnOnce(&mut Context<'_>) -> Poll<()>,
+) -> Poll<Option<F::Output>> {
+    let running = future.as_mut().as_pin_mut().expect(POLLED_AGAIN);
+    let output = match running.poll(cx) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => {
+            ready!(end(cx));
+            None
+        }
+    };
+    future.set(None);
+    Poll::Ready(output)
+}
+
+pin_project! {
+    /// Made by [`ShutdownExt::on_shutdown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the future inside.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct OnShutdown<F, T> {
+        #[pin]
+        future: F,
+        waiter: Waiter,
+        tell: Option<T>,
+    }
+}
+
+impl<F: Future, T: FnOnce(Pin<&mut F>)> Future for OnShutdown<F, T> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        if this.tell.is_some() && Pin::new(this.waiter).poll(cx).is_ready() {
+            if let Some(tell) = this.tell.take() {
+                tell(this.future.as_mut());
+            }
+        }
+        this.future.poll(cx)
+    }
+}
+
+pin_project! {
+    /// Made by [`ShutdownExt::end_on_shutdown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Its `next` is cancel safe if that of the stream inside is.
+    #[must_use = "streams do nothing unless polled"]
+    #[derive(Debug)]
+    pub struct EndOnShutdown<S> {
+        #[pin]
+        stream: S,
+        waiter: Waiter,
+        ended: bool,
+    }
+}
+
+impl<S: Stream> Stream for EndOnShutdown<S> {
+    type Item = S::Item;
+
+    #[inline]
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let this = self.project();
+        if *this.ended || this.waiter.is_stopping() {
+            *this.ended = true;
+            return Poll::Ready(None);
+        }
+        match this.stream.poll_next(cx) {
+            Poll::Ready(Some(item)) => return Poll::Ready(Some(item)),
+            Poll::Ready(None) => {}
+            Poll::Pending => ready!(Pin::new(this.waiter).poll(cx)),
+        }
+        *this.ended = true;
+        Poll::Ready(None)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self.ended {
+            true => (0, Some(0)),
+            // It may end at any time.
+            false => (0, self.stream.size_hint().1),
+        }
+    }
+}
+
+/// Made by [`ShutdownExt::stop_on_shutdown`].
+#[must_use = "iterators do nothing unless consumed"]
+#[derive(Debug)]
+pub struct StopOnShutdown<I> {
+    iterator: I,
+    waiter: Waiter,
+    ended: bool,
+}
+
+impl<I: Iterator> Iterator for StopOnShutdown<I> {
+    type Item = I::Item;
+
+    #[inline]
+    fn next(&mut self) -> Option<I::Item> {
+        if !self.ended && !self.waiter.is_stopping() {
+            if let Some(item) = self.iterator.next() {
+                return Some(item);
+            }
+        }
+        self.ended = true;
+        None
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self.ended {
+            true => (0, Some(0)),
+            // It may end at any time.
+            false => (0, self.iterator.size_hint().1),
+        }
+    }
+}
+
+impl<I: Iterator> std::iter::FusedIterator for StopOnShutdown<I> {}
+
+#[cfg(any(feature = "futures-io", feature = "tokio-io"))]
+pin_project! {
+    /// Made by [`ShutdownExt::seal_on_shutdown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Reading and writing are cancel safe if those of the handle inside are.
+    #[must_use = "I/O handles do nothing unless used"]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "futures-io", feature = "tokio-io"))))]
+    #[derive(Debug)]
+    pub struct SealOnShutdown<T> {
+        #[pin]
+        pub(crate) io: T,
+        pub(crate) waiter: Waiter,
+    }
+}
+
+/// Passes through to what is inside.
+macro_rules! inner {
+    ($type:ident<$($param:ident),+>, $field:ident, $inner:ident) => {
+        impl<$($param),+> $type<$($param),+> {
+            /// What is inside.
+            pub fn get_ref(&self) -> &$inner {
+                &self.$field
+            }
+
+            /// What is inside.
+            pub fn get_mut(&mut self) -> &mut $inner {
+                &mut self.$field
+            }
+
+            /// Unwraps what is inside.
+            pub fn into_inner(self) -> $inner {
+                self.$field
+            }
+        }
+    };
+}
+
+inner!(EndOnShutdown<S>, stream, S);
+inner!(StopOnShutdown<I>, iterator, I);
+#[cfg(any(feature = "futures-io", feature = "tokio-io"))]
+inner!(SealOnShutdown<T>, io, T);
+inner!(OnShutdown<F, T>, future, F);
+
+impl<F: fmt::Debug, T> fmt::Debug for OnShutdown<F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnShutdown")
+            .field("future", &self.future)
+            .field("waiter", &self.waiter)
+            .field("told", &self.tell.is_none())
+            .finish()
     }
 }

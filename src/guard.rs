@@ -2,15 +2,16 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_lite::Stream;
 
+use crate::Stage;
+use crate::deadline::Deadline;
 use crate::sites::{Origin, Site, Table};
 use crate::state::State;
 use crate::wakers;
@@ -196,7 +197,7 @@ impl Shared {
     pub(crate) fn settled(&self, counting: bool, late: bool) -> Option<Result<(), Stragglers>> {
         // Asked first: when it is forced as the last guard is dropped, all is well.
         while !self.state.close(counting) {
-            if !late && !self.state.is_forced() {
+            if !late && !self.state.has_reached(Stage::Forced) {
                 return None;
             }
             let report = self.report();
@@ -257,61 +258,6 @@ impl Stream for Progress<'_> {
         }
         Poll::Ready(Some(left))
     }
-}
-
-/// When a drain's time is up.
-enum Deadline {
-    Passed,
-    Never,
-    /// Without async-io nobody wakes the drain then, but it is seen whenever the drain is polled.
-    #[cfg(not(feature = "signals"))]
-    At(Instant),
-    #[cfg(feature = "signals")]
-    Timer(async_io::Timer),
-}
-
-impl Deadline {
-    fn after(timeout: Duration) -> Self {
-        if timeout.is_zero() {
-            return Self::Passed;
-        }
-        match deadline_after(timeout) {
-            None => Self::Never,
-            #[cfg(not(feature = "signals"))]
-            Some(instant) => Self::At(instant),
-            #[cfg(feature = "signals")]
-            Some(instant) => Self::Timer(async_io::Timer::at(instant)),
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let passed = match self {
-            Self::Passed => true,
-            Self::Never => false,
-            #[cfg(not(feature = "signals"))]
-            Self::At(instant) => {
-                let _ = cx;
-                Instant::now() >= *instant
-            }
-            #[cfg(feature = "signals")]
-            Self::Timer(timer) => Pin::new(timer).poll(cx).is_ready(),
-        };
-        if passed {
-            *self = Self::Passed;
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }
-}
-
-/// `None` if it is never.
-pub(crate) fn deadline_after(timeout: Duration) -> Option<Instant> {
-    // `MAX` without asking the clock, which some platforms don't have.
-    if timeout == Duration::MAX {
-        return None;
-    }
-    Instant::now().checked_add(timeout)
 }
 
 /// The guards held at one moment, and on which lines they were taken: what a drain that ran out of

@@ -74,15 +74,20 @@
 
 mod adapt;
 mod cause;
+mod deadline;
 #[cfg(feature = "signals")]
 mod exit;
 mod guard;
+#[cfg(any(feature = "futures-io", feature = "tokio-io"))]
+mod seal;
 mod shutdown;
 #[cfg(feature = "signals")]
 mod signals;
 mod sites;
+mod stage;
 mod state;
 mod sync;
+mod task;
 mod waiter;
 mod wakers;
 
@@ -90,7 +95,12 @@ mod wakers;
 #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
 pub use async_signal::Signal;
 
-pub use adapt::{Critical, Track};
+#[cfg(any(feature = "futures-io", feature = "tokio-io"))]
+pub use adapt::SealOnShutdown;
+pub use adapt::{
+    AbortOnForce, CancelOnShutdown, EndOnShutdown, LimitOnShutdown, OnShutdown, ShutdownExt,
+    StopOnShutdown,
+};
 pub use cause::Cause;
 pub use guard::{Drain, Guard, Progress, Straggler, Stragglers};
 pub use shutdown::Shutdown;
@@ -98,7 +108,9 @@ pub use shutdown::Shutdown;
 pub use shutdown::{Builder, request_shutdown};
 #[cfg(feature = "signals")]
 pub use signals::InstallError;
-pub use waiter::Waiter;
+pub use stage::Stage;
+pub use task::{Critical, Track};
+pub use waiter::{Reached, Waiter};
 
 #[cfg(all(doctest, feature = "signals"))]
 #[doc = include_str!("../README.md")]

@@ -10,10 +10,10 @@ use async_signal::Signal;
 
 #[cfg(feature = "signals")]
 use crate::InstallError;
-use crate::guard::{self, Shared};
+use crate::guard::Shared;
 use crate::sites::Origin;
 use crate::state::{Force, State};
-use crate::{Cause, Critical, Drain, Guard, Stragglers, Track, Waiter};
+use crate::{Cause, Critical, Drain, Guard, Reached, Stage, Stragglers, Track, Waiter};
 
 /// A handle to one shutdown: asks for it, and hands out [`Waiter`]s for it.
 ///
@@ -142,15 +142,32 @@ impl Shutdown {
     }
 
     /// Whether a shutdown was requested. One atomic load.
+    #[inline]
     pub fn is_requested(&self) -> bool {
-        self.shared.state.is_requested()
+        self.shared.state.has_reached(Stage::Requested)
     }
 
     /// Whether the shutdown was forced: asked for a second time. One atomic load.
     ///
     /// Nobody sees this of an installed shutdown, whose process has ended.
     pub fn is_forced(&self) -> bool {
-        self.shared.state.is_forced()
+        self.shared.state.has_reached(Stage::Forced)
+    }
+
+    /// How far the shutdown has come. One atomic load.
+    pub fn stage(&self) -> Stage {
+        self.shared.state.stage()
+    }
+
+    /// A future that is ready once a shutdown was requested; for what has to happen before
+    /// [`Waiter`]s are ready.
+    pub fn requested(&self) -> Reached {
+        Reached::new(self.shared.state.clone(), Stage::Requested)
+    }
+
+    /// A future that is ready once the shutdown was forced.
+    pub fn forced(&self) -> Reached {
+        Reached::new(self.shared.state.clone(), Stage::Forced)
     }
 
     /// Why the shutdown was requested; `None` while it was not.
@@ -298,7 +315,7 @@ impl Shutdown {
     /// Blocks this thread. In a task, await `drain` instead.
     #[cfg(not(target_family = "wasm"))]
     pub fn drain_blocking(&self, timeout: Duration) -> Result<(), Stragglers> {
-        let deadline = guard::deadline_after(timeout);
+        let deadline = crate::deadline::deadline_after(timeout);
         let settled = |late| self.shared.settled(false, late);
         match self.shared.state.block(deadline, || settled(false)) {
             Some(result) => result,

@@ -16,7 +16,7 @@
 //!   begins before it looks at its list. So one of them sees the other.
 
 use std::sync::{Arc, Weak};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 #[cfg(not(target_family = "wasm"))]
 use std::time::Instant;
 
@@ -25,18 +25,20 @@ use event_listener::Event;
 use event_listener::Listener;
 use slab::Slab;
 
-use crate::Cause;
 use crate::sites::{Table, Tally};
 use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::wakers::{self, Slot, Wakers, Watchers};
+use crate::{Cause, Stage};
 
 /// The first slot is taken.
-const FIRST: u8 = 0b001;
-/// The second slot is taken, here or above.
-const FORCED: u8 = 0b010;
-/// Somebody asked: waiters are ready. With the first slot, or before it by a trigger or from above.
-const REQUESTED: u8 = 0b100;
+const FIRST: u8 = 0b0001;
+/// Somebody asked: with the first slot, or before it by a trigger or from above.
+const REQUESTED: u8 = 0b0010;
+/// Waiters are ready. Never without `REQUESTED`.
+const STOPPING: u8 = 0b0100;
+/// The second slot is taken, here or above. Never without the two before.
+const FORCED: u8 = 0b1000;
 
 /// A drain has completed: no guards any more.
 const CLOSED: usize = 0b001;
@@ -66,9 +68,20 @@ pub(crate) struct State {
     /// Threads that block, and never a task: event-listener calls wakers under its lock, and only
     /// of a thread's do we know that they do no more than unpark it.
     threads: Event,
-    wakers: Wakers,
+    forced: Wakers,
+    stopping: Wakers,
 
     work: AtomicUsize,
+}
+
+#[inline]
+fn flag(stage: Stage) -> u8 {
+    match stage {
+        Stage::Running => 0,
+        Stage::Requested => REQUESTED,
+        Stage::Stopping => STOPPING,
+        Stage::Forced => FORCED,
+    }
 }
 
 struct Parent {
@@ -128,7 +141,8 @@ impl State {
             parent,
             force,
             threads: Event::new(),
-            wakers: Wakers::new(shards),
+            forced: Wakers::new(1),
+            stopping: Wakers::new(shards),
             work: AtomicUsize::new(0),
         }
     }
@@ -147,15 +161,20 @@ impl State {
 
 /// The request.
 impl State {
-    pub(crate) fn is_requested(&self) -> bool {
-        // Acquire: pairs with the Release store in `change`, so that what the requester did before
-        // is visible to whoever finds out this way.
-        self.word.load(Ordering::Acquire) & REQUESTED != 0
+    pub(crate) fn stage(&self) -> Stage {
+        // Acquire: as in `has_reached`.
+        let word = self.word.load(Ordering::Acquire);
+        [Stage::Forced, Stage::Stopping, Stage::Requested]
+            .into_iter()
+            .find(|stage| word & flag(*stage) != 0)
+            .unwrap_or(Stage::Running)
     }
 
-    pub(crate) fn is_forced(&self) -> bool {
-        // Acquire: as in `is_requested`.
-        self.word.load(Ordering::Acquire) & FORCED != 0
+    #[inline]
+    pub(crate) fn has_reached(&self, stage: Stage) -> bool {
+        // Acquire: pairs with the Release store in `change`, so that what the requester did before
+        // is visible to whoever finds out this way.
+        self.word.load(Ordering::Acquire) & flag(stage) == flag(stage)
     }
 
     pub(crate) fn cause(&self) -> Option<Cause> {
@@ -166,18 +185,15 @@ impl State {
     /// waits has been woken when it returns.
     pub(crate) fn request(&self, cause: Cause) -> bool {
         let sent = self.change(cause, |word| {
-            let sent = match word {
-                0 => Sent::Began,
-                REQUESTED => Sent::Counted,
-                _ if word & FORCED == 0 => Sent::Forced,
-                _ => Sent::Full,
-            };
-            let taken = match sent {
-                Sent::Began | Sent::Counted => FIRST | REQUESTED,
-                Sent::Forced => FORCED,
-                Sent::Full => 0,
-            };
-            (word | taken, sent)
+            if word & FORCED != 0 {
+                (word, Sent::Full)
+            } else if word & FIRST != 0 {
+                (word | STOPPING | FORCED, Sent::Forced)
+            } else if word & REQUESTED != 0 {
+                (word | FIRST, Sent::Counted)
+            } else {
+                (word | FIRST | REQUESTED | STOPPING, Sent::Began)
+            }
         });
         match sent {
             Sent::Full => return false,
@@ -198,7 +214,10 @@ impl State {
 
     /// Begins the shutdown without taking a slot, unless it has begun.
     pub(crate) fn trigger(&self, cause: Cause) -> bool {
-        let began = self.change(cause, |word| (word | REQUESTED, word & REQUESTED == 0));
+        let began = self.change(cause, |word| match word & REQUESTED {
+            0 => (word | REQUESTED | STOPPING, true),
+            _ => (word, false),
+        });
         if began {
             self.announce();
         }
@@ -210,8 +229,8 @@ impl State {
         let Some(Parent { state: parent, .. }) = &self.parent else {
             return false;
         };
-        // Acquire: as in `is_requested`.
-        let parents = parent.word.load(Ordering::Acquire) & (REQUESTED | FORCED);
+        // Acquire: as in `has_reached`.
+        let parents = parent.word.load(Ordering::Acquire) & (REQUESTED | STOPPING | FORCED);
         match parent.cause() {
             Some(cause) if parents != 0 => {
                 self.change(cause, |word| (word | parents, word | parents != word))
@@ -229,7 +248,7 @@ impl State {
         if word & REQUESTED == 0 && next & REQUESTED != 0 {
             *stored = Some(cause); // S3
         }
-        // Release: pairs with the loads of `is_requested` and `is_forced`.
+        // Release: pairs with the loads in `has_reached` and `stage`.
         self.word.store(next, Ordering::Release);
         result
     }
@@ -274,18 +293,45 @@ impl State {
     /// Wakes whoever waits for what has come. Threads first: they cannot hang.
     fn wake(&self) {
         self.threads.notify(usize::MAX);
-        self.wakers.wake_all();
-        self.watchers.wake_all();
+        if self.has_reached(Stage::Stopping) {
+            self.stopping.wake_all();
+        }
+        if self.has_reached(Stage::Forced) {
+            self.forced.wake_all();
+            self.watchers.wake_all();
+        }
     }
 
-    /// `false` if everybody has been woken already.
-    #[must_use]
-    pub(crate) fn register(&self, slot: &mut Slot, waker: &Waker) -> bool {
-        self.wakers.register(slot, waker)
+    /// Waits for a stage: check, register, check.
+    #[inline]
+    pub(crate) fn poll(&self, stage: Stage, slot: &mut Slot, cx: &mut Context<'_>) -> Poll<()> {
+        // No wake-up is lost. The requester raises the flag first and then closes the registry. If
+        // our waker is in by then, it is woken. If it comes too late, `register` says so, and that
+        // is the second check. And a waker that is in already is woken all the same if the flag
+        // rises right after the first.
+        if self.has_reached(stage) {
+            Poll::Ready(())
+        } else if slot.holds(cx.waker()) || self.wakers(stage).register(slot, cx.waker()) {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
     }
 
-    pub(crate) fn deregister(&self, slot: &mut Slot) {
-        self.wakers.remove(slot);
+    /// Stops waiting for a stage.
+    pub(crate) fn forget(&self, stage: Stage, slot: &mut Slot) {
+        // Once it is reached there is nothing to take back, and no lock to take: the wakers are with
+        // whoever is waking them.
+        if !slot.is_vacant() && !self.has_reached(stage) {
+            self.wakers(stage).remove(slot);
+        }
+    }
+
+    fn wakers(&self, stage: Stage) -> &Wakers {
+        match stage {
+            Stage::Running | Stage::Requested | Stage::Stopping => &self.stopping,
+            Stage::Forced => &self.forced,
+        }
     }
 
     /// Blocks this thread until `check` has an answer, or the deadline, after which it is asked once

@@ -1,18 +1,17 @@
-//! Waiting for the request: check, register, check.
+//! Waiting for the request, and for the other stages of a shutdown.
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 #[cfg(not(target_family = "wasm"))]
 use std::time::{Duration, Instant};
 
-use crate::Cause;
 #[cfg(not(target_family = "wasm"))]
-use crate::guard::deadline_after;
+use crate::deadline::deadline_after;
 use crate::state::State;
 use crate::wakers::Slot;
+use crate::{Cause, Stage};
 
 /// A future that is ready once a shutdown was requested.
 ///
@@ -74,9 +73,21 @@ impl Waiter {
         }
     }
 
+    /// Whether the waiter is ready. One atomic load.
+    #[inline]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.state.has_reached(Stage::Stopping)
+    }
+
+    /// One for the force, of the same shutdown.
+    pub(crate) fn forced(&self) -> Reached {
+        Reached::new(self.state.clone(), Stage::Forced)
+    }
+
     /// Whether a shutdown was requested. One atomic load.
+    #[inline]
     pub fn is_requested(&self) -> bool {
-        self.state.is_requested()
+        self.state.has_reached(Stage::Requested)
     }
 
     /// Why the shutdown was requested; `None` while it was not.
@@ -119,28 +130,18 @@ impl Waiter {
 
     #[cfg(not(target_family = "wasm"))]
     fn block(&self, deadline: Option<Instant>) -> bool {
-        let requested = || self.is_requested().then_some(());
-        self.state.block(deadline, requested).is_some()
+        let stopping = || self.is_stopping().then_some(());
+        self.state.block(deadline, stopping).is_some()
     }
 }
 
 impl Future for Waiter {
     type Output = ();
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self { state, slot } = &mut *self;
-        if state.is_requested() {
-            return Poll::Ready(());
-        }
-        // No wake-up is lost. The requester raises the flag first and then closes the registry. If
-        // our waker is in by then, it is woken. If it comes too late, `register` says so, and that
-        // is the second check. And a waker that is in already is woken all the same if the flag
-        // rises right after the check above.
-        if slot.holds(cx.waker()) || state.register(slot, cx.waker()) {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
+        state.poll(Stage::Stopping, slot, cx)
     }
 }
 
@@ -153,11 +154,7 @@ impl Clone for Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        // After the request there is nothing to take back, and no lock to take: the wakers are
-        // with whoever is waking them.
-        if !self.slot.is_vacant() && !self.state.is_requested() {
-            self.state.deregister(&mut self.slot);
-        }
+        self.state.forget(Stage::Stopping, &mut self.slot);
     }
 }
 
@@ -165,6 +162,62 @@ impl fmt::Debug for Waiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Waiter")
             .field("requested", &self.is_requested())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A future that is ready once a shutdown has reached a [`Stage`]. Made by
+/// [`Shutdown::requested`](crate::Shutdown::requested) and
+/// [`Shutdown::forced`](crate::Shutdown::forced).
+///
+/// It is fused, as a [`Waiter`] is.
+///
+/// # Cancel safety
+///
+/// Dropping it loses nothing: stages are never left again.
+#[must_use = "futures do nothing unless polled"]
+pub struct Reached {
+    state: Arc<State>,
+    stage: Stage,
+    slot: Slot,
+}
+
+impl Reached {
+    pub(crate) fn new(state: Arc<State>, stage: Stage) -> Self {
+        Self {
+            state,
+            stage,
+            slot: Slot::vacant(),
+        }
+    }
+}
+
+impl Future for Reached {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { state, stage, slot } = &mut *self;
+        state.poll(*stage, slot, cx)
+    }
+}
+
+impl Clone for Reached {
+    /// One that waits for the same, and that nobody has polled yet.
+    fn clone(&self) -> Self {
+        Self::new(self.state.clone(), self.stage)
+    }
+}
+
+impl Drop for Reached {
+    fn drop(&mut self) {
+        self.state.forget(self.stage, &mut self.slot);
+    }
+}
+
+impl fmt::Debug for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reached")
+            .field("stage", &self.stage)
             .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,466 @@
+//! Wrappers: a future, a connection, a stream, an iterator, an I/O handle.
+
+mod support;
+
+use std::cell::Cell;
+use std::marker::PhantomPinned;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_lite::{Stream, StreamExt, future, stream};
+use support::{Counter, poll};
+use winddown::{Shutdown, ShutdownExt};
+
+/// Pending as long as the cell is empty; not `Unpin`, and says when it is dropped.
+struct Slow {
+    output: Rc<Cell<Option<u32>>>,
+    _pinned: PhantomPinned,
+}
+
+impl Slow {
+    fn new() -> (Self, Rc<Cell<Option<u32>>>) {
+        let output = Rc::default();
+        let this = Self {
+            output: Rc::clone(&output),
+            _pinned: PhantomPinned,
+        };
+        (this, output)
+    }
+}
+
+impl Future for Slow {
+    type Output = u32;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<u32> {
+        match self.output.get() {
+            Some(output) => Poll::Ready(output),
+            None => Poll::Pending,
+        }
+    }
+}
+
+fn polled_again<F: Future>(mut future: Pin<&mut F>) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    catch_unwind(AssertUnwindSafe(|| {
+        future.as_mut().poll(&mut cx).is_ready()
+    }))
+    .is_err()
+}
+
+#[test]
+fn cancel_stops_and_drops_the_future() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let mut cx = Context::from_waker(&waker);
+    let (slow, output) = Slow::new();
+    let mut wrapped = pin!(slow.cancel_on_shutdown(shutdown.waiter()));
+    assert!(wrapped.as_mut().poll(&mut cx).is_pending());
+    assert!(wrapped.as_mut().poll(&mut cx).is_pending());
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 1);
+    assert_eq!(Rc::strong_count(&output), 2);
+    assert_eq!(wrapped.as_mut().poll(&mut cx), Poll::Ready(None));
+    assert_eq!(Rc::strong_count(&output), 1, "dropped at once");
+    assert!(polled_again(wrapped));
+}
+
+#[test]
+fn cancel_lets_the_finished_output_win() {
+    let shutdown = Shutdown::new();
+    shutdown.request_shutdown();
+    let ready = async { 7 }.cancel_on_shutdown(shutdown.waiter());
+    assert_eq!(future::block_on(ready), Some(7));
+
+    let shutdown = Shutdown::new();
+    let mut cx = Context::from_waker(Waker::noop());
+    let (slow, output) = Slow::new();
+    let mut wrapped = pin!(slow.cancel_on_shutdown(shutdown.waiter()));
+    assert!(wrapped.as_mut().poll(&mut cx).is_pending());
+    output.set(Some(7));
+    shutdown.request_shutdown();
+    assert_eq!(wrapped.as_mut().poll(&mut cx), Poll::Ready(Some(7)));
+    assert!(polled_again(wrapped));
+}
+
+#[test]
+fn cancel_half_way_leaves_no_waker_behind() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let mut wrapped = Box::pin(Slow::new().0.cancel_on_shutdown(shutdown.waiter()));
+    assert!(poll(&mut wrapped, &waker).is_pending());
+    drop(wrapped);
+    assert_eq!(Arc::strong_count(&counter), 2);
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 0);
+}
+
+#[test]
+fn a_panic_inside_is_passed_on() {
+    let shutdown = Shutdown::new();
+    let panics = || async { panic!("on purpose") };
+    fn fails(future: impl Future<Output = Option<()>>) -> bool {
+        catch_unwind(AssertUnwindSafe(|| future::block_on(future))).is_err()
+    }
+    assert!(fails(panics().cancel_on_shutdown(shutdown.waiter())));
+    assert!(fails(panics().abort_on_force(shutdown.waiter())));
+    assert!(fails(async {
+        panics().on_shutdown(shutdown.waiter(), |_| ()).await;
+        None
+    }));
+    assert!(!shutdown.is_requested());
+}
+
+#[test]
+fn abort_goes_on_until_the_force() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let (slow, output) = Slow::new();
+    let mut wrapped = Box::pin(slow.abort_on_force(shutdown.waiter()));
+    assert!(poll(&mut wrapped, &waker).is_pending());
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 0);
+    assert!(poll(&mut wrapped, &waker).is_pending());
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 1);
+    assert_eq!(poll(&mut wrapped, &waker), Poll::Ready(None));
+    assert_eq!(Rc::strong_count(&output), 1);
+    let finished = async { 7 }.abort_on_force(shutdown.waiter());
+    assert_eq!(future::block_on(finished), Some(7));
+}
+
+#[test]
+fn limit_runs_freely_before_the_request() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let (slow, output) = Slow::new();
+    let mut wrapped = Box::pin(slow.limit_on_shutdown(shutdown.waiter(), Duration::MAX));
+    assert!(poll(&mut wrapped, &waker).is_pending());
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 1);
+    assert!(poll(&mut wrapped, &waker).is_pending(), "its time runs now");
+    output.set(Some(7));
+    assert_eq!(poll(&mut wrapped, &waker), Poll::Ready(Some(7)));
+
+    let mut wrapped = Box::pin(
+        Slow::new()
+            .0
+            .limit_on_shutdown(shutdown.waiter(), Duration::ZERO),
+    );
+    assert_eq!(poll(&mut wrapped, &waker), Poll::Ready(None));
+}
+
+#[cfg(feature = "signals")]
+#[test]
+fn limit_ends_by_itself_when_time_is_up() {
+    let shutdown = Shutdown::new();
+    shutdown.request_shutdown();
+    let never = future::pending::<()>();
+    let limited = never.limit_on_shutdown(shutdown.waiter(), Duration::from_millis(1));
+    assert_eq!(future::block_on(limited), None);
+}
+
+#[test]
+fn on_shutdown_tells_once_and_goes_on() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let told = Cell::new(0);
+    let (slow, output) = Slow::new();
+    let mut wrapped = pin!(slow.on_shutdown(shutdown.waiter(), |slow: Pin<&mut Slow>| {
+        told.set(told.get() + 1);
+        assert!(slow.output.get().is_none());
+    }));
+    let mut cx = Context::from_waker(&waker);
+    assert!(wrapped.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(told.get(), 0);
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 1);
+    for _ in 0..3 {
+        assert!(wrapped.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(told.get(), 1);
+    }
+    output.set(Some(7));
+    assert_eq!(wrapped.as_mut().poll(&mut cx), Poll::Ready(7));
+    assert_eq!(told.get(), 1);
+}
+
+#[test]
+fn on_shutdown_tells_what_was_never_polled() {
+    let shutdown = Shutdown::new();
+    shutdown.request_shutdown();
+    let told = Cell::new(false);
+    let wrapped = async { 7 }.on_shutdown(shutdown.waiter(), |_| told.set(true));
+    assert_eq!(future::block_on(wrapped), 7);
+    assert!(told.get());
+}
+
+#[test]
+fn end_ends_the_stream_for_good() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let mut cx = Context::from_waker(&waker);
+    let (slow, output) = Slow::new();
+    let inner = stream::once_future(slow);
+    let mut items = pin!(inner.end_on_shutdown(shutdown.waiter()));
+    assert!(items.as_mut().poll_next(&mut cx).is_pending());
+    assert!(items.as_mut().poll_next(&mut cx).is_pending());
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 1);
+    output.set(Some(7));
+    for _ in 0..3 {
+        // The shutdown wins, though an item is there.
+        assert_eq!(items.as_mut().poll_next(&mut cx), Poll::Ready(None));
+    }
+}
+
+#[test]
+fn end_is_fused_and_its_size_hint_honest() {
+    let shutdown = Shutdown::new();
+    let mut items = stream::iter(1..=3).end_on_shutdown(shutdown.waiter());
+    assert_eq!(items.size_hint(), (0, Some(3)));
+    assert_eq!(future::block_on(items.next()), Some(1));
+    assert_eq!(items.size_hint(), (0, Some(2)));
+    assert_eq!(future::block_on((&mut items).collect::<Vec<_>>()), [2, 3]);
+    assert_eq!(items.size_hint(), (0, Some(0)));
+    *items.get_mut() = stream::iter(1..=3);
+    assert_eq!(future::block_on(items.next()), None, "it has ended");
+    assert_eq!(items.get_ref().size_hint().0, 3);
+    assert_eq!(future::block_on(items.into_inner().count()), 3);
+
+    let mut items = stream::repeat(1).end_on_shutdown(shutdown.waiter());
+    assert_eq!(items.size_hint(), (0, None));
+    assert_eq!(future::block_on(items.next()), Some(1));
+    shutdown.request_shutdown();
+    assert_eq!(future::block_on(items.next()), None);
+    assert_eq!(items.size_hint(), (0, Some(0)));
+}
+
+#[test]
+fn stop_ends_the_iterator_for_good() {
+    let shutdown = Shutdown::new();
+    let mut numbers = (1..).stop_on_shutdown(shutdown.waiter());
+    assert_eq!(numbers.size_hint(), (0, None));
+    assert_eq!((numbers.next(), numbers.next()), (Some(1), Some(2)));
+    shutdown.request_shutdown();
+    assert_eq!((numbers.next(), numbers.next()), (None, None));
+    assert_eq!(numbers.size_hint(), (0, Some(0)));
+    assert_eq!(numbers.into_inner().next(), Some(3), "nothing is lost");
+
+    let shutdown = Shutdown::new();
+    let mut numbers = (0..2).stop_on_shutdown(shutdown.waiter());
+    assert_eq!(numbers.by_ref().count(), 2);
+    *numbers.get_mut() = 0..2;
+    assert_eq!(numbers.next(), None);
+}
+
+/// A future or stream that panics half-way can still be dropped, and so can its wrapper.
+#[test]
+fn wrappers_are_debug_and_send() {
+    fn checks(_: impl std::fmt::Debug + Send + Sync) {}
+    let shutdown = Shutdown::new();
+    let waiter = shutdown.waiter();
+    let ready = || std::future::ready(1);
+    checks(ready().cancel_on_shutdown(waiter.clone()));
+    checks(ready().abort_on_force(waiter.clone()));
+    checks(ready().limit_on_shutdown(waiter.clone(), Duration::MAX));
+    checks(ready().on_shutdown(waiter.clone(), |_| ()));
+    checks(stream::iter(0..1).end_on_shutdown(waiter.clone()));
+    checks((0..1).stop_on_shutdown(waiter.clone()));
+    #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
+    checks(futures_lite::io::empty().seal_on_shutdown(waiter.clone()));
+}
+
+#[cfg(feature = "futures-io")]
+mod futures_io {
+    use futures_lite::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Cursor};
+
+    use super::*;
+
+    #[test]
+    fn an_idle_reader_is_woken_and_told_the_end() {
+        let (peer, stream) = smol::block_on(async {
+            let listener = smol::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let peer = smol::net::TcpStream::connect(listener.local_addr().unwrap());
+            let (peer, stream) = future::zip(peer, listener.accept()).await;
+            (peer.unwrap(), stream.unwrap().0)
+        });
+        let shutdown = Shutdown::new();
+        let (counter, waker) = Counter::new();
+        let mut sealed = stream.seal_on_shutdown(shutdown.waiter());
+        let mut buffer = [0; 8];
+        {
+            let mut read = pin!(sealed.read(&mut buffer));
+            assert!(poll(&mut read, &waker).is_pending());
+            shutdown.request_shutdown();
+            assert!(counter.count() >= 1);
+            assert!(matches!(poll(&mut read, &waker), Poll::Ready(Ok(0))));
+        }
+        // The last answer can still be given.
+        smol::block_on(async {
+            sealed.write_all(b"goodbye").await.unwrap();
+            sealed.close().await.unwrap();
+            let mut all = String::new();
+            let mut peer = peer;
+            peer.read_to_string(&mut all).await.unwrap();
+            assert_eq!(all, "goodbye");
+        });
+    }
+
+    #[test]
+    fn reading_goes_on_until_the_shutdown() {
+        let shutdown = Shutdown::new();
+        let mut sealed = Cursor::new(b"one\ntwo\n").seal_on_shutdown(shutdown.waiter());
+        future::block_on(async {
+            let mut four = [0; 4];
+            sealed.read_exact(&mut four).await.unwrap();
+            assert_eq!(&four, b"one\n");
+            shutdown.request_shutdown();
+            assert_eq!(sealed.read(&mut four).await.unwrap(), 0);
+            assert_eq!(sealed.get_ref().position(), 4, "what was not read stays");
+        });
+    }
+
+    #[test]
+    fn lines_end() {
+        let shutdown = Shutdown::new();
+        let reader = BufReader::new(Cursor::new(b"one\ntwo\n".to_vec()));
+        let mut lines = reader.seal_on_shutdown(shutdown.waiter()).lines();
+        future::block_on(async {
+            assert_eq!(lines.next().await.unwrap().unwrap(), "one");
+            shutdown.request_shutdown();
+            assert!(lines.next().await.is_none());
+        });
+    }
+}
+
+#[cfg(feature = "tokio-io")]
+mod tokio_io {
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, duplex};
+
+    use super::*;
+
+    #[test]
+    fn an_idle_reader_is_woken_and_told_the_end() {
+        let shutdown = Shutdown::new();
+        let (counter, waker) = Counter::new();
+        let (stream, mut peer) = duplex(64);
+        let mut sealed = stream.seal_on_shutdown(shutdown.waiter());
+        let mut buffer = [0; 8];
+        {
+            let mut read = pin!(sealed.read(&mut buffer));
+            assert!(poll(&mut read, &waker).is_pending());
+            shutdown.request_shutdown();
+            assert_eq!(counter.count(), 1);
+            assert!(matches!(poll(&mut read, &waker), Poll::Ready(Ok(0))));
+        }
+        future::block_on(async {
+            sealed.write_all(b"goodbye").await.unwrap();
+            sealed.shutdown().await.unwrap();
+            let mut all = String::new();
+            peer.read_to_string(&mut all).await.unwrap();
+            assert_eq!(all, "goodbye");
+        });
+    }
+
+    #[test]
+    fn lines_end() {
+        let shutdown = Shutdown::new();
+        let reader = BufReader::new(&b"one\ntwo\n"[..]);
+        let mut lines = reader.seal_on_shutdown(shutdown.waiter()).lines();
+        future::block_on(async {
+            assert_eq!(lines.next_line().await.unwrap().unwrap(), "one");
+            shutdown.request_shutdown();
+            assert!(lines.next_line().await.unwrap().is_none());
+        });
+    }
+}
+
+/// What others expect of us; compiled so that no change can break it unseen.
+#[cfg(feature = "signals")]
+mod signatures {
+    use hyper::body::Incoming;
+    use hyper::service::service_fn;
+    use hyper::{Request, Response};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::io::DuplexStream;
+
+    use super::*;
+
+    async fn answer(_: Request<Incoming>) -> Result<Response<String>, hyper::Error> {
+        Ok(Response::new(String::new()))
+    }
+
+    fn io() -> TokioIo<DuplexStream> {
+        TokioIo::new(tokio::io::duplex(64).0)
+    }
+
+    async fn ends<T>(wrapped: impl Future<Output = T>) {
+        // The peer is gone, so each connection ends at once.
+        let _ = wrapped.await;
+    }
+
+    #[tokio::test]
+    async fn hyper_http1() {
+        use hyper::server::conn::http1::{Builder, Connection};
+        let conn = Builder::new().serve_connection(io(), service_fn(answer));
+        ends(conn.on_shutdown(Shutdown::new().waiter(), Connection::graceful_shutdown)).await;
+    }
+
+    #[tokio::test]
+    async fn hyper_http2() {
+        use hyper::server::conn::http2::{Builder, Connection};
+        let conn = Builder::new(TokioExecutor::new()).serve_connection(io(), service_fn(answer));
+        ends(conn.on_shutdown(Shutdown::new().waiter(), Connection::graceful_shutdown)).await;
+    }
+
+    #[tokio::test]
+    async fn hyper_util_auto() {
+        use hyper_util::server::conn::auto::{Builder, Connection};
+        let builder = Builder::new(TokioExecutor::new());
+        let conn = builder.serve_connection(io(), service_fn(answer));
+        ends(conn.on_shutdown(Shutdown::new().waiter(), Connection::graceful_shutdown)).await;
+    }
+
+    #[tokio::test]
+    async fn axum_takes_a_waiter() {
+        let shutdown = Shutdown::new();
+        shutdown.request_shutdown();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        axum::serve(listener, axum::Router::new())
+            .with_graceful_shutdown(shutdown.waiter())
+            .await
+            .unwrap();
+    }
+
+    /// As `tonic::transport::Server::serve_with_shutdown` and warp, poem, kube.
+    #[tokio::test]
+    async fn tonic_shaped() {
+        async fn serve_with_shutdown(signal: impl Future<Output = ()>) {
+            signal.await;
+        }
+        let shutdown = Shutdown::new();
+        shutdown.request_shutdown();
+        serve_with_shutdown(shutdown.waiter()).await;
+    }
+
+    /// `listener.incoming()` of an accept loop.
+    #[test]
+    fn an_accept_loop_ends() {
+        smol::block_on(async {
+            let shutdown = Shutdown::new();
+            let listener = smol::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut incoming = listener.incoming().end_on_shutdown(shutdown.waiter());
+            let (peer, accepted) =
+                future::zip(smol::net::TcpStream::connect(address), incoming.next()).await;
+            assert!(peer.is_ok() && accepted.unwrap().is_ok());
+            let end = future::zip(incoming.next(), async {
+                shutdown.request_shutdown();
+            });
+            assert!(end.await.0.is_none());
+        });
+    }
+}
