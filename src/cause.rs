@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::panic::Location;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 #[cfg(feature = "signals")]
@@ -40,6 +41,61 @@ pub enum Cause {
         /// The line of the call.
         at: &'static Location<'static>,
     },
+}
+
+impl Cause {
+    /// Ends the process in the way that its cause lets others expect, after a shutdown that went
+    /// well.
+    ///
+    /// After a signal the process dies of that signal, as a program does that never handled it: a
+    /// shell then stops its script, and a supervisor reads "killed by SIGTERM". Where that can't be,
+    /// as PID 1 and on Windows, the exit code is 128 + n (143 for SIGTERM), as a shell would report
+    /// it. After any other cause the exit code is 0.
+    ///
+    /// Standard output is flushed before. Destructors don't run, and after a signal atexit handlers
+    /// don't either.
+    ///
+    /// ```no_run
+    /// # let shutdown = winddown::Shutdown::install()?;
+    /// shutdown.waiter().wait_blocking();
+    /// // ... drain, save, say goodbye ...
+    /// shutdown.cause().expect("it was requested").exit()
+    /// # ; Ok::<(), winddown::InstallError>(())
+    /// ```
+    ///
+    /// To return from `main` instead, turn the cause into an [`ExitCode`].
+    ///
+    /// # Blocking
+    ///
+    /// As long as flushing standard output does. Another signal still ends the process.
+    #[cfg(feature = "signals")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+    pub fn exit(&self) -> ! {
+        let _ = std::io::Write::flush(&mut std::io::stdout());
+        match self {
+            Self::Signal(signal) => crate::exit::of_signal(*signal),
+            Self::Requested(_) | Self::Triggered { .. } => crate::exit::well(),
+        }
+    }
+}
+
+impl From<&Cause> for ExitCode {
+    /// 128 + n after a signal, as shells report it (143 for SIGTERM); success after any other cause.
+    fn from(cause: &Cause) -> Self {
+        match cause {
+            // Signals have numbers below 128.
+            #[cfg(feature = "signals")]
+            Cause::Signal(signal) => Self::from(128 + *signal as u8),
+            Cause::Requested(_) | Cause::Triggered { .. } => Self::SUCCESS,
+        }
+    }
+}
+
+impl From<Cause> for ExitCode {
+    /// As from `&Cause`.
+    fn from(cause: Cause) -> Self {
+        Self::from(&cause)
+    }
 }
 
 impl fmt::Display for Cause {

@@ -21,13 +21,14 @@ impl Deadline {
         if timeout.is_zero() {
             return Self::Passed;
         }
-        match deadline_after(timeout) {
-            None => Self::Never,
-            #[cfg(not(feature = "signals"))]
-            Some(instant) => Self::At(instant),
-            #[cfg(feature = "signals")]
-            Some(instant) => Self::Timer(async_io::Timer::at(instant)),
-        }
+        deadline_after(timeout).map_or(Self::Never, Self::at)
+    }
+
+    pub(crate) fn at(instant: Instant) -> Self {
+        #[cfg(not(feature = "signals"))]
+        return Self::At(instant);
+        #[cfg(feature = "signals")]
+        Self::Timer(async_io::Timer::at(instant))
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -58,4 +59,9 @@ pub(crate) fn deadline_after(timeout: Duration) -> Option<Instant> {
         return None;
     }
     Instant::now().checked_add(timeout)
+}
+
+/// How long it is until then.
+pub(crate) fn remaining(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }

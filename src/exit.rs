@@ -17,6 +17,18 @@ pub(crate) fn now(code: i32) -> ! {
     std::process::exit(code)
 }
 
+/// Ends the process as the signal would have; or with the code that a shell makes of that.
+pub(crate) fn of_signal(signal: async_signal::Signal) -> ! {
+    #[cfg(unix)]
+    as_unhandled(signal);
+    now(128 + signal as i32)
+}
+
+/// Ends the process as returning from `main` does.
+pub(crate) fn well() -> ! {
+    std::process::exit(0)
+}
+
 /// Does what the operating system would have done with `signal`, had nobody handled it.
 ///
 /// Returns for signals whose default is not to end the process.

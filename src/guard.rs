@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::Stage;
 use crate::deadline::Deadline;
 use crate::sites::{Origin, Site, Table};
 use crate::state::State;
+use crate::trace;
 use crate::wakers;
 
 /// What only handles hold: the state, and the table of sites, whose sites hold the state.
@@ -118,7 +120,8 @@ impl fmt::Debug for Guard {
 
 /// A future that is ready when no guard is held any more, or when its time is up.
 ///
-/// Made by [`Shutdown::drain`](crate::Shutdown::drain).
+/// Made by [`Shutdown::drain`](crate::Shutdown::drain) and
+/// [`Shutdown::drain_gracefully`](crate::Shutdown::drain_gracefully).
 ///
 /// # Errors
 ///
@@ -133,7 +136,8 @@ impl fmt::Debug for Guard {
 #[must_use = "futures do nothing unless polled"]
 pub struct Drain {
     shared: Arc<Shared>,
-    deadline: Deadline,
+    /// `None` until it is known: that of the shutdown, which begins with the request.
+    deadline: Option<Deadline>,
     key: Option<usize>,
 }
 
@@ -141,7 +145,15 @@ impl Drain {
     pub(crate) fn new(shared: Arc<Shared>, timeout: Duration) -> Self {
         Self {
             shared,
-            deadline: Deadline::after(timeout),
+            deadline: Some(Deadline::after(timeout)),
+            key: None,
+        }
+    }
+
+    pub(crate) fn to_deadline(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            deadline: None,
             key: None,
         }
     }
@@ -181,10 +193,18 @@ impl Drain {
     fn poll_with(&mut self, cx: &mut Context<'_>, counting: bool) -> Poll<Result<(), Stragglers>> {
         // Registered first and then asked, so that no guard is dropped unseen between the two.
         self.shared.state.watch(&mut self.key, cx.waker());
-        let late = self.deadline.poll(cx).is_ready();
+        if self.deadline.is_none() {
+            self.deadline = self.shared.state.deadline().map(Deadline::at);
+        }
+        let late = match &mut self.deadline {
+            Some(deadline) => deadline.poll(cx).is_ready(),
+            // Watchers are told of the request too.
+            None => false,
+        };
         match self.shared.settled(counting, late) {
             Some(result) => {
                 self.shared.state.unwatch(&mut self.key);
+                trace::drained(&self.shared.state, &result);
                 Poll::Ready(result)
             }
             None => Poll::Pending,
@@ -348,3 +368,10 @@ impl fmt::Display for Straggler {
 }
 
 impl Error for Stragglers {}
+
+impl From<Stragglers> for ExitCode {
+    /// Failure: not all work was done.
+    fn from(_: Stragglers) -> Self {
+        Self::FAILURE
+    }
+}

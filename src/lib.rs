@@ -78,6 +78,7 @@ mod deadline;
 #[cfg(feature = "signals")]
 mod exit;
 mod guard;
+mod policy;
 #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
 mod seal;
 mod shutdown;
@@ -87,7 +88,10 @@ mod sites;
 mod stage;
 mod state;
 mod sync;
+#[cfg(all(unix, feature = "systemd"))]
+mod systemd;
 mod task;
+mod trace;
 mod waiter;
 mod wakers;
 
@@ -103,9 +107,10 @@ pub use adapt::{
 };
 pub use cause::Cause;
 pub use guard::{Drain, Guard, Progress, Straggler, Stragglers};
-pub use shutdown::Shutdown;
+pub use policy::ForcePolicy;
 #[cfg(feature = "signals")]
-pub use shutdown::{Builder, request_shutdown};
+pub use shutdown::request_shutdown;
+pub use shutdown::{Builder, Shutdown};
 #[cfg(feature = "signals")]
 pub use signals::InstallError;
 pub use stage::Stage;

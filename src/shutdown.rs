@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(feature = "signals")]
 use async_signal::Signal;
@@ -11,6 +11,7 @@ use async_signal::Signal;
 #[cfg(feature = "signals")]
 use crate::InstallError;
 use crate::guard::Shared;
+use crate::policy::{ForcePolicy, Policy};
 use crate::sites::Origin;
 use crate::state::{Force, State};
 use crate::{Cause, Critical, Drain, Guard, Reached, Stage, Stragglers, Track, Waiter};
@@ -48,7 +49,7 @@ impl Shutdown {
     /// assert!(!shutdown.request_shutdown()); // nothing left to ask for
     /// ```
     pub fn new() -> Self {
-        Self::with(State::new(Force::Mark))
+        Self::with(State::new(Force::Mark, None))
     }
 
     fn with(state: Arc<State>) -> Self {
@@ -80,12 +81,14 @@ impl Shutdown {
         Self::builder().install()
     }
 
-    /// For [`install`](Shutdown::install) with other signals or another exit code.
-    #[cfg(feature = "signals")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+    /// For a shutdown that takes another course: other signals, a lame duck, a time of grace.
     pub fn builder() -> Builder {
         Builder {
+            policy: Policy::DEFAULT,
+            own_policy: false,
+            #[cfg(feature = "signals")]
             signals: crate::signals::DEFAULT.to_vec(),
+            #[cfg(feature = "signals")]
             exit_code: 1,
         }
     }
@@ -175,11 +178,24 @@ impl Shutdown {
         self.shared.state.cause()
     }
 
+    /// When the time of [`grace`](Builder::grace) is over; `None` while nothing was requested, or if
+    /// none was set.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.shared.state.deadline()
+    }
+
+    /// How much is left of the time of [`grace`](Builder::grace), zero when it is over; `None` as
+    /// [`deadline`](Shutdown::deadline).
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline().map(crate::deadline::remaining)
+    }
+
     /// A shutdown that ends with this one, or alone: for a connection, a tenant, a subsystem.
     ///
     /// What is requested here is requested of the child, with the same cause, also if the child is
     /// made afterwards; and so is the force. What is requested of the child stays there: it never
-    /// ends the process. A guard of the child counts here too.
+    /// ends the process. A guard of the child counts here too. It has the same time of
+    /// [`grace`](Builder::grace) from its own request on, and the same [`ForcePolicy`].
     ///
     /// ```
     /// use winddown::Shutdown;
@@ -279,7 +295,7 @@ impl Shutdown {
     /// a check; `Duration::MAX` never ends.
     ///
     /// ```
-    /// # use std::time::Duration;
+    /// # use std::time::{Duration, Instant};
     /// # use winddown::Shutdown;
     /// # async fn example(shutdown: Shutdown) {
     /// shutdown.waiter().await;
@@ -304,6 +320,20 @@ impl Shutdown {
         Drain::new(self.shared.clone(), timeout)
     }
 
+    /// [`drain`](Shutdown::drain) until the [`deadline`](Shutdown::deadline): the time of
+    /// [`grace`](Builder::grace), from the request on.
+    ///
+    /// It may be awaited before the request. It never ends by itself if no grace was set.
+    ///
+    /// For threads, `drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))` is the same.
+    ///
+    /// # Errors
+    ///
+    /// As `drain`.
+    pub fn drain_gracefully(&self) -> Drain {
+        Drain::to_deadline(self.shared.clone())
+    }
+
     /// [`drain`](Shutdown::drain) for plain threads.
     ///
     /// # Errors
@@ -317,10 +347,12 @@ impl Shutdown {
     pub fn drain_blocking(&self, timeout: Duration) -> Result<(), Stragglers> {
         let deadline = crate::deadline::deadline_after(timeout);
         let settled = |late| self.shared.settled(false, late);
-        match self.shared.state.block(deadline, || settled(false)) {
+        let result = match self.shared.state.block(deadline, || settled(false)) {
             Some(result) => result,
             None => settled(true).expect("a drain that is late has ended"),
-        }
+        };
+        crate::trace::drained(&self.shared.state, &result);
+        result
     }
 
     /// How many guards are held, here and on every child.
@@ -356,52 +388,140 @@ impl fmt::Debug for Shutdown {
     }
 }
 
-/// Says how to [`install`](Builder::install) the process's shutdown.
+/// Says how a shutdown takes its course; made by [`Shutdown::builder`].
 ///
-/// ```no_run
-/// use winddown::{Shutdown, Signal};
+#[cfg_attr(feature = "signals", doc = "```no_run")]
+#[cfg_attr(not(feature = "signals"), doc = "```ignore")]
+/// use std::time::{Duration, Instant};
+/// use winddown::{ForcePolicy, Shutdown, Signal};
 ///
 /// let shutdown = Shutdown::builder()
 ///     .signals([Signal::Int, Signal::Term, Signal::Hup])
+///     .lame_duck(Duration::from_secs(5))
+///     .grace(Duration::from_secs(30))
+///     .force_policy(ForcePolicy::OnlyInterrupt)
 ///     .exit_code(130)
 ///     .install()?;
 /// # Ok::<(), winddown::InstallError>(())
 /// ```
-#[cfg(feature = "signals")]
-#[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
 #[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until `install`"]
+#[must_use = "a builder does nothing until `build` or `install`"]
 pub struct Builder {
+    policy: Policy,
+    /// Whether `policy` may be other than the default.
+    own_policy: bool,
+    #[cfg(feature = "signals")]
     signals: Vec<Signal>,
+    #[cfg(feature = "signals")]
     exit_code: i32,
 }
 
-#[cfg(feature = "signals")]
 impl Builder {
+    fn set(mut self, change: impl FnOnce(&mut Policy)) -> Self {
+        change(&mut self.policy);
+        self.own_policy = true;
+        self
+    }
+
+    /// Waits between the request and the moment when [`Waiter`]s are ready, so that load balancers
+    /// notice first: `is_requested` is true and [`requested`](Shutdown::requested) is ready at once,
+    /// the readiness probe turns red, and work is still accepted. Kubernetes' API server calls it the
+    /// shutdown delay. None unless set.
+    ///
+    /// The force cuts it short. It is skipped for an interrupt (SIGINT, Ctrl-C), because nobody at a
+    /// terminal has a load balancer; see [`lame_duck_on_interrupt`](Builder::lame_duck_on_interrupt).
+    /// It is the time of a thread of its own, so it passes whatever the runtime does. Children that
+    /// are requested alone have none.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn lame_duck(self, delay: Duration) -> Self {
+        self.set(|policy| policy.lame_duck = delay)
+    }
+
+    /// Whether an interrupt has a lame duck too; `false` unless set.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn lame_duck_on_interrupt(self, on: bool) -> Self {
+        self.set(|policy| policy.lame_duck_on_interrupt = on)
+    }
+
+    /// The time that the whole shutdown may take, from the request on, the lame duck included.
+    ///
+    /// [`deadline`](Shutdown::deadline) and [`remaining`](Shutdown::remaining) tell of it, and
+    /// [`drain_gracefully`](Shutdown::drain_gracefully) ends with it. Without one, they know no end.
+    pub fn grace(self, time: Duration) -> Self {
+        self.set(|policy| policy.grace = Some(time))
+    }
+
+    /// Which second signal forces; any, unless said otherwise.
+    pub fn force_policy(self, force: ForcePolicy) -> Self {
+        self.set(|policy| policy.force = force)
+    }
+
+    /// Takes a second signal that comes sooner after the first for the same one; it is dropped, and
+    /// `request_shutdown` returns `false`. Zero unless set.
+    ///
+    /// A terminal sends Ctrl-C to a whole group of processes, and a wrapper in it that forwards it
+    /// makes two of one within milliseconds.
+    ///
+    /// # Platforms
+    ///
+    /// With a debounce it is a thread, and not the first signal's handler, that lets the next one
+    /// end the process from the handler.
+    pub fn debounce(self, time: Duration) -> Self {
+        self.set(|policy| policy.debounce = time)
+    }
+
+    /// Gives the program time between the force and its end, to abort tasks and flush logs. Zero
+    /// unless set: the second signal ends the process at once.
+    ///
+    /// The shutdown is *forced* then, which [`forced`](Shutdown::forced) tells, and drains end; and
+    /// the process ends when the time has passed, or on a third signal from the handler, or when
+    /// `main` returns. It is of no use to a shutdown that is not installed, which never ends the
+    /// process.
+    pub fn last_words(self, time: Duration) -> Self {
+        self.set(|policy| policy.last_words = time)
+    }
+
     /// The signals that ask for a shutdown, in place of SIGINT and SIGTERM (Ctrl-C on Windows, which
     /// knows no others).
+    #[cfg(feature = "signals")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn signals(mut self, signals: impl IntoIterator<Item = Signal>) -> Self {
         self.signals = signals.into_iter().collect();
         self
     }
 
-    /// The exit code with which the second signal ends the process; 1 unless said otherwise.
+    /// The exit code with which the force ends the process; 1 unless said otherwise.
     ///
     /// Unix hands on the lowest eight bits of it.
+    #[cfg(feature = "signals")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn exit_code(mut self, code: i32) -> Self {
         self.exit_code = code;
         self
     }
 
-    /// Installs it; see [`Shutdown::install`].
+    /// Makes a shutdown of the program's own making, as [`Shutdown::new`] does.
+    pub fn build(self) -> Shutdown {
+        let policy = self.policy();
+        Shutdown::with(State::new(Force::Mark, policy))
+    }
+
+    /// Installs the process's shutdown, as [`Shutdown::install`] does.
     ///
     /// # Errors
     ///
     /// [`InstallError`] says which signal could not be used, or what was refused. Nothing is left
     /// registered, and another attempt may succeed.
+    #[cfg(feature = "signals")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn install(self) -> Result<Shutdown, InstallError> {
-        let state = crate::signals::install(&self.signals, self.exit_code)?;
+        let policy = self.policy();
+        let state = crate::signals::install(&self.signals, self.exit_code, policy)?;
         Ok(Shutdown::with(state))
+    }
+
+    fn policy(&self) -> Option<Policy> {
+        self.own_policy.then(|| self.policy.clone())
     }
 }
 

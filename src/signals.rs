@@ -2,13 +2,17 @@
 //!
 //! Per signal, the handler does this, in this order:
 //!
-//! 1. if `ARMED`, ends the process with the exit code;
+//! 1. if `ARMED`, ends the process with the exit code (if the policy lets this signal force);
 //! 2. if `IDLE`, does what the system would have done;
-//! 3. raises `ARMED`;
+//! 3. raises `ARMED` (if nothing is to come between the first signal and the second);
 //! 4. writes the signal's number to a socket, which the thread `winddown` reads.
 //!
 //! So the second signal needs no thread: not ours, which may be inside a waker that hangs, and not
 //! the program's. A signal that the program sent itself arms the handler by `Process::arm`.
+//!
+//! With a debounce, or time for last words, 3. is left to threads that do nothing else, and the
+//! thread `winddown` runs nobody's wakers, so that it always reads on. So it is on Windows, whose
+//! handlers we don't have.
 
 use std::error::Error;
 use std::fmt;
@@ -23,9 +27,10 @@ use std::time::Duration;
 use async_signal::{Signal, Signals};
 use futures_lite::{StreamExt, future};
 
+use crate::policy::Policy;
 use crate::state::{Force, State};
 use crate::sync::lock;
-use crate::{Cause, exit};
+use crate::{Cause, Stage, exit};
 
 /// One slot was taken: the next signal ends the process. Read by the handler.
 #[cfg(unix)]
@@ -44,24 +49,62 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn arm(&self) {
-        // SeqCst, as signal-hook's own accesses to it in the handler.
-        #[cfg(unix)]
-        ARMED.store(true, Ordering::SeqCst);
+    /// The first slot is taken.
+    pub(crate) fn arm(&self, policy: &Policy) {
+        if policy.first_arms() {
+            arm();
+        } else if policy.last_words.is_zero()
+            && start("winddown-debounce", {
+                let debounce = policy.debounce;
+                move || {
+                    thread::sleep(debounce);
+                    arm();
+                }
+            })
+            .is_err()
+        {
+            // A force too soon is better than none.
+            arm();
+        }
     }
 
-    pub(crate) fn exit(&self) -> ! {
-        exit::now(self.exit_code)
+    /// The second slot is taken. Returns only if there is time for last words.
+    pub(crate) fn force(&self, policy: &Policy) {
+        arm();
+        let (code, time) = (self.exit_code, policy.last_words);
+        let bounded = !time.is_zero()
+            && start("winddown-force", move || {
+                thread::sleep(time);
+                exit::now(code)
+            })
+            .is_ok();
+        if !bounded {
+            exit::now(code);
+        }
     }
 }
 
 impl Drop for Process {
-    /// Every handle and waiter is gone. Ctrl-C must not be dead.
+    /// Every handle, waiter and guard is gone. Ctrl-C must not be dead.
     fn drop(&mut self) {
         // SeqCst, as signal-hook's own accesses to it in the handler.
         #[cfg(unix)]
         IDLE.store(true, Ordering::SeqCst);
     }
+}
+
+/// From now on the handler forces.
+fn arm() {
+    // SeqCst, as signal-hook's own accesses to it in the handler.
+    #[cfg(unix)]
+    ARMED.store(true, Ordering::SeqCst);
+}
+
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(run)
+        .map(drop)
 }
 
 /// Why [`Shutdown::install`](crate::Shutdown::install) failed. Nothing is left registered, and it
@@ -122,7 +165,11 @@ pub(crate) fn installed() -> Option<Arc<State>> {
     lock(&INSTALLED).as_ref().and_then(Weak::upgrade)
 }
 
-pub(crate) fn install(signals: &[Signal], exit_code: i32) -> Result<Arc<State>, InstallError> {
+pub(crate) fn install(
+    signals: &[Signal],
+    exit_code: i32,
+    policy: Option<Policy>,
+) -> Result<Arc<State>, InstallError> {
     let mut installed = lock(&INSTALLED);
     if installed.is_some() {
         return Err(InstallError::AlreadyInstalled);
@@ -144,22 +191,23 @@ pub(crate) fn install(signals: &[Signal], exit_code: i32) -> Result<Arc<State>, 
     descriptors_left(signals.len()).map_err(InstallError::Register)?;
     let mut reader = Signals::new::<Signal>([]).map_err(InstallError::Register)?;
     let (to_thread, from_installer) = mpsc::channel();
-    thread::Builder::new()
-        .name("winddown".into())
-        .spawn(move || {
-            if let Ok((reader, state)) = from_installer.recv() {
-                read(reader, &state);
-            }
-        })
-        .map_err(InstallError::Thread)?;
+    start("winddown", move || {
+        if let Ok((reader, state)) = from_installer.recv() {
+            read(reader, &state);
+        }
+    })
+    .map_err(InstallError::Thread)?;
 
     #[cfg(unix)]
-    let handlers = Handlers::register(&signals, exit_code).map_err(InstallError::Register)?;
+    let handlers = {
+        let policy = policy.as_ref().unwrap_or(&Policy::DEFAULT);
+        Handlers::register(&signals, exit_code, policy).map_err(InstallError::Register)?
+    };
     reader
         .add_signals(&signals)
         .map_err(InstallError::Register)?;
 
-    let state = State::new(Force::Exit(Process { exit_code }));
+    let state = State::new(Force::Exit(Process { exit_code }), policy);
     *installed = Some(Arc::downgrade(&state));
     #[cfg(unix)]
     {
@@ -183,7 +231,7 @@ fn read(mut signals: Signals, state: &Weak<State>) {
         match future::block_on(signals.next()) {
             Some(Ok(signal)) => match state.upgrade() {
                 Some(state) => {
-                    state.request(Cause::Signal(signal));
+                    state.request_with(Cause::Signal(signal), announce);
                 }
                 None => exit::as_unhandled(signal),
             },
@@ -194,22 +242,36 @@ fn read(mut signals: Signals, state: &Weak<State>) {
     }
 }
 
+/// Announces from this thread, or, if the second signal needs this thread, from one that may hang.
+fn announce(state: &Arc<State>, news: &'static [Stage]) {
+    if cfg!(unix) && state.policy().first_arms() {
+        state.announce(news);
+    } else {
+        let another = state.clone();
+        if start("winddown-announce", move || another.announce(news)).is_err() {
+            state.announce(news);
+        }
+    }
+}
+
 /// The handler's own actions. Unregistered when dropped, unless kept.
 #[cfg(unix)]
 struct Handlers(Vec<signal_hook::SigId>);
 
 #[cfg(unix)]
 impl Handlers {
-    fn register(signals: &[Signal], exit_code: i32) -> io::Result<Self> {
+    fn register(signals: &[Signal], exit_code: i32, policy: &Policy) -> io::Result<Self> {
         use signal_hook::flag;
 
         let mut this = Self(Vec::new());
         for &signal in signals {
             let number = signal as i32;
             // In the order in which they run.
-            this.0.push(flag::register_conditional_shutdown(
-                number, exit_code, &ARMED,
-            )?);
+            if policy.may_force(&Cause::Signal(signal)) {
+                this.0.push(flag::register_conditional_shutdown(
+                    number, exit_code, &ARMED,
+                )?);
+            }
             if std::process::id() != 1 {
                 this.0
                     .push(flag::register_conditional_default(number, &IDLE)?);
@@ -219,7 +281,9 @@ impl Handlers {
                 this.0
                     .push(flag::register_conditional_shutdown(number, code, &IDLE)?);
             }
-            this.0.push(flag::register(number, &ARMED)?);
+            if policy.first_arms() {
+                this.0.push(flag::register(number, &ARMED)?);
+            }
         }
         Ok(this)
     }

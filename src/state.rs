@@ -5,7 +5,7 @@
 //!
 //! - **S1** The word only gains: slots fill, flags rise, nothing is ever taken back. So one load
 //!   answers `is_requested`, and an answer of "yes" stays true.
-//! - **S2** Every change of the word is made under the lock of the cause, so that whoever begins the
+//! - **S2** Every change of the word is made under the lock of `begun`, so that whoever begins the
 //!   shutdown is whoever the cause names. Readers of the word take no lock.
 //! - **S3** The cause is stored before the word that says there is one.
 //! - **S4** A guard counts in the work of its own state and of every state above, before it is handed
@@ -17,17 +17,20 @@
 
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
-#[cfg(not(target_family = "wasm"))]
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use event_listener::Event;
 #[cfg(not(target_family = "wasm"))]
 use event_listener::Listener;
 use slab::Slab;
 
+use crate::deadline::deadline_after;
+use crate::policy::Policy;
 use crate::sites::{Table, Tally};
 use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::sync::{Mutex, lock};
+use crate::trace;
 use crate::wakers::{self, Slot, Wakers, Watchers};
 use crate::{Cause, Stage};
 
@@ -55,7 +58,7 @@ const LIMIT: usize = usize::MAX / 2;
 /// the wakers, the work) more than a cache line away from what every poll reads (the word).
 #[repr(C)]
 pub(crate) struct State {
-    cause: Mutex<Option<Cause>>,
+    begun: Mutex<Begun>,
     /// Drains and those who show their progress.
     watchers: Watchers,
     children: Mutex<Slab<Weak<State>>>,
@@ -64,7 +67,11 @@ pub(crate) struct State {
 
     word: AtomicU8,
     parent: Option<Parent>,
+    /// Always the default for most, and then a child costs no more for it.
+    policy: Option<Arc<Policy>>,
     force: Force,
+    /// Only if a lame duck tells this stage from the next.
+    requested: Option<Box<Wakers>>,
     /// Threads that block, and never a task: event-listener calls wakers under its lock, and only
     /// of a thread's do we know that they do no more than unpark it.
     threads: Event,
@@ -72,6 +79,24 @@ pub(crate) struct State {
     stopping: Wakers,
 
     work: AtomicUsize,
+}
+
+/// What the first who asks brings about.
+fn news(lame_duck: Duration) -> &'static [Stage] {
+    if lame_duck.is_zero() {
+        &[Stage::Requested, Stage::Stopping]
+    } else {
+        &[Stage::Requested]
+    }
+}
+
+/// The flags of that.
+fn begins(lame_duck: Duration) -> u8 {
+    if lame_duck.is_zero() {
+        REQUESTED | STOPPING
+    } else {
+        REQUESTED
+    }
 }
 
 #[inline]
@@ -82,6 +107,14 @@ fn flag(stage: Stage) -> u8 {
         Stage::Stopping => STOPPING,
         Stage::Forced => FORCED,
     }
+}
+
+/// How it began.
+struct Begun {
+    cause: Option<Cause>,
+    /// When it was requested, and when the first slot was taken; if somebody wants to know.
+    requested: Option<Instant>,
+    first: Option<Instant>,
 }
 
 struct Parent {
@@ -112,8 +145,9 @@ enum Sent {
 }
 
 impl State {
-    pub(crate) fn new(force: Force) -> Arc<Self> {
-        Arc::new(Self::with(None, force, wakers::shards()))
+    pub(crate) fn new(force: Force, policy: Option<Policy>) -> Arc<Self> {
+        let policy = policy.map(Arc::new);
+        Arc::new(Self::with(None, force, policy, wakers::shards()))
     }
 
     pub(crate) fn child(parent: &Arc<Self>) -> Arc<Self> {
@@ -124,22 +158,37 @@ impl State {
             key: entry.key(),
         };
         // One shard: a child is made for a connection or a job, and few wait for it.
-        let child = Arc::new(Self::with(Some(link), Force::Mark, 1));
+        let policy = parent.policy.clone();
+        let child = Arc::new(Self::with(Some(link), Force::Mark, policy, 1));
         entry.insert(Arc::downgrade(&child));
         drop(children);
         child.inherit(); // S6
         child
     }
 
-    fn with(parent: Option<Parent>, force: Force, shards: usize) -> Self {
+    fn with(
+        parent: Option<Parent>,
+        force: Force,
+        policy: Option<Arc<Policy>>,
+        shards: usize,
+    ) -> Self {
+        let lame_duck = policy
+            .as_ref()
+            .is_some_and(|policy| !policy.lame_duck.is_zero());
         Self {
-            cause: Mutex::new(None),
+            begun: Mutex::new(Begun {
+                cause: None,
+                requested: None,
+                first: None,
+            }),
             watchers: Watchers::new(),
             children: Mutex::new(Slab::new()),
             tallies: Table::new(),
             word: AtomicU8::new(0),
             parent,
+            policy,
             force,
+            requested: lame_duck.then(|| Box::new(Wakers::new(1))),
             threads: Event::new(),
             forced: Wakers::new(1),
             stopping: Wakers::new(shards),
@@ -178,21 +227,57 @@ impl State {
     }
 
     pub(crate) fn cause(&self) -> Option<Cause> {
-        lock(&self.cause).clone()
+        lock(&self.begun).cause.clone()
+    }
+
+    /// When the time of grace is over, if there is one and it has begun.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let grace = self.policy().grace?;
+        lock(&self.begun).requested?.checked_add(grace)
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn elapsed(&self) -> Option<Duration> {
+        lock(&self.begun).requested.map(|at| at.elapsed())
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        self.policy.as_deref().unwrap_or(&Policy::DEFAULT)
     }
 
     /// A signal, real or fake: takes a slot if one is free, and does what that slot means. Whoever
     /// waits has been woken when it returns.
-    pub(crate) fn request(&self, cause: Cause) -> bool {
-        let sent = self.change(cause, |word| {
+    pub(crate) fn request(self: &Arc<Self>, cause: Cause) -> bool {
+        self.request_with(cause, |state, news| state.announce(news))
+    }
+
+    /// The same, with another way to announce.
+    pub(crate) fn request_with(
+        self: &Arc<Self>,
+        cause: Cause,
+        announce: impl FnOnce(&Arc<Self>, &'static [Stage]),
+    ) -> bool {
+        // A child requested alone is no server of its own, for whose end others would need time.
+        let lame_duck = match self.parent {
+            None => self.policy().lame_duck_for(&cause),
+            Some(_) => Duration::ZERO,
+        };
+        let may_force = self.policy().may_force(&cause);
+        let sent = self.change(cause, |word, begun| {
             if word & FORCED != 0 {
                 (word, Sent::Full)
             } else if word & FIRST != 0 {
-                (word | STOPPING | FORCED, Sent::Forced)
-            } else if word & REQUESTED != 0 {
-                (word | FIRST, Sent::Counted)
+                if may_force && !self.bounces(begun) {
+                    (word | STOPPING | FORCED, Sent::Forced)
+                } else {
+                    (word, Sent::Full)
+                }
             } else {
-                (word | FIRST | REQUESTED | STOPPING, Sent::Began)
+                begun.first = self.now();
+                match word & REQUESTED {
+                    0 => (word | FIRST | begins(lame_duck), Sent::Began),
+                    _ => (word | FIRST, Sent::Counted),
+                }
             }
         });
         match sent {
@@ -201,25 +286,34 @@ impl State {
             Sent::Began => {
                 // Before anybody is woken: a waker may hang.
                 self.arm();
-                self.announce();
+                self.begin(lame_duck);
+                announce(self, news(lame_duck));
             }
-            Sent::Forced => match &self.force {
-                Force::Mark => self.announce(),
-                #[cfg(feature = "signals")]
-                Force::Exit(process) => process.exit(),
-            },
+            Sent::Forced => {
+                match &self.force {
+                    Force::Mark => {}
+                    #[cfg(feature = "signals")]
+                    Force::Exit(process) => process.force(self.policy()),
+                }
+                announce(self, &[Stage::Forced]);
+            }
         }
         true
     }
 
     /// Begins the shutdown without taking a slot, unless it has begun.
-    pub(crate) fn trigger(&self, cause: Cause) -> bool {
-        let began = self.change(cause, |word| match word & REQUESTED {
-            0 => (word | REQUESTED | STOPPING, true),
+    pub(crate) fn trigger(self: &Arc<Self>, cause: Cause) -> bool {
+        let lame_duck = match self.parent {
+            None => self.policy().lame_duck_for(&cause),
+            Some(_) => Duration::ZERO,
+        };
+        let began = self.change(cause, |word, _| match word & REQUESTED {
+            0 => (word | begins(lame_duck), true),
             _ => (word, false),
         });
         if began {
-            self.announce();
+            self.begin(lame_duck);
+            self.announce(news(lame_duck));
         }
         began
     }
@@ -233,36 +327,85 @@ impl State {
         let parents = parent.word.load(Ordering::Acquire) & (REQUESTED | STOPPING | FORCED);
         match parent.cause() {
             Some(cause) if parents != 0 => {
-                self.change(cause, |word| (word | parents, word | parents != word))
+                self.change(cause, |word, _| (word | parents, word | parents != word))
             }
             _ => false,
         }
     }
 
     /// The one place where the word changes. `cause` is stored if this raises the flag.
-    fn change<T>(&self, cause: Cause, next: impl FnOnce(u8) -> (u8, T)) -> T {
-        let mut stored = lock(&self.cause); // S2
+    fn change<T>(&self, cause: Cause, next: impl FnOnce(u8, &mut Begun) -> (u8, T)) -> T {
+        let mut begun = lock(&self.begun); // S2
         // Relaxed: the lock orders it after every other change.
         let word = self.word.load(Ordering::Relaxed);
-        let (next, result) = next(word);
+        let (next, result) = next(word, &mut begun);
         if word & REQUESTED == 0 && next & REQUESTED != 0 {
-            *stored = Some(cause); // S3
+            begun.cause = Some(cause); // S3
+            begun.requested = self.now();
         }
         // Release: pairs with the loads in `has_reached` and `stage`.
         self.word.store(next, Ordering::Release);
         result
     }
 
+    /// The time, if anything depends on it: the clock costs more than the rest of a request.
+    fn now(&self) -> Option<Instant> {
+        (self.policy.is_some() || cfg!(feature = "tracing")).then(Instant::now)
+    }
+
+    /// Whether a signal that comes now is the same as the first.
+    fn bounces(&self, begun: &Begun) -> bool {
+        let debounce = self.policy().debounce;
+        !debounce.is_zero() && begun.first.is_some_and(|first| first.elapsed() < debounce)
+    }
+
     /// From now on the signal handler itself forces.
     fn arm(&self) {
         #[cfg(feature = "signals")]
         if let Force::Exit(process) = &self.force {
-            process.arm();
+            process.arm(self.policy());
+        }
+    }
+
+    /// What goes on beside a shutdown that has begun, in threads of its own.
+    fn begin(self: &Arc<Self>, lame_duck: Duration) {
+        if !lame_duck.is_zero() {
+            self.wait_as_lame_duck(lame_duck);
+        }
+        #[cfg(all(unix, feature = "systemd"))]
+        if let Force::Exit(_) = self.force {
+            crate::systemd::follow(self);
+        }
+    }
+
+    /// Has waiters made ready when the delay has passed, by a thread, which no runtime can block.
+    fn wait_as_lame_duck(self: &Arc<Self>, delay: Duration) {
+        let state = self.clone();
+        let wait = move || {
+            #[cfg(not(target_family = "wasm"))]
+            state.block(deadline_after(delay), || {
+                state.has_reached(Stage::Stopping).then_some(())
+            });
+            state.stop();
+        };
+        let name = "winddown-lame-duck".into();
+        if thread::Builder::new().name(name).spawn(wait).is_err() {
+            // Better no delay than one that never ends.
+            self.stop();
+        }
+    }
+
+    /// The end of the lame duck.
+    fn stop(&self) {
+        let Some(cause) = self.cause() else { return };
+        let news = self.change(cause, |word, _| (word | STOPPING, word & STOPPING == 0));
+        if news {
+            self.announce(&[Stage::Stopping]);
         }
     }
 
     /// Tells everybody below that the word has changed, and then wakes whoever waits for it.
-    fn announce(&self) {
+    pub(crate) fn announce(&self, news: &[Stage]) {
         // All are told before anybody is woken: a waker may hang.
         let mut told = self.children();
         let mut next = 0;
@@ -280,6 +423,9 @@ impl State {
         for child in &told {
             child.wake();
         }
+        if !self.is_child() {
+            news.iter().for_each(|stage| trace::reached(self, *stage));
+        }
     }
 
     fn children(&self) -> Vec<Arc<Self>> {
@@ -293,12 +439,16 @@ impl State {
     /// Wakes whoever waits for what has come. Threads first: they cannot hang.
     fn wake(&self) {
         self.threads.notify(usize::MAX);
+        // Drains first: they are few, and what they do next is bounded by a deadline.
+        self.watchers.wake_all();
+        if let Some(requested) = &self.requested {
+            requested.wake_all();
+        }
         if self.has_reached(Stage::Stopping) {
             self.stopping.wake_all();
         }
         if self.has_reached(Stage::Forced) {
             self.forced.wake_all();
-            self.watchers.wake_all();
         }
     }
 
@@ -329,7 +479,10 @@ impl State {
 
     fn wakers(&self, stage: Stage) -> &Wakers {
         match stage {
-            Stage::Running | Stage::Requested | Stage::Stopping => &self.stopping,
+            Stage::Running | Stage::Requested => {
+                self.requested.as_deref().unwrap_or(&self.stopping)
+            }
+            Stage::Stopping => &self.stopping,
             Stage::Forced => &self.forced,
         }
     }
@@ -444,6 +597,20 @@ impl State {
         true
     }
 
+    /// How many guards are held; and the threads that block are told when one is dropped.
+    #[cfg(all(unix, feature = "systemd"))]
+    pub(crate) fn watch_count(&self) -> usize {
+        // Relaxed: a count for people, and a flag that `leave_one` finds in the same word.
+        self.work.fetch_or(COUNTING, Ordering::Relaxed) / GUARD
+    }
+
+    /// Whether there will be no more work, or nobody waits for it any more.
+    #[cfg(all(unix, feature = "systemd"))]
+    pub(crate) fn is_over(&self) -> bool {
+        // Relaxed: nothing is read that the guards have written.
+        self.work.load(Ordering::Relaxed) & CLOSED != 0 || self.has_reached(Stage::Forced)
+    }
+
     pub(crate) fn watch(&self, key: &mut Option<usize>, waker: &Waker) {
         self.watchers.register(key, waker);
     }
@@ -474,7 +641,7 @@ mod tests {
 
     #[test]
     fn g8_at_the_limit_guards_are_refused_and_nothing_wraps() {
-        let parent = State::new(Force::Mark);
+        let parent = State::new(Force::Mark, None);
         let child = State::child(&parent);
         parent
             .work

@@ -4,11 +4,9 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-#[cfg(not(target_family = "wasm"))]
 use std::time::{Duration, Instant};
 
-#[cfg(not(target_family = "wasm"))]
-use crate::deadline::deadline_after;
+use crate::deadline;
 use crate::state::State;
 use crate::wakers::Slot;
 use crate::{Cause, Stage};
@@ -95,6 +93,18 @@ impl Waiter {
         self.state.cause()
     }
 
+    /// When the time of [`grace`](crate::Builder::grace) is over; see
+    /// [`Shutdown::deadline`](crate::Shutdown::deadline).
+    pub fn deadline(&self) -> Option<Instant> {
+        self.state.deadline()
+    }
+
+    /// How much is left of the time of [`grace`](crate::Builder::grace); see
+    /// [`Shutdown::remaining`](crate::Shutdown::remaining).
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline().map(deadline::remaining)
+    }
+
     /// Blocks this thread until a shutdown is requested.
     ///
     /// ```
@@ -125,7 +135,7 @@ impl Waiter {
     /// As [`wait_blocking`](Waiter::wait_blocking).
     #[cfg(not(target_family = "wasm"))]
     pub fn wait_blocking_timeout(&self, timeout: Duration) -> bool {
-        self.block(deadline_after(timeout))
+        self.block(deadline::deadline_after(timeout))
     }
 
     #[cfg(not(target_family = "wasm"))]

@@ -1,0 +1,303 @@
+//! The course of a shutdown: stages, lame duck, grace, force policy, debounce, exit codes.
+#![cfg(not(target_family = "wasm"))]
+
+mod support;
+
+use std::process::ExitCode;
+use std::task::Poll;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_lite::future;
+use support::{Counter, poll};
+use winddown::{ForcePolicy, Shutdown, Stage};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MOMENT: Duration = Duration::from_millis(1);
+
+#[test]
+fn stages_go_up_and_each_has_a_future() {
+    let shutdown = Shutdown::builder().lame_duck(HOUR).build();
+    let (counter, waker) = Counter::new();
+    let mut requested = shutdown.requested();
+    let mut stopping = shutdown.waiter();
+    let mut forced = shutdown.forced();
+    assert!(poll(&mut requested, &waker).is_pending());
+    assert!(poll(&mut stopping, &waker).is_pending());
+    assert!(poll(&mut forced, &waker).is_pending());
+    assert_eq!(shutdown.stage(), Stage::Running);
+
+    shutdown.request_shutdown();
+    assert_eq!(shutdown.stage(), Stage::Requested);
+    assert_eq!(counter.count(), 1);
+    assert!(poll(&mut requested, &waker).is_ready());
+    assert!(poll(&mut stopping, &waker).is_pending());
+    assert!(poll(&mut forced, &waker).is_pending());
+
+    shutdown.request_shutdown();
+    assert_eq!(shutdown.stage(), Stage::Forced);
+    assert_eq!(counter.count(), 3);
+    assert!(poll(&mut requested, &waker).is_ready());
+    assert!(poll(&mut stopping, &waker).is_ready());
+    assert!(poll(&mut forced, &waker).is_ready());
+    assert!(Stage::Running < Stage::Requested && Stage::Stopping < Stage::Forced);
+}
+
+#[test]
+fn without_a_lame_duck_waiters_are_ready_at_once() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let mut requested = shutdown.requested();
+    let mut clone = requested.clone();
+    assert!(poll(&mut requested, &waker).is_pending());
+    assert!(poll(&mut clone, &waker).is_pending());
+    drop(clone);
+    shutdown.trigger("enough");
+    assert_eq!(shutdown.stage(), Stage::Stopping);
+    assert_eq!(counter.count(), 1);
+    assert!(poll(&mut requested, &waker).is_ready());
+}
+
+#[test]
+fn a_lame_duck_ends_by_itself_whoever_is_blocked() {
+    let shutdown = Shutdown::builder().lame_duck(MOMENT).build();
+    let child = shutdown.child();
+    shutdown.trigger("enough");
+    assert!(shutdown.is_requested() && child.is_requested());
+    assert_eq!(child.cause(), shutdown.cause());
+    // This thread blocks; nobody runs a runtime.
+    child.waiter().wait_blocking();
+    shutdown.waiter().wait_blocking();
+    future::block_on(shutdown.waiter());
+    assert_eq!(shutdown.stage(), Stage::Stopping);
+}
+
+#[test]
+fn the_force_cuts_a_lame_duck_short() {
+    let shutdown = Shutdown::builder().lame_duck(HOUR).build();
+    let waiter = shutdown.child().waiter();
+    shutdown.request_shutdown();
+    assert!(waiter.is_requested());
+    assert!(!waiter.wait_blocking_timeout(MOMENT));
+    thread::scope(|scope| {
+        let blocked = scope.spawn(|| waiter.wait_blocking());
+        shutdown.request_shutdown();
+        blocked.join().unwrap();
+    });
+}
+
+#[test]
+fn a_child_of_a_lame_duck_tells_the_stages_apart() {
+    let shutdown = Shutdown::builder().lame_duck(HOUR).build();
+    let child = shutdown.child();
+    let (counter, waker) = Counter::new();
+    let (mut requested, mut waiter) = (child.requested(), child.waiter());
+    assert!(poll(&mut requested, &waker).is_pending());
+    assert!(poll(&mut waiter, &waker).is_pending());
+    shutdown.request_shutdown();
+    assert_eq!((counter.count(), child.stage()), (1, Stage::Requested));
+    assert!(poll(&mut requested, &waker).is_ready());
+    assert!(poll(&mut waiter, &waker).is_pending());
+    // One made now is told as much.
+    assert_eq!(shutdown.child().stage(), Stage::Requested);
+    // One that is requested alone has no lame duck.
+    let alone = Shutdown::builder().lame_duck(HOUR).build().child();
+    alone.request_shutdown();
+    assert_eq!(alone.stage(), Stage::Stopping);
+}
+
+#[test]
+fn grace_is_counted_from_the_request() {
+    let shutdown = Shutdown::builder().grace(HOUR).build();
+    assert_eq!((shutdown.deadline(), shutdown.remaining()), (None, None));
+    let before = Instant::now();
+    shutdown.trigger("enough");
+    let after = Instant::now();
+    let deadline = shutdown.deadline().unwrap();
+    assert!(before + HOUR <= deadline && deadline <= after + HOUR);
+    assert!(shutdown.remaining().unwrap() <= HOUR);
+    let waiter = shutdown.child().waiter();
+    assert!(waiter.remaining().unwrap() <= HOUR);
+    assert!(waiter.deadline().unwrap() >= deadline);
+    // What comes later moves nothing.
+    shutdown.request_shutdown();
+    assert_eq!(shutdown.deadline(), Some(deadline));
+
+    let without = Shutdown::new();
+    without.trigger("enough");
+    assert_eq!(
+        (without.deadline(), without.waiter().remaining()),
+        (None, None)
+    );
+    let endless = Shutdown::builder().grace(Duration::MAX).build();
+    endless.trigger("enough");
+    assert_eq!(endless.deadline(), None);
+    let none = Shutdown::builder().grace(Duration::ZERO).build();
+    none.trigger("enough");
+    assert_eq!(none.remaining(), Some(Duration::ZERO));
+}
+
+#[cfg(feature = "signals")]
+#[test]
+fn a_graceful_drain_ends_with_the_grace() {
+    let shutdown = Shutdown::builder().grace(MOMENT).build();
+    let guard = shutdown.guard().unwrap();
+    let (counter, waker) = Counter::new();
+    let mut drain = shutdown.drain_gracefully();
+    assert!(poll(&mut drain, &waker).is_pending());
+    shutdown.trigger("enough");
+    assert!(counter.count() >= 1, "it is told when its time begins");
+    assert_eq!(future::block_on(&mut drain).unwrap_err().count(), 1);
+    drop(guard);
+    assert_eq!(future::block_on(&mut drain), Ok(()));
+}
+
+#[test]
+fn a_graceful_drain_ends_with_the_work() {
+    for shutdown in [
+        Shutdown::new(),
+        Shutdown::builder().grace(HOUR).build(),
+        Shutdown::builder().grace(Duration::MAX).build(),
+    ] {
+        let (_, waker) = Counter::new();
+        let guard = shutdown.guard().unwrap();
+        shutdown.trigger("enough");
+        let mut drain = shutdown.drain_gracefully();
+        assert!(poll(&mut drain, &waker).is_pending());
+        drop(guard);
+        assert_eq!(poll(&mut drain, &waker), Poll::Ready(Ok(())));
+    }
+}
+
+#[test]
+fn policy_never_is_never_forced() {
+    let shutdown = Shutdown::builder().force_policy(ForcePolicy::Never).build();
+    assert!(shutdown.request_shutdown());
+    for _ in 0..3 {
+        assert!(!shutdown.request_shutdown(), "it was not taken");
+    }
+    assert_eq!(shutdown.stage(), Stage::Stopping);
+}
+
+#[test]
+fn policy_only_interrupt_takes_no_request_for_one() {
+    let shutdown = Shutdown::builder()
+        .force_policy(ForcePolicy::OnlyInterrupt)
+        .build();
+    assert!(shutdown.trigger("enough"));
+    assert!(shutdown.request_shutdown(), "the first slot");
+    assert!(!shutdown.request_shutdown());
+    assert!(!shutdown.is_forced());
+}
+
+#[test]
+fn g3_a_repeat_that_comes_too_soon_is_the_same() {
+    let shutdown = Shutdown::builder().debounce(HOUR).build();
+    assert!(shutdown.request_shutdown());
+    assert!(!shutdown.request_shutdown());
+    assert!(!shutdown.is_forced());
+
+    let shutdown = Shutdown::builder().debounce(MOMENT).build();
+    assert!(shutdown.trigger("takes no slot, and so begins no debounce"));
+    assert!(shutdown.request_shutdown());
+    // However slow this machine, it is the same until the time has passed, and another afterwards.
+    let first = Instant::now();
+    while !shutdown.request_shutdown() {
+        assert!(first.elapsed() < HOUR);
+    }
+    assert!(shutdown.is_forced());
+}
+
+#[test]
+fn a_cause_is_an_exit_code() {
+    let shutdown = Shutdown::new();
+    shutdown.trigger("enough");
+    let code = ExitCode::from(shutdown.cause().unwrap());
+    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
+    let _guard = shutdown.guard();
+    let stragglers = shutdown.drain_blocking(Duration::ZERO).unwrap_err();
+    let code = ExitCode::from(stragglers);
+    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
+    #[cfg(all(feature = "signals", unix))]
+    {
+        let code = ExitCode::from(winddown::Cause::Signal(winddown::Signal::Term));
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(143)));
+    }
+}
+
+#[cfg(feature = "tracing")]
+mod events {
+    use std::fmt::Write;
+    use std::sync::{Arc, Mutex};
+
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    use super::*;
+
+    /// Keeps the events of one thread, as lines.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<String>>>);
+
+    impl Visit for Line {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            match field.name() {
+                // Each run has its own.
+                "elapsed" => {}
+                name => write!(self.0, " {name}={value:?}").unwrap(),
+            }
+        }
+    }
+
+    struct Line(String);
+
+    impl Subscriber for Lines {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target().starts_with("winddown")
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            let mut line = Line(event.metadata().level().to_string());
+            event.record(&mut line);
+            self.0.lock().unwrap().push(line.0);
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn one_event_for_each_stage_and_drain() {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(lines.clone(), || {
+            let shutdown = Shutdown::new();
+            let guard = shutdown.guard_named("mail");
+            shutdown.child().trigger("a child alone is no news");
+            shutdown.trigger("enough");
+            shutdown.request_shutdown();
+            assert!(shutdown.drain_blocking(Duration::ZERO).is_err());
+            shutdown.request_shutdown();
+            drop(guard);
+            assert!(shutdown.drain_blocking(Duration::ZERO).is_ok());
+        });
+        let lines = lines.0.lock().unwrap();
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|line| line.split(" at ").next().unwrap())
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "INFO message=shutdown stage=Requested cause=enough in_flight=1",
+                "INFO message=shutdown stage=Stopping cause=enough in_flight=1",
+                "WARN message=not drained in_flight=1 stragglers=1 guard is held:\n  1 'mail'",
+                "INFO message=shutdown stage=Forced cause=enough in_flight=1",
+                "INFO message=drained",
+            ]
+        );
+    }
+}
