@@ -37,7 +37,7 @@ async fn serve(options: Options) -> Result<(), String> {
     let shutdown = Shutdown::install().map_err(|error| error.to_string())?;
     let listener = TcpListener::bind(&options.address)
         .await
-        .map_err(|error| format!("can't listen on {}: {error}", options.address))?;
+        .map_err(|error| common::cant_listen(&options.address, &error))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     println!("ready: listening on http://{address}");
 
@@ -75,8 +75,7 @@ async fn serve(options: Options) -> Result<(), String> {
     };
     let late = async {
         smol::Timer::after(options.deadline).await;
-        let deadline = humantime::format_duration(options.deadline);
-        Err(format!("connections were still open after {deadline}"))
+        Err(common::late(options.deadline))
     };
     or(drained, late).await?;
     println!("stopped: every request was answered");

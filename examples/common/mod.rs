@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "a module of each example, not a crate")]
 
 use std::env;
+use std::io;
 use std::time::Duration;
 
 use winddown::Shutdown;
@@ -27,6 +28,16 @@ impl Options {
             )),
         }
     }
+}
+
+pub fn cant_listen(address: &str, error: &io::Error) -> String {
+    format!("can't listen on {address}: {error}")
+}
+
+/// Some request, or what had come of one, outlasted the deadline.
+pub fn late(deadline: Duration) -> String {
+    let deadline = humantime::format_duration(deadline);
+    format!("connections were still open after {deadline}")
 }
 
 /// What to do about a request.

@@ -1,0 +1,261 @@
+//! An HTTP server on plain threads, one for each connection, that stops well.
+//!
+//! `cargo run --example threads -- [ADDRESS] [DEADLINE]`
+
+mod common;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io::{self, Read, Write};
+use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use winddown::Shutdown;
+
+use common::{Action, Options};
+
+fn main() -> ExitCode {
+    let served = Options::from_args().and_then(serve);
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: Options) -> Result<(), String> {
+    let shutdown = Shutdown::install().map_err(|error| error.to_string())?;
+    let listener = TcpListener::bind(&options.address)
+        .map_err(|error| common::cant_listen(&options.address, &error))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    println!("ready: listening on http://{address}");
+
+    // Every connection holds a sender; the channel is closed when the last of them has ended.
+    let (alive, ended) = channel::<Infallible>();
+    let idle = Arc::new(Idle::default());
+    let accepting = {
+        let (shutdown, idle) = (shutdown.clone(), idle.clone());
+        thread::spawn(move || accept(&listener, &shutdown, &idle, &alive))
+    };
+    shutdown.waiter().wait_blocking();
+
+    // From here on, new connections are refused. std has no way to interrupt `accept`, so we connect
+    // to it. If that fails, the listener is closed already, or the next client closes it; we don't
+    // wait for that without an end.
+    if TcpStream::connect(reachable(address)).is_ok() {
+        let _ = accepting.join();
+    }
+    if let Some(cause) = shutdown.cause() {
+        println!("stopping: {cause}");
+    }
+    idle.close();
+    match ended.recv_timeout(options.deadline) {
+        Ok(never) => match never {},
+        Err(RecvTimeoutError::Timeout) => return Err(common::late(options.deadline)),
+        Err(RecvTimeoutError::Disconnected) => {}
+    }
+    println!("stopped: every request was answered");
+    Ok(())
+}
+
+fn accept(
+    listener: &TcpListener,
+    shutdown: &Shutdown,
+    idle: &Arc<Idle>,
+    alive: &Sender<Infallible>,
+) {
+    let stop = shutdown.waiter();
+    loop {
+        let accepted = listener.accept();
+        if stop.is_requested() {
+            break;
+        }
+        let started = accepted.and_then(|(stream, _)| {
+            let (shutdown, idle, alive) = (shutdown.clone(), idle.clone(), alive.clone());
+            thread::Builder::new().spawn(move || connection(stream, &shutdown, &idle, alive))
+        });
+        if let Err(error) = started {
+            // Out of descriptors or threads, most likely: give the connections time to end.
+            eprintln!("can't accept: {error}");
+            stop.wait_blocking_timeout(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Where to connect to a listener of this address.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+fn connection(stream: TcpStream, shutdown: &Shutdown, idle: &Idle, _alive: Sender<Infallible>) {
+    if let Err(error) = requests(&Arc::new(stream), shutdown, idle) {
+        eprintln!("connection: {error}");
+    }
+}
+
+/// One request after the other, until the client or the shutdown ends it.
+fn requests(stream: &Arc<TcpStream>, shutdown: &Shutdown, idle: &Idle) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut buffer = Vec::new();
+    loop {
+        if buffer.is_empty() && !idle.until_data(stream, shutdown)? {
+            return Ok(());
+        }
+        let Some(head) = Head::read(stream, &mut buffer)? else {
+            return respond(stream, 400, "", true, true);
+        };
+        let (status, body) = answer(&head, shutdown);
+        let close = head.close || shutdown.is_requested();
+        respond(stream, status, &body, head.method != "HEAD", close)?;
+        if close {
+            return Ok(());
+        }
+    }
+}
+
+fn answer(head: &Head, shutdown: &Shutdown) -> (u16, String) {
+    let (path, query) = match head.target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (head.target.as_str(), None),
+    };
+    match common::route(shutdown, &head.method, path, query) {
+        Action::Sleep(duration) => {
+            thread::sleep(duration);
+            (200, common::WELCOME.to_owned())
+        }
+        Action::Answer(status, body) => (status, body),
+    }
+}
+
+/// How long a client may take to send the next bytes, or to take ours.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The connections that wait for a request: a shutdown closes them at once.
+#[derive(Default)]
+struct Idle(Mutex<HashMap<ThreadId, Arc<TcpStream>>>);
+
+impl Idle {
+    /// Waits until there is something to read. `false` if there never will be.
+    fn until_data(&self, stream: &Arc<TcpStream>, shutdown: &Shutdown) -> io::Result<bool> {
+        let thread = thread::current().id();
+        {
+            // Under the lock: either `close` comes later and finds this stream, or the shutdown was
+            // requested before and is seen here.
+            let mut streams = self.lock();
+            if shutdown.is_requested() {
+                return Ok(false);
+            }
+            streams.insert(thread, stream.clone());
+        }
+        // Takes no bytes: whoever has taken some is no longer idle.
+        let peeked = stream.peek(&mut [0]);
+        self.lock().remove(&thread);
+        Ok(peeked? > 0)
+    }
+
+    /// Ends the wait of each, as if its client had closed the connection.
+    fn close(&self) {
+        for stream in self.lock().values() {
+            let _ = stream.shutdown(net::Shutdown::Read);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ThreadId, Arc<TcpStream>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What of a request's head matters here.
+struct Head {
+    method: String,
+    target: String,
+    /// No other request can follow on this connection.
+    close: bool,
+}
+
+impl Head {
+    /// Reads until the head is whole, and takes it out of the buffer. `None` if that isn't HTTP, or
+    /// too long.
+    fn read(mut stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Self>> {
+        let mut bytes = [0; 4096];
+        loop {
+            match Self::parse(buffer) {
+                Ok(Some((head, length))) => {
+                    buffer.drain(..length);
+                    return Ok(Some(head));
+                }
+                Ok(None) if buffer.len() < 64 * 1024 => {}
+                _ => return Ok(None),
+            }
+            match stream.read(&mut bytes)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => buffer.extend_from_slice(&bytes[..read]),
+            }
+        }
+    }
+
+    /// The head and its length, unless there is more of it to come.
+    fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, httparse::Error> {
+        let mut headers = [httparse::EMPTY_HEADER; 100];
+        let mut request = httparse::Request::new(&mut headers);
+        let httparse::Status::Complete(length) = request.parse(bytes)? else {
+            return Ok(None);
+        };
+        // Nobody reads bodies here, so nothing can follow one.
+        let close = request.version == Some(0)
+            || request.headers.iter().any(|header| {
+                let (name, value) = (header.name, header.value.trim_ascii());
+                name.eq_ignore_ascii_case("content-length") && value != b"0"
+                    || name.eq_ignore_ascii_case("transfer-encoding")
+                    || name.eq_ignore_ascii_case("connection")
+                        && value.eq_ignore_ascii_case(b"close")
+            });
+        let head = Self {
+            method: request.method.unwrap_or_default().to_owned(),
+            target: request.path.unwrap_or_default().to_owned(),
+            close,
+        };
+        Ok(Some((head, length)))
+    }
+}
+
+fn respond(
+    mut stream: &TcpStream,
+    status: u16,
+    body: &str,
+    with_body: bool,
+    close: bool,
+) -> io::Result<()> {
+    let reason = match status {
+        200 => "OK",
+        400 => "Bad Request",
+        404 => "Not Found",
+        503 => "Service Unavailable",
+        _ => "",
+    };
+    let length = body.len();
+    let connection = if close { "close" } else { "keep-alive" };
+    let mut text = format!(
+        "HTTP/1.1 {status} {reason}\r\n\
+         content-type: text/plain\r\n\
+         content-length: {length}\r\n\
+         connection: {connection}\r\n\r\n"
+    );
+    if with_body {
+        text.push_str(body);
+    }
+    stream.write_all(text.as_bytes())
+}

@@ -1,0 +1,106 @@
+//! An HTTP server on tokio that stops well.
+//!
+//! `cargo run --example tokio -- [ADDRESS] [DEADLINE]`
+
+mod common;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+use winddown::Shutdown;
+
+use common::{Action, Options};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let served = match Options::from_args() {
+        Ok(options) => serve(options).await,
+        Err(message) => Err(message),
+    };
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(options: Options) -> Result<(), String> {
+    let shutdown = Shutdown::install().map_err(|error| error.to_string())?;
+    let listener = TcpListener::bind(&options.address)
+        .await
+        .map_err(|error| common::cant_listen(&options.address, &error))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    println!("ready: listening on http://{address}");
+
+    let connections = GracefulShutdown::new();
+    let mut stop = shutdown.waiter();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stop => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                tokio::spawn(connection(stream, shutdown.clone(), connections.watcher()));
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: give the connections time to end.
+                eprintln!("can't accept: {error}");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
+    // From here on, new connections are refused.
+    drop(listener);
+    if let Some(cause) = shutdown.cause() {
+        println!("stopping: {cause}");
+    }
+    // Each finishes the request in flight, if there is one, and closes.
+    let drained = connections.shutdown();
+    if timeout(options.deadline, drained).await.is_err() {
+        return Err(common::late(options.deadline));
+    }
+    println!("stopped: every request was answered");
+    Ok(())
+}
+
+async fn connection(stream: TcpStream, shutdown: Shutdown, watcher: Watcher) {
+    let service = service_fn(|request| answer(request, &shutdown));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        eprintln!("connection: {error}");
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    shutdown: &Shutdown,
+) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
+    let (method, uri) = (request.method(), request.uri());
+    let (status, body) = match common::route(shutdown, method.as_str(), uri.path(), uri.query()) {
+        Action::Sleep(duration) => {
+            sleep(duration).await;
+            (200, common::WELCOME.to_owned())
+        }
+        Action::Answer(status, body) => (status, body),
+    };
+    Response::builder()
+        .status(status)
+        .header("content-type", "text/plain")
+        .body(Full::new(Bytes::from(body)))
+}
