@@ -191,8 +191,14 @@ pub(crate) fn install(
     descriptors_left(signals.len()).map_err(InstallError::Register)?;
     let mut reader = Signals::new::<Signal>([]).map_err(InstallError::Register)?;
     let (to_thread, from_installer) = mpsc::channel();
+    #[cfg(unix)]
+    let to_unblock = set_of(&signals);
     start("winddown", move || {
         if let Ok((reader, state)) = from_installer.recv() {
+            // Whoever started the process may have blocked them, and every thread inherits that.
+            // The handlers are registered by now, so one that is pending is not lost.
+            #[cfg(unix)]
+            let _ = to_unblock.thread_unblock(); // fails for no set of signals
             read(reader, &state);
         }
     })
@@ -310,6 +316,15 @@ fn descriptors_left(signals: usize) -> io::Result<()> {
         .map(|_| std::os::unix::net::UnixStream::pair())
         .collect::<io::Result<Vec<_>>>()
         .map(drop)
+}
+
+/// As the system takes them. One that nix has no name for is left out, and stays as it was.
+#[cfg(unix)]
+fn set_of(signals: &[Signal]) -> nix::sys::signal::SigSet {
+    signals
+        .iter()
+        .filter_map(|&signal| nix::sys::signal::Signal::try_from(signal as i32).ok())
+        .collect()
 }
 
 /// Whether a handler can be registered for it, and can return without the fault happening again.
