@@ -5,13 +5,13 @@
     reason = "each test file is a crate that uses a part of it"
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -23,6 +23,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A child process. Killed when dropped, so that no test leaves one behind.
 pub struct Program {
     child: Child,
+    /// Who is sent the signals: the child, unless that only started the one that matters.
+    target: Pid,
     stdout: Option<Receiver<String>>,
     stderr: Receiver<String>,
 }
@@ -44,6 +46,7 @@ impl Program {
             .unwrap_or_else(|error| panic!("can't start {command:?}: {error}"));
         let stderr = lines(child.stderr.take().expect("it is piped"));
         Self {
+            target: Pid::from_raw(child.id().try_into().expect("a pid fits")),
             child,
             stdout: None,
             stderr,
@@ -51,7 +54,22 @@ impl Program {
     }
 
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().try_into().expect("a pid fits"))
+        self.target
+    }
+
+    /// From now on, signals go to the one process that the child has started.
+    #[cfg(target_os = "linux")]
+    pub fn aim_at_its_child(&mut self) {
+        let parent = format!("\nPPid:\t{}\n", self.child.id());
+        self.target = std::fs::read_dir("/proc")
+            .expect("there is a /proc")
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .find(|pid| {
+                std::fs::read_to_string(format!("/proc/{pid}/status"))
+                    .is_ok_and(|status| status.contains(&parent))
+            })
+            .map(Pid::from_raw)
+            .expect("it has a child");
     }
 
     pub fn send(&self, signal: Signal) {
@@ -66,6 +84,12 @@ impl Program {
     /// The same of stderr.
     pub fn error_line(&self, start: &str) -> String {
         find(&self.stderr, start)
+    }
+
+    /// The lines of stdout that nobody has read, up to its end.
+    pub fn rest(&self) -> Vec<String> {
+        let stdout = self.stdout.as_ref().expect("stdout is read");
+        stdout.iter().collect()
     }
 
     /// Waits until the kernel has stopped it, after a SIGSTOP.
@@ -144,12 +168,21 @@ pub struct Server {
 }
 
 impl Server {
+    /// One with a deadline that no test lives to see.
     pub fn start(name: &str) -> Self {
-        Self::start_with(Command::new(example(name)).args(["127.0.0.1:0", "30s"]))
+        Self::start_with_deadline(name, "1h")
+    }
+
+    pub fn start_with_deadline(name: &str, deadline: &str) -> Self {
+        Self::start_with(Command::new(example(name)).args(["127.0.0.1:0", deadline]))
     }
 
     pub fn start_with(command: &mut Command) -> Self {
-        let program = Program::start(command);
+        Self::ready(Program::start(command))
+    }
+
+    /// Waits until it listens.
+    pub fn ready(program: Program) -> Self {
         let address = program
             .line("ready: listening on http://")
             .parse()
@@ -161,11 +194,12 @@ impl Server {
         Client::new(TcpStream::connect(self.address).expect("the server accepts"))
     }
 
-    pub fn refuses(&self) -> bool {
-        match TcpStream::connect(self.address) {
-            Ok(_) => false,
-            Err(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
-        }
+    /// Waits until a new connection is refused: a server may say that it stops before it does.
+    pub fn refuses(&self) {
+        until("a connection is refused", || {
+            TcpStream::connect(self.address)
+                .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+        });
     }
 
     /// Sends a request on a connection of its own, and waits until the server says that it has it.
@@ -175,6 +209,56 @@ impl Server {
         let (method_and_path, _) = request.split_once('?').unwrap_or((request, ""));
         self.program.line(&format!("request: {method_and_path}"));
         client
+    }
+
+    /// Sends the first line of a request on a connection of its own, and waits until the server has
+    /// read it. It is in flight from then on, until `Client::finish`.
+    #[cfg(target_os = "linux")]
+    pub fn hold(&self, request: &str) -> Client {
+        let mut client = self.connect();
+        client.write(&format!("{request} HTTP/1.1\r\n"));
+        let ours = client.0.local_addr().expect("it is connected");
+        // The order matters: once everything has arrived, nothing is unread only if it was read.
+        until("it has arrived", || {
+            queues(ours, self.address).is_some_and(|(unsent, _)| unsent == 0)
+        });
+        until("it was read", || {
+            queues(self.address, ours).is_some_and(|(_, unread)| unread == 0)
+        });
+        client
+    }
+}
+
+/// What the kernel holds of a TCP connection: the bytes not known to have arrived at the other side,
+/// and those not read on this one.
+#[cfg(target_os = "linux")]
+fn queues(local: SocketAddr, remote: SocketAddr) -> Option<(u64, u64)> {
+    fn hex(address: SocketAddr) -> String {
+        let SocketAddr::V4(address) = address else {
+            panic!("{address} is not IPv4");
+        };
+        let ip = u32::from_ne_bytes(address.ip().octets());
+        format!("{ip:08X}:{:04X}", address.port())
+    }
+    let (local, remote) = (hex(local), hex(remote));
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("there is a /proc");
+    table.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        if fields.next()? != local || fields.next()? != remote {
+            return None;
+        }
+        let (sent, received) = fields.nth(1)?.split_once(':')?;
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        Some((number(sent)?, number(received)?))
+    })
+}
+
+/// Asks again and again, because nobody tells.
+fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !happened() {
+        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -192,6 +276,11 @@ impl Client {
     /// `GET /sleep?duration=1s`
     pub fn send(&mut self, request: &str) {
         self.write(&format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    }
+
+    /// The rest of a request that was held.
+    pub fn finish(&mut self) {
+        self.write("Host: localhost\r\n\r\n");
     }
 
     pub fn write(&mut self, text: &str) {
@@ -213,11 +302,19 @@ impl Client {
         }
     }
 
+    /// Whether the connection is closed, whatever came before.
+    pub fn closed(&mut self) -> bool {
+        match self.0.read_to_end(&mut Vec::new()) {
+            Ok(_) => true,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+
     /// Whether the connection is closed, and no byte came before.
     pub fn closed_with_nothing(&mut self) -> bool {
         match self.0.read(&mut [0]) {
             Ok(read) => read == 0,
-            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
         }
     }
 }

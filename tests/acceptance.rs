@@ -1,0 +1,502 @@
+//! Every example server, as a process of its own, through the same cases.
+//!
+//! A case is named after the server: `cargo test --test acceptance threads::two_sigints`.
+
+#[cfg(all(target_os = "linux", feature = "signals"))]
+#[path = "support/program.rs"]
+mod program;
+
+/// The cases ask `/proc` what a server has read, and that is Linux.
+#[cfg(not(all(target_os = "linux", feature = "signals")))]
+fn main() {}
+
+#[cfg(all(target_os = "linux", feature = "signals"))]
+fn main() -> std::process::ExitCode {
+    let args = libtest_mimic::Arguments::from_args();
+    libtest_mimic::run(&args, cases::all()).exit_code()
+}
+
+#[cfg(all(target_os = "linux", feature = "signals"))]
+mod cases {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::process::Command;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use libtest_mimic::{Completion, Trial};
+    use nix::sys::signal::SigSet;
+    use nix::sys::signal::Signal::{self, SIGINT, SIGTERM};
+
+    use crate::program::{Client, Program, Server, example};
+
+    const SERVERS: [&str; 5] = ["async_std", "axum", "smol", "threads", "tokio"];
+
+    pub(crate) fn all() -> Vec<Trial> {
+        macro_rules! cases {
+            ($($case:ident),* $(,)?) => {
+                [$((stringify!($case), $case as fn(&str))),*]
+            };
+        }
+        let everywhere = cases![
+            one_sigint,
+            one_sigterm,
+            two_sigints,
+            two_sigterms,
+            sigint_then_sigterm,
+            quit_once,
+            quit_twice,
+            quit_then_sigterm,
+            readyz_while_draining,
+            idle_connections,
+            request_outlasts_the_deadline,
+            bad_duration,
+            unknown_path,
+            busy_port,
+            bad_arguments,
+            two_hundred_in_flight,
+            bad_input,
+            request_cut_off,
+            request_cut_off_for_good,
+            sigint_ignored_at_start,
+            signals_blocked_at_start,
+        ];
+        let as_pid_1 = cases![
+            pid_1_one_sigint,
+            pid_1_one_sigterm,
+            pid_1_two_sigints,
+            pid_1_two_sigterms,
+        ];
+
+        let mut trials = Vec::new();
+        for server in SERVERS {
+            for (name, case) in everywhere {
+                trials.push(Trial::test(format!("{server}::{name}"), move || {
+                    case(server);
+                    Ok(())
+                }));
+            }
+        }
+        for server in ["smol", "tokio"] {
+            for (name, case) in as_pid_1 {
+                trials.push(Trial::ignorable_test(
+                    format!("{server}::{name}"),
+                    move || {
+                        if unshare().is_none() {
+                            let reason = "unshare can't make a process PID 1 here";
+                            println!("{server}::{name} skipped: {reason}");
+                            return Ok(Completion::ignored_with(reason));
+                        }
+                        case(server);
+                        Ok(Completion::Completed)
+                    },
+                ));
+            }
+        }
+        trials.push(Trial::test("embedded::runs", || {
+            embedded_runs();
+            Ok(())
+        }));
+        trials
+    }
+
+    const WELCOME: &str = "Welcome HTTP Server\n";
+    const STOPPED: &str = "stopped: every request was answered";
+
+    fn assert_answer(client: &mut Client, status: u16, body: &str) {
+        assert_eq!(client.response(), (status, body.to_owned()));
+    }
+
+    fn ask(server: &Server, request: &str, status: u16, body: &str) {
+        let mut client = server.connect();
+        client.send(request);
+        assert_answer(&mut client, status, body);
+    }
+
+    /// Every request was answered, and the process ends well.
+    fn ends_well(mut server: Server) {
+        assert_eq!(server.program.code(), 0);
+        assert_eq!(server.program.rest(), [STOPPED]);
+    }
+
+    /// The process ends at once, without another word; nobody gets an answer.
+    fn is_forced(mut server: Server, mut in_flight: Client) {
+        assert_eq!(server.program.code(), 1);
+        assert!(in_flight.closed_with_nothing());
+        assert!(!server.program.rest().contains(&STOPPED.to_owned()));
+    }
+
+    /// One signal: what is in flight is answered, nobody else is let in.
+    fn one_signal(server: Server, signal: Signal) {
+        let mut slow = server.begin("GET /sleep?duration=100ms");
+        let mut held = server.hold("GET /healthz");
+        server.program.send(signal);
+        assert_eq!(server.program.line("stopping: "), signal.as_str());
+        server.refuses();
+        assert_answer(&mut slow, 200, WELCOME);
+        held.finish();
+        assert_answer(&mut held, 200, "ok\n");
+        server.program.line("request: GET /healthz");
+        ends_well(server);
+    }
+
+    fn two_signals(server: Server, first: Signal, second: Signal) {
+        let slow = server.begin("GET /sleep?duration=1h");
+        server.program.send(first);
+        assert_eq!(server.program.line("stopping: "), first.as_str());
+        server.program.send(second);
+        is_forced(server, slow);
+    }
+
+    fn one_sigint(name: &str) {
+        one_signal(Server::start(name), SIGINT);
+    }
+
+    fn one_sigterm(name: &str) {
+        one_signal(Server::start(name), SIGTERM);
+    }
+
+    fn two_sigints(name: &str) {
+        two_signals(Server::start(name), SIGINT, SIGINT);
+    }
+
+    fn two_sigterms(name: &str) {
+        two_signals(Server::start(name), SIGTERM, SIGTERM);
+    }
+
+    fn sigint_then_sigterm(name: &str) {
+        two_signals(Server::start(name), SIGINT, SIGTERM);
+    }
+
+    /// Asks it to quit, and waits until it does.
+    fn quit(server: &Server) {
+        ask(server, "POST /quit", 200, "true\n");
+        let cause = server.program.line("stopping: ");
+        assert!(
+            cause.starts_with("requested at examples/common/mod.rs:"),
+            "{cause}"
+        );
+    }
+
+    fn quit_once(name: &str) {
+        let server = Server::start(name);
+        let mut slow = server.begin("GET /sleep?duration=100ms");
+        quit(&server);
+        server.refuses();
+        assert_answer(&mut slow, 200, WELCOME);
+        ends_well(server);
+    }
+
+    fn quit_twice(name: &str) {
+        let server = Server::start(name);
+        let mut second = server.hold("POST /quit");
+        let mut slow = server.begin("GET /sleep?duration=1h");
+        quit(&server);
+        second.finish();
+        assert!(second.closed_with_nothing());
+        assert!(slow.closed_with_nothing());
+        is_forced(server, second);
+    }
+
+    fn quit_then_sigterm(name: &str) {
+        let server = Server::start(name);
+        let slow = server.begin("GET /sleep?duration=1h");
+        quit(&server);
+        server.program.send(SIGTERM);
+        is_forced(server, slow);
+    }
+
+    fn readyz_while_draining(name: &str) {
+        let server = Server::start(name);
+        ask(&server, "GET /readyz", 200, "ok\n");
+        ask(&server, "GET /healthz", 200, "ok\n");
+        let mut ready = server.hold("GET /readyz");
+        let mut healthy = server.hold("GET /healthz");
+        server.program.send(SIGTERM);
+        server.program.line("stopping: SIGTERM");
+        ready.finish();
+        assert_answer(&mut ready, 503, "stopping\n");
+        healthy.finish();
+        assert_answer(&mut healthy, 200, "ok\n");
+        assert_eq!(server.program.line("request: "), "GET /readyz");
+        assert_eq!(server.program.line("request: "), "GET /healthz");
+        ends_well(server);
+    }
+
+    /// They are closed at once, while another request is in flight.
+    fn idle_connections(name: &str) {
+        let server = Server::start(name);
+        let mut silent = server.connect();
+        let mut idle = server.connect();
+        for _ in 0..2 {
+            idle.send("GET /healthz");
+            assert_answer(&mut idle, 200, "ok\n");
+        }
+        let mut held = server.hold("GET /healthz");
+        server.program.send(SIGINT);
+        assert!(idle.closed_with_nothing());
+        assert!(silent.closed_with_nothing());
+        server.program.line("stopping: SIGINT");
+        held.finish();
+        assert_answer(&mut held, 200, "ok\n");
+        assert!(held.closed_with_nothing());
+        server.program.line("request: GET /healthz");
+        ends_well(server);
+    }
+
+    /// The deadline has passed, and it says so.
+    fn is_late(mut server: Server, sent: Instant) {
+        let message = server.program.error_line("error: ");
+        assert_eq!(message, "connections were still open after 200ms");
+        assert_eq!(server.program.code(), 1);
+        assert!(sent.elapsed() >= Duration::from_millis(200));
+        assert!(!server.program.rest().contains(&STOPPED.to_owned()));
+    }
+
+    fn request_outlasts_the_deadline(name: &str) {
+        let server = Server::start_with_deadline(name, "200ms");
+        let mut slow = server.begin("GET /sleep?duration=1h");
+        let sent = Instant::now();
+        server.program.send(SIGTERM);
+        server.program.line("stopping: SIGTERM");
+        is_late(server, sent);
+        assert!(slow.closed_with_nothing());
+    }
+
+    fn bad_duration(name: &str) {
+        let server = Server::start(name);
+        let missing = "no duration given; try /sleep?duration=5s\n";
+        ask(&server, "GET /sleep", 400, missing);
+        ask(&server, "GET /sleep?", 400, missing);
+        ask(&server, "GET /sleep?length=5s", 400, missing);
+        for bad in ["abc", "5", "-5s", "", "99999999999999999999s"] {
+            let mut client = server.connect();
+            client.send(&format!("GET /sleep?duration={bad}"));
+            let (status, body) = client.response();
+            assert_eq!(status, 400);
+            assert!(
+                body.starts_with(&format!("bad duration '{bad}': "))
+                    && body.ends_with("; try /sleep?duration=5s\n"),
+                "{body}"
+            );
+        }
+        ask(&server, "GET /sleep?x=y&duration=1ms", 200, WELCOME);
+        server.program.send(SIGTERM);
+        server.program.line("stopping: SIGTERM");
+        ends_well(server);
+    }
+
+    fn unknown_path(name: &str) {
+        let server = Server::start(name);
+        // GET must not stop it: a browser that looks ahead would.
+        for request in ["GET /", "GET /nothing?x=y", "GET /quit", "POST /healthz"] {
+            ask(&server, request, 404, "not found\n");
+        }
+        ask(&server, "GET /readyz", 200, "ok\n");
+        server.program.send(SIGINT);
+        server.program.line("stopping: SIGINT");
+        ends_well(server);
+    }
+
+    /// It says why it does not start, and how the exit code tells.
+    fn does_not_start(name: &str, args: &[&str], message: &str) {
+        let mut program = Program::start(Command::new(example(name)).args(args));
+        let error = program.error_line("error: ");
+        assert!(error.starts_with(message), "{error}");
+        assert_eq!(program.code(), 1);
+        assert_eq!(program.rest(), [""; 0]);
+    }
+
+    fn busy_port(name: &str) {
+        let busy = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = busy.local_addr().expect("it is bound").to_string();
+        let message = format!("can't listen on {address}: ");
+        does_not_start(name, &[&address], &message);
+    }
+
+    fn bad_arguments(name: &str) {
+        does_not_start(name, &["nowhere"], "can't listen on nowhere: ");
+        does_not_start(name, &["127.0.0.1:0", "soon"], "bad deadline 'soon': ");
+        does_not_start(
+            name,
+            &["127.0.0.1:0", "1s", "more"],
+            "unexpected argument 'more'",
+        );
+    }
+
+    fn two_hundred_in_flight(name: &str) {
+        let server = Server::start(name);
+        let mut clients: Vec<_> = (0..200)
+            .map(|_| {
+                let mut client = server.connect();
+                client.send("GET /sleep?duration=1s");
+                client
+            })
+            .collect();
+        for _ in &clients {
+            server.program.line("request: GET /sleep");
+        }
+        server.program.send(SIGTERM);
+        server.program.line("stopping: SIGTERM");
+        for client in &mut clients {
+            assert_answer(client, 200, WELCOME);
+        }
+        ends_well(server);
+    }
+
+    /// Whatever some clients send, others are answered and the shutdown ends.
+    fn bad_input(name: &str) {
+        let server = Server::start(name);
+        let silent = server.connect();
+        let mut garbage = server.connect();
+        garbage.write("\x16\x03\x01\x02 this is not HTTP\r\n\r\n");
+        assert!(garbage.closed());
+        let mut gone = server.connect();
+        gone.write("POST /qu");
+        drop(gone);
+        let mut endless_head = server.connect();
+        endless_head.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\n");
+        endless(endless_head, "X-More: and more\r\n")
+            .join()
+            .expect("it is told when to stop");
+        let mut body_cut_off = server.connect();
+        body_cut_off.write(&head("POST /nothing", "Content-Length: 100"));
+        body_cut_off.write("0123456789");
+        server.program.line("request: POST /nothing");
+        let endless_bodies = ["POST /nothing", "GET /sleep?duration=100ms"].map(|request| {
+            let mut client = server.connect();
+            client.write(&head(request, "Content-Length: 1099511627776"));
+            server.program.line("request: ");
+            endless(client, "0123456789abcdef")
+        });
+
+        ask(&server, "GET /healthz", 200, "ok\n");
+        let mut slow = server.begin("GET /sleep?duration=200ms");
+        server.program.send(SIGTERM);
+        assert_answer(&mut slow, 200, WELCOME);
+        server.program.line("stopping: SIGTERM");
+        ends_well(server);
+        for sender in endless_bodies {
+            sender.join().expect("it is told when to stop");
+        }
+        drop((silent, body_cut_off));
+    }
+
+    fn head(request: &str, header: &str) -> String {
+        format!("{request} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n")
+    }
+
+    /// Sends the same until nobody takes it any more.
+    fn endless(mut client: Client, text: &'static str) -> thread::JoinHandle<()> {
+        let text = text.repeat(1000);
+        thread::spawn(move || while client.0.write_all(text.as_bytes()).is_ok() {})
+    }
+
+    /// The client of a request that was cut off goes away during the drain.
+    fn request_cut_off(name: &str) {
+        let server = Server::start(name);
+        let cut_off = server.hold("GET /sleep?duration=1h");
+        let mut held = server.hold("GET /healthz");
+        server.program.send(SIGTERM);
+        server.program.line("stopping: SIGTERM");
+        held.finish();
+        assert_answer(&mut held, 200, "ok\n");
+        server.program.line("request: GET /healthz");
+        drop(cut_off);
+        ends_well(server);
+    }
+
+    /// It stays, and the deadline ends the wait for it.
+    fn request_cut_off_for_good(name: &str) {
+        let server = Server::start_with_deadline(name, "200ms");
+        let mut cut_off = server.hold("GET /healthz");
+        let sent = Instant::now();
+        server.program.send(SIGTERM);
+        server.program.line("stopping: SIGTERM");
+        is_late(server, sent);
+        assert!(cut_off.closed_with_nothing());
+    }
+
+    /// As a shell without job control starts what ends in `&`.
+    fn sigint_ignored_at_start(name: &str) {
+        let start = || {
+            let ignores = "trap '' INT; exec \"$0\" 127.0.0.1:0 1h";
+            Server::start_with(Command::new("sh").args(["-c", ignores]).arg(example(name)))
+        };
+        one_signal(start(), SIGINT);
+        two_signals(start(), SIGINT, SIGINT);
+    }
+
+    /// As a supervisor starts it that waits for signals itself, and forgets to undo that.
+    fn signals_blocked_at_start(name: &str) {
+        let start = || {
+            let blocked = SigSet::from_iter([SIGINT, SIGTERM]);
+            blocked.thread_block().expect("they can be blocked");
+            let server = Server::start(name);
+            blocked.thread_unblock().expect("they can be unblocked");
+            // Else this shows nothing.
+            let status = std::fs::read_to_string(format!("/proc/{}/status", server.program.pid()));
+            let status = status.expect("it runs");
+            let mask = status
+                .lines()
+                .find_map(|line| line.strip_prefix("SigBlk:\t"));
+            assert_eq!(mask, Some("0000000000004002"));
+            server
+        };
+        one_signal(start(), SIGTERM);
+        one_signal(start(), SIGINT);
+        two_signals(start(), SIGTERM, SIGTERM);
+        two_signals(start(), SIGINT, SIGTERM);
+    }
+
+    /// What makes a process PID 1, as in a container. `None` where that is not permitted.
+    fn unshare() -> Option<Command> {
+        for more in [&[][..], &["--user", "--map-root-user"]] {
+            let command = || {
+                let mut command = Command::new("unshare");
+                command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+                command.args(more);
+                command
+            };
+            let tried = command().arg("true").output();
+            if tried.is_ok_and(|output| output.status.success()) {
+                return Some(command());
+            }
+        }
+        None
+    }
+
+    fn pid_1(name: &str) -> Server {
+        let mut command = unshare().expect("it was permitted before");
+        // It says which it is, or this shows nothing.
+        let script = "echo pid $$; exec \"$0\" 127.0.0.1:0 1h";
+        command.args(["sh", "-c", script]).arg(example(name));
+        let program = Program::start(&mut command);
+        assert_eq!(program.line("pid "), "1");
+        let mut server = Server::ready(program);
+        server.program.aim_at_its_child();
+        server
+    }
+
+    fn pid_1_one_sigint(name: &str) {
+        one_signal(pid_1(name), SIGINT);
+    }
+
+    fn pid_1_one_sigterm(name: &str) {
+        one_signal(pid_1(name), SIGTERM);
+    }
+
+    fn pid_1_two_sigints(name: &str) {
+        two_signals(pid_1(name), SIGINT, SIGINT);
+    }
+
+    fn pid_1_two_sigterms(name: &str) {
+        two_signals(pid_1(name), SIGTERM, SIGTERM);
+    }
+
+    /// It checks itself, and needs no signals.
+    fn embedded_runs() {
+        let mut program = Program::start(&mut Command::new(example("embedded")));
+        assert_eq!(program.code(), 0);
+    }
+}
