@@ -1,26 +1,22 @@
 //! An HTTP server on async-std that stops well.
 //!
-//! `cargo run --example async_std -- [ADDRESS] [DEADLINE]`
+//! `cargo run --example async_std -- [ADDRESS] [DEADLINE] [LAME_DUCK]`
 
 mod common;
 
-use std::convert::Infallible;
-use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use async_std::channel::{Sender, unbounded};
-use async_std::future::timeout;
 use async_std::net::{TcpListener, TcpStream};
+use async_std::stream::StreamExt;
 use async_std::task;
-use futures_lite::future::or;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
-use winddown::Shutdown;
+use winddown::{Shutdown, ShutdownExt};
 
 use common::{Action, Options};
 
@@ -36,28 +32,21 @@ fn main() -> ExitCode {
 }
 
 async fn serve(options: Options) -> Result<(), String> {
-    let shutdown = Shutdown::install().map_err(|error| error.to_string())?;
+    let shutdown = options.install()?;
     let listener = TcpListener::bind(&options.address)
         .await
         .map_err(|error| common::cant_listen(&options.address, &error))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     println!("ready: listening on http://{address}");
 
-    // Every connection holds a sender; the channel is closed when the last of them has ended.
-    let (alive, ended) = unbounded::<Infallible>();
-    let mut stop = shutdown.waiter();
-    loop {
-        let accepted = async { Some(listener.accept().await) };
-        let stopped = async {
-            (&mut stop).await;
-            None
-        };
-        match or(stopped, accepted).await {
-            None => break,
-            Some(Ok((stream, _))) => {
-                task::spawn(connection(stream, shutdown.clone(), alive.clone()));
+    let mut incoming = listener.incoming().end_on_shutdown(shutdown.waiter());
+    while let Some(accepted) = incoming.next().await {
+        match accepted {
+            Ok(stream) => {
+                let connection = connection(stream, shutdown.clone());
+                task::spawn(shutdown.track(connection));
             }
-            Some(Err(error)) => {
+            Err(error) => {
                 // Out of descriptors, most likely: give the connections time to end.
                 eprintln!("can't accept: {error}");
                 task::sleep(Duration::from_millis(100)).await;
@@ -66,39 +55,27 @@ async fn serve(options: Options) -> Result<(), String> {
     }
 
     // From here on, new connections are refused.
+    drop(incoming);
     drop(listener);
     if let Some(cause) = shutdown.cause() {
         println!("stopping: {cause}");
     }
-    drop(alive);
-    if timeout(options.deadline, ended.recv()).await.is_err() {
-        return Err(common::late(options.deadline));
-    }
+    shutdown
+        .drain_gracefully()
+        .await
+        .map_err(|stragglers| common::late(&options, &stragglers))?;
     println!("stopped: every request was answered");
     Ok(())
 }
 
-async fn connection(stream: TcpStream, shutdown: Shutdown, _alive: Sender<Infallible>) {
+async fn connection(stream: TcpStream, shutdown: Shutdown) {
     let service = service_fn(|request| answer(request, &shutdown));
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(SmolTimer::new())
-            .serve_connection(FuturesIo::new(stream), service)
-    );
-    let served = async { Some(connection.as_mut().await) };
-    let stopped = async {
-        shutdown.waiter().await;
-        None
-    };
-    let result = match or(served, stopped).await {
-        Some(result) => result,
-        None => {
-            // Finishes the request in flight, if there is one, and closes.
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = result {
+    let connection = Builder::new()
+        .timer(SmolTimer::new())
+        .serve_connection(FuturesIo::new(stream), service)
+        // Finishes the request in flight, if there is one, and closes.
+        .on_shutdown(shutdown.waiter(), Connection::graceful_shutdown);
+    if let Err(error) = connection.await {
         eprintln!("connection: {error}");
     }
 }

@@ -1,6 +1,6 @@
 //! An HTTP server with axum that stops well.
 //!
-//! `cargo run --example axum -- [ADDRESS] [DEADLINE]`
+//! `cargo run --example axum -- [ADDRESS] [DEADLINE] [LAME_DUCK]`
 
 mod common;
 
@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use tokio::net::TcpListener;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use winddown::Shutdown;
 
 use common::{Action, Options};
@@ -31,7 +31,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(options: Options) -> Result<(), String> {
-    let shutdown = Shutdown::install().map_err(|error| error.to_string())?;
+    let shutdown = options.install()?;
     let listener = TcpListener::bind(&options.address)
         .await
         .map_err(|error| common::cant_listen(&options.address, &error))?;
@@ -41,20 +41,22 @@ async fn serve(options: Options) -> Result<(), String> {
     // `common::route` knows the routes; a program of its own would say `.route(..)` here.
     let app = Router::new().fallback(answer).with_state(shutdown.clone());
     // This is all that axum needs. It has no deadline, so it runs in a task that can be left behind.
-    let server = tokio::spawn(
-        axum::serve(listener, app)
-            .with_graceful_shutdown(shutdown.waiter())
-            .into_future(),
-    );
+    let server = axum::serve(listener, app)
+        .with_graceful_shutdown(shutdown.waiter())
+        .into_future();
+    let server = tokio::spawn(shutdown.track(server));
     shutdown.waiter().await;
 
     // axum closes the listener: new connections are refused.
     if let Some(cause) = shutdown.cause() {
         println!("stopping: {cause}");
     }
-    timeout(options.deadline, server)
+    shutdown
+        .drain_gracefully()
         .await
-        .map_err(|_| common::late(options.deadline))?
+        .map_err(|stragglers| common::late(&options, &stragglers))?;
+    server
+        .await
         .map_err(|error| error.to_string())?
         .map_err(|error| error.to_string())?;
     println!("stopped: every request was answered");
@@ -66,6 +68,8 @@ async fn answer(
     method: Method,
     uri: Uri,
 ) -> (StatusCode, String) {
+    // axum waits for its connections itself; this is for the report, should it take too long.
+    let _guard = shutdown.guard_named("request");
     let (status, body) = match common::route(&shutdown, method.as_str(), uri.path(), uri.query()) {
         Action::Sleep(duration) => {
             sleep(duration).await;

@@ -1,24 +1,22 @@
 //! An HTTP server on smol that stops well.
 //!
-//! `cargo run --example smol -- [ADDRESS] [DEADLINE]`
+//! `cargo run --example smol -- [ADDRESS] [DEADLINE] [LAME_DUCK]`
 
 mod common;
 
-use std::convert::Infallible;
-use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use smol::channel::{Sender, unbounded};
-use smol::future::or;
+use indicatif::{ProgressBar, ProgressStyle};
 use smol::net::{TcpListener, TcpStream};
+use smol::stream::StreamExt;
 use smol_hyper::rt::{FuturesIo, SmolTimer};
-use winddown::Shutdown;
+use winddown::{Drain, Shutdown, ShutdownExt};
 
 use common::{Action, Options};
 
@@ -34,28 +32,21 @@ fn main() -> ExitCode {
 }
 
 async fn serve(options: Options) -> Result<(), String> {
-    let shutdown = Shutdown::install().map_err(|error| error.to_string())?;
+    let shutdown = options.install()?;
     let listener = TcpListener::bind(&options.address)
         .await
         .map_err(|error| common::cant_listen(&options.address, &error))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     println!("ready: listening on http://{address}");
 
-    // Every connection holds a sender; the channel is closed when the last of them has ended.
-    let (alive, ended) = unbounded::<Infallible>();
-    let mut stop = shutdown.waiter();
-    loop {
-        let accepted = async { Some(listener.accept().await) };
-        let stopped = async {
-            (&mut stop).await;
-            None
-        };
-        match or(stopped, accepted).await {
-            None => break,
-            Some(Ok((stream, _))) => {
-                smol::spawn(connection(stream, shutdown.clone(), alive.clone())).detach();
+    let mut incoming = listener.incoming().end_on_shutdown(shutdown.waiter());
+    while let Some(accepted) = incoming.next().await {
+        match accepted {
+            Ok(stream) => {
+                let connection = connection(stream, shutdown.clone());
+                smol::spawn(shutdown.track(connection)).detach();
             }
-            Some(Err(error)) => {
+            Err(error) => {
                 // Out of descriptors, most likely: give the connections time to end.
                 eprintln!("can't accept: {error}");
                 smol::Timer::after(Duration::from_millis(100)).await;
@@ -64,45 +55,45 @@ async fn serve(options: Options) -> Result<(), String> {
     }
 
     // From here on, new connections are refused.
+    drop(incoming);
     drop(listener);
     if let Some(cause) = shutdown.cause() {
         println!("stopping: {cause}");
     }
-    drop(alive);
-    let drained = async {
-        let _ = ended.recv().await;
-        Ok(())
-    };
-    let late = async {
-        smol::Timer::after(options.deadline).await;
-        Err(common::late(options.deadline))
-    };
-    or(drained, late).await?;
+    let mut drain = shutdown.drain_gracefully();
+    show_progress(&shutdown, &mut drain).await;
+    drain
+        .await
+        .map_err(|stragglers| common::late(&options, &stragglers))?;
     println!("stopped: every request was answered");
     Ok(())
 }
 
-async fn connection(stream: TcpStream, shutdown: Shutdown, _alive: Sender<Infallible>) {
-    let service = service_fn(|request| answer(request, &shutdown));
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(SmolTimer::new())
-            .serve_connection(FuturesIo::new(stream), service)
-    );
-    let served = async { Some(connection.as_mut().await) };
-    let stopped = async {
-        shutdown.waiter().await;
-        None
-    };
-    let result = match or(served, stopped).await {
-        Some(result) => result,
-        None => {
-            // Finishes the request in flight, if there is one, and closes.
-            connection.as_mut().graceful_shutdown();
-            connection.await
+/// Says how many connections are left, and for how long: in a terminal in one line that changes,
+/// otherwise in a line for each change.
+async fn show_progress(shutdown: &Shutdown, drain: &mut Drain) {
+    let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{msg}").unwrap());
+    let mut progress = drain.progress();
+    while let Some(left) = progress.next().await {
+        let seconds = shutdown.remaining().unwrap_or_default().as_secs();
+        let message = format!("{left} connections left, {seconds} s");
+        if bar.is_hidden() {
+            println!("{message}");
+        } else {
+            bar.set_message(message);
         }
-    };
-    if let Err(error) = result {
+    }
+    bar.finish_and_clear();
+}
+
+async fn connection(stream: TcpStream, shutdown: Shutdown) {
+    let service = service_fn(|request| answer(request, &shutdown));
+    let connection = Builder::new()
+        .timer(SmolTimer::new())
+        .serve_connection(FuturesIo::new(stream), service)
+        // Finishes the request in flight, if there is one, and closes.
+        .on_shutdown(shutdown.waiter(), Connection::graceful_shutdown);
+    if let Err(error) = connection.await {
         eprintln!("connection: {error}");
     }
 }

@@ -1,20 +1,18 @@
 //! An HTTP server on plain threads, one for each connection, that stops well.
 //!
-//! `cargo run --example threads -- [ADDRESS] [DEADLINE]`
+//! `cargo run --example threads -- [ADDRESS] [DEADLINE] [LAME_DUCK]`
 
 mod common;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use winddown::Shutdown;
+use winddown::{Shutdown, Stage};
 
 use common::{Action, Options};
 
@@ -30,18 +28,16 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: Options) -> Result<(), String> {
-    let shutdown = Shutdown::install().map_err(|error| error.to_string())?;
+    let shutdown = options.install()?;
     let listener = TcpListener::bind(&options.address)
         .map_err(|error| common::cant_listen(&options.address, &error))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     println!("ready: listening on http://{address}");
 
-    // Every connection holds a sender; the channel is closed when the last of them has ended.
-    let (alive, ended) = channel::<Infallible>();
     let idle = Arc::new(Idle::default());
     let accepting = {
         let (shutdown, idle) = (shutdown.clone(), idle.clone());
-        thread::spawn(move || accept(&listener, &shutdown, &idle, &alive))
+        thread::spawn(move || accept(&listener, &shutdown, &idle))
     };
     shutdown.waiter().wait_blocking();
 
@@ -55,37 +51,40 @@ fn serve(options: Options) -> Result<(), String> {
         println!("stopping: {cause}");
     }
     idle.close();
-    match ended.recv_timeout(options.deadline) {
-        Ok(never) => match never {},
-        Err(RecvTimeoutError::Timeout) => return Err(common::late(options.deadline)),
-        Err(RecvTimeoutError::Disconnected) => {}
-    }
+    shutdown
+        .drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))
+        .map_err(|stragglers| common::late(&options, &stragglers))?;
     println!("stopped: every request was answered");
     Ok(())
 }
 
-fn accept(
-    listener: &TcpListener,
-    shutdown: &Shutdown,
-    idle: &Arc<Idle>,
-    alive: &Sender<Infallible>,
-) {
-    let stop = shutdown.waiter();
-    loop {
-        let accepted = listener.accept();
-        if stop.is_requested() {
+fn accept(listener: &TcpListener, shutdown: &Shutdown, idle: &Arc<Idle>) {
+    for accepted in listener.incoming() {
+        // One that comes now was not served by us, or is our own.
+        if stopping(shutdown) {
             break;
         }
-        let started = accepted.and_then(|(stream, _)| {
-            let (shutdown, idle, alive) = (shutdown.clone(), idle.clone(), alive.clone());
-            thread::Builder::new().spawn(move || connection(stream, &shutdown, &idle, alive))
+        let started = accepted.and_then(|stream| {
+            let (shutdown, idle) = (shutdown.clone(), idle.clone());
+            let guard = shutdown.guard();
+            thread::Builder::new().spawn(move || {
+                let _guard = guard;
+                connection(stream, &shutdown, &idle);
+            })
         });
         if let Err(error) = started {
             // Out of descriptors or threads, most likely: give the connections time to end.
             eprintln!("can't accept: {error}");
-            stop.wait_blocking_timeout(Duration::from_millis(100));
+            shutdown
+                .waiter()
+                .wait_blocking_timeout(Duration::from_millis(100));
         }
     }
+}
+
+/// Not in the lame duck, when clients are still welcome.
+fn stopping(shutdown: &Shutdown) -> bool {
+    shutdown.stage() >= Stage::Stopping
 }
 
 /// Where to connect to a listener of this address.
@@ -99,7 +98,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn connection(stream: TcpStream, shutdown: &Shutdown, idle: &Idle, _alive: Sender<Infallible>) {
+fn connection(stream: TcpStream, shutdown: &Shutdown, idle: &Idle) {
     if let Err(error) = requests(&Arc::new(stream), shutdown, idle) {
         eprintln!("connection: {error}");
     }
@@ -118,7 +117,7 @@ fn requests(stream: &Arc<TcpStream>, shutdown: &Shutdown, idle: &Idle) -> io::Re
             return respond(stream, 400, "", true, true);
         };
         let (status, body) = answer(&head, shutdown);
-        let close = head.close || shutdown.is_requested();
+        let close = head.close || stopping(shutdown);
         respond(stream, status, &body, head.method != "HEAD", close)?;
         if close {
             return Ok(());
@@ -155,7 +154,7 @@ impl Idle {
             // Under the lock: either `close` comes later and finds this stream, or the shutdown was
             // requested before and is seen here.
             let mut streams = self.lock();
-            if shutdown.is_requested() {
+            if stopping(shutdown) {
                 return Ok(false);
             }
             streams.insert(thread, stream.clone());

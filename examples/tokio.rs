@@ -1,6 +1,6 @@
 //! An HTTP server on tokio that stops well.
 //!
-//! `cargo run --example tokio -- [ADDRESS] [DEADLINE]`
+//! `cargo run --example tokio -- [ADDRESS] [DEADLINE] [LAME_DUCK]`
 
 mod common;
 
@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
-use winddown::Shutdown;
+use tokio::time::sleep;
+use winddown::{Shutdown, ShutdownExt};
 
 use common::{Action, Options};
 
@@ -36,24 +35,24 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(options: Options) -> Result<(), String> {
-    let shutdown = Shutdown::install().map_err(|error| error.to_string())?;
+    let shutdown = options.install()?;
     let listener = TcpListener::bind(&options.address)
         .await
         .map_err(|error| common::cant_listen(&options.address, &error))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     println!("ready: listening on http://{address}");
 
-    let connections = GracefulShutdown::new();
     let mut stop = shutdown.waiter();
     loop {
         let accepted = tokio::select! {
-            biased;
+            biased; // a busy listener always has a connection
             () = &mut stop => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
-                tokio::spawn(connection(stream, shutdown.clone(), connections.watcher()));
+                let connection = connection(stream, shutdown.clone());
+                tokio::spawn(shutdown.track(connection));
             }
             Err(error) => {
                 // Out of descriptors, most likely: give the connections time to end.
@@ -68,21 +67,22 @@ async fn serve(options: Options) -> Result<(), String> {
     if let Some(cause) = shutdown.cause() {
         println!("stopping: {cause}");
     }
-    // Each finishes the request in flight, if there is one, and closes.
-    let drained = connections.shutdown();
-    if timeout(options.deadline, drained).await.is_err() {
-        return Err(common::late(options.deadline));
-    }
+    shutdown
+        .drain_gracefully()
+        .await
+        .map_err(|stragglers| common::late(&options, &stragglers))?;
     println!("stopped: every request was answered");
     Ok(())
 }
 
-async fn connection(stream: TcpStream, shutdown: Shutdown, watcher: Watcher) {
+async fn connection(stream: TcpStream, shutdown: Shutdown) {
     let service = service_fn(|request| answer(request, &shutdown));
-    let connection = http1::Builder::new()
+    let connection = Builder::new()
         .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
+        .serve_connection(TokioIo::new(stream), service)
+        // Finishes the request in flight, if there is one, and closes.
+        .on_shutdown(shutdown.waiter(), Connection::graceful_shutdown);
+    if let Err(error) = connection.await {
         eprintln!("connection: {error}");
     }
 }

@@ -54,8 +54,17 @@ pub trait ShutdownExt: Sized {
     ///
     /// For a connection that knows how to end well:
     ///
-    /// ```ignore
+    /// ```
+    /// use hyper::server::conn::http1::{Builder, Connection};
+    /// # use hyper::{Request, Response, body::Incoming, service::service_fn};
+    /// # use smol_hyper::rt::FuturesIo;
+    /// # use winddown::{Shutdown, ShutdownExt};
+    /// # async fn example(shutdown: Shutdown, stream: smol::net::TcpStream) -> hyper::Result<()> {
+    /// # async fn answer(_: Request<Incoming>) -> hyper::Result<Response<String>> { todo!() }
+    ///
+    /// let connection = Builder::new().serve_connection(FuturesIo::new(stream), service_fn(answer));
     /// connection.on_shutdown(shutdown.waiter(), Connection::graceful_shutdown).await
+    /// # }
     /// ```
     ///
     /// It is told before it is polled, and so is one that has not been polled at all. One that is

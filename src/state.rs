@@ -655,4 +655,56 @@ mod tests {
         parent.leave();
         assert!(child.enter());
     }
+
+    #[cfg(feature = "signals")]
+    mod policies {
+        use super::*;
+        use crate::{ForcePolicy, Signal};
+
+        fn state(policy: Policy) -> Arc<State> {
+            State::new(Force::Mark, Some(policy))
+        }
+
+        fn signal(state: &Arc<State>, signal: Signal) -> bool {
+            state.request(Cause::Signal(signal))
+        }
+
+        #[test]
+        fn only_interrupt_is_forced_by_an_interrupt() {
+            let policy = Policy {
+                force: ForcePolicy::OnlyInterrupt,
+                ..Policy::DEFAULT
+            };
+            let state = state(policy);
+            assert!(signal(&state, Signal::Term));
+            assert!(!signal(&state, Signal::Term));
+            assert!(!signal(&state, Signal::Hup));
+            assert_eq!(state.stage(), Stage::Stopping);
+            assert!(signal(&state, Signal::Int));
+            assert_eq!(state.stage(), Stage::Forced);
+            assert!(!signal(&state, Signal::Int));
+        }
+
+        #[test]
+        fn an_interrupt_has_no_lame_duck_unless_asked_for() {
+            let policy = Policy {
+                lame_duck: Duration::from_secs(3600),
+                ..Policy::DEFAULT
+            };
+            for (interrupted, terminated, on_interrupt) in [
+                (Stage::Stopping, Stage::Requested, false),
+                (Stage::Requested, Stage::Requested, true),
+            ] {
+                let policy = || Policy {
+                    lame_duck_on_interrupt: on_interrupt,
+                    ..policy.clone()
+                };
+                let (one, other) = (state(policy()), state(policy()));
+                assert!(signal(&one, Signal::Int) && signal(&other, Signal::Term));
+                assert_eq!((one.stage(), other.stage()), (interrupted, terminated));
+                // Ends the threads of the lame ducks.
+                assert!(signal(&one, Signal::Int) && signal(&other, Signal::Int));
+            }
+        }
+    }
 }

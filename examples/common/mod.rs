@@ -5,28 +5,47 @@ use std::env;
 use std::io;
 use std::time::Duration;
 
-use winddown::Shutdown;
+use winddown::{Shutdown, Stragglers};
 
-/// `[ADDRESS] [DEADLINE]`, by default `127.0.0.1:8000` and `10s`.
+/// `[ADDRESS] [DEADLINE] [LAME_DUCK]`, by default `127.0.0.1:8000`, `10s` and `0s`.
 pub struct Options {
     pub address: String,
-    /// How long requests in flight may take once a shutdown was requested.
+    /// How long requests in flight may take once the server has stopped accepting.
     pub deadline: Duration,
+    /// How long the server accepts on after a SIGTERM, so that load balancers notice.
+    pub lame_duck: Duration,
 }
 
 impl Options {
     pub fn from_args() -> Result<Self, String> {
         let mut args = env::args().skip(1);
         let address = args.next().unwrap_or_else(|| "127.0.0.1:8000".into());
-        let deadline = args.next().unwrap_or_else(|| "10s".into());
-        let deadline = humantime::parse_duration(&deadline)
-            .map_err(|error| format!("bad deadline '{deadline}': {error}; try '10s'"))?;
+        let mut duration = |what: &str, default: &str| {
+            let value = args.next().unwrap_or_else(|| default.into());
+            humantime::parse_duration(&value)
+                .map_err(|error| format!("bad {what} '{value}': {error}; try '10s'"))
+        };
+        let deadline = duration("deadline", "10s")?;
+        let lame_duck = duration("lame duck", "0s")?;
         match args.next() {
-            None => Ok(Self { address, deadline }),
+            None => Ok(Self {
+                address,
+                deadline,
+                lame_duck,
+            }),
             Some(extra) => Err(format!(
-                "unexpected argument '{extra}'; usage: [ADDRESS] [DEADLINE]"
+                "unexpected argument '{extra}'; usage: [ADDRESS] [DEADLINE] [LAME_DUCK]"
             )),
         }
+    }
+
+    pub fn install(&self) -> Result<Shutdown, String> {
+        Shutdown::builder()
+            .lame_duck(self.lame_duck)
+            // The time for all of it, from the request on.
+            .grace(self.lame_duck.saturating_add(self.deadline))
+            .install()
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -35,9 +54,9 @@ pub fn cant_listen(address: &str, error: &io::Error) -> String {
 }
 
 /// Some request, or what had come of one, outlasted the deadline.
-pub fn late(deadline: Duration) -> String {
-    let deadline = humantime::format_duration(deadline);
-    format!("connections were still open after {deadline}")
+pub fn late(options: &Options, stragglers: &Stragglers) -> String {
+    let deadline = humantime::format_duration(options.deadline);
+    format!("connections were still open after {deadline}; {stragglers}")
 }
 
 /// What to do about a request.

@@ -8,7 +8,7 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,6 +31,11 @@ pub struct Program {
 
 impl Program {
     pub fn start(command: &mut Command) -> Self {
+        Self::start_with_stdin(command.stdin(Stdio::null()))
+    }
+
+    /// One whose stdin is what the command says.
+    pub fn start_with_stdin(command: &mut Command) -> Self {
         let mut this = Self::start_unread(command);
         this.stdout = this.child.stdout.take().map(lines);
         this
@@ -39,7 +44,6 @@ impl Program {
     /// One whose stdout nobody reads.
     pub fn start_unread(command: &mut Command) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -74,6 +78,17 @@ impl Program {
 
     pub fn send(&self, signal: Signal) {
         kill(self.pid(), signal).expect("the child runs");
+    }
+
+    /// Whether it has not ended. As long as nobody has waited for it, its pid is its own.
+    pub fn runs(&mut self) -> bool {
+        let status = self.child.try_wait().expect("a child can be waited for");
+        status.is_none()
+    }
+
+    /// What it reads, if its stdin is piped.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("it is piped")
     }
 
     /// Reads stdout up to the line that starts so, and returns the rest of that line.

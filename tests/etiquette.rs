@@ -1,0 +1,336 @@
+//! What shells, supervisors and terminals see: force policies, last words, exit codes, systemd.
+//!
+//! Started with a role in `WINDDOWN_ROLE`, this program is the child of one of its own tests. So it
+//! has a `main` of its own.
+
+#[cfg(all(unix, feature = "signals"))]
+#[path = "support/program.rs"]
+mod program;
+
+#[cfg(not(all(unix, feature = "signals")))]
+fn main() {}
+
+#[cfg(all(unix, feature = "signals"))]
+fn main() -> std::process::ExitCode {
+    if let Ok(role) = std::env::var("WINDDOWN_ROLE") {
+        return roles::run(&role);
+    }
+    let args = libtest_mimic::Arguments::from_args();
+    libtest_mimic::run(&args, tests::all()).exit_code()
+}
+
+/// What a child does. It prints `ready` when it may be sent signals, and `stopping` when it has
+/// seen the first.
+#[cfg(all(unix, feature = "signals"))]
+mod roles {
+    use std::process::ExitCode;
+    use std::sync::Arc;
+    use std::task::{Context, Wake};
+    use std::thread;
+    use std::time::Duration;
+
+    use nix::sys::signal::{Signal, raise};
+    use winddown::{Builder, ForcePolicy, Shutdown, Stage};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    pub(crate) fn run(role: &str) -> ExitCode {
+        let builder = Shutdown::builder();
+        match role {
+            "dies_of_its_signal" => dies(builder),
+            "returns_the_code" => return returns(builder),
+            "only_interrupt" => repeats(builder.force_policy(ForcePolicy::OnlyInterrupt)),
+            "never" => repeats(builder.force_policy(ForcePolicy::Never)),
+            "debounce" => repeats(builder.debounce(HOUR)),
+            "short_debounce" => insists(builder.debounce(Duration::from_millis(1))),
+            "short_debounce_fake" => insists_fake(builder.debounce(Duration::from_millis(1))),
+            "debounce_waker_hangs" => hangs(builder.debounce(Duration::from_millis(1))),
+            "last_words" => speaks(builder.last_words(HOUR)),
+            "short_last_words" => speaks(builder.last_words(Duration::from_millis(1))),
+            "last_words_waker_hangs" => hangs(builder.last_words(HOUR)),
+            "lame_duck" => lame_duck(builder.lame_duck(HOUR)),
+            #[cfg(feature = "systemd")]
+            "systemd" => systemd(),
+            other => panic!("no role '{other}'"),
+        }
+        ExitCode::SUCCESS
+    }
+
+    fn park() -> ! {
+        loop {
+            thread::park();
+        }
+    }
+
+    fn begin(builder: Builder) -> Shutdown {
+        let shutdown = builder.install().unwrap();
+        println!("ready");
+        shutdown.waiter().wait_blocking();
+        println!("stopping");
+        shutdown
+    }
+
+    fn dies(builder: Builder) {
+        // Not ended by a line feed: it is flushed all the same.
+        let shutdown = begin(builder);
+        print!("last word");
+        shutdown.cause().unwrap().exit()
+    }
+
+    fn returns(builder: Builder) -> ExitCode {
+        begin(builder).cause().unwrap().into()
+    }
+
+    /// Signals that may not force; the handlers have run when `raise` returns.
+    fn repeats(builder: Builder) {
+        let shutdown = begin(builder);
+        for _ in 0..3 {
+            raise(Signal::SIGTERM).unwrap();
+            assert!(!shutdown.request_shutdown());
+        }
+        assert_eq!(shutdown.stage(), Stage::Stopping);
+        println!("repeated");
+        park();
+    }
+
+    /// Sends signals until one forces: those that came too soon did not.
+    fn insists(builder: Builder) {
+        let _shutdown = begin(builder);
+        loop {
+            raise(Signal::SIGTERM).unwrap();
+            thread::yield_now();
+        }
+    }
+
+    fn insists_fake(builder: Builder) {
+        let shutdown = builder.install().unwrap();
+        assert!(shutdown.request_shutdown());
+        loop {
+            raise(Signal::SIGINT).unwrap();
+            thread::yield_now();
+        }
+    }
+
+    fn hangs(builder: Builder) {
+        struct Hangs;
+        impl Wake for Hangs {
+            fn wake(self: Arc<Self>) {
+                println!("stopping");
+                park();
+            }
+        }
+        let shutdown = builder.install().unwrap();
+        let mut waiter = shutdown.waiter();
+        let waker = Arc::new(Hangs).into();
+        let poll = std::pin::Pin::new(&mut waiter).poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+        println!("ready");
+        futures_lite::future::block_on(shutdown.forced());
+        println!("forced");
+        park();
+    }
+
+    fn speaks(builder: Builder) {
+        let shutdown = begin(builder);
+        let _guard = shutdown.guard();
+        let drained = shutdown.drain_blocking(HOUR);
+        assert!(drained.is_err() && shutdown.is_forced());
+        println!("forced");
+        park();
+    }
+
+    fn lame_duck(builder: Builder) {
+        let shutdown = builder.install().unwrap();
+        println!("ready");
+        futures_lite::future::block_on(shutdown.requested());
+        println!("{:?}", shutdown.stage());
+        shutdown.waiter().wait_blocking();
+    }
+
+    #[cfg(feature = "systemd")]
+    fn systemd() {
+        let shutdown = Shutdown::install().unwrap();
+        let mut guards: Vec<_> = (0..3).map(|_| shutdown.guard()).collect();
+        println!("ready");
+        shutdown.waiter().wait_blocking();
+        // One line of input is one guard less.
+        for line in std::io::stdin().lines() {
+            line.unwrap();
+            guards.pop();
+        }
+        drop(guards);
+        shutdown.drain_blocking(HOUR).unwrap();
+    }
+}
+
+#[cfg(all(unix, feature = "signals"))]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    use libtest_mimic::Trial;
+    use nix::sys::signal::Signal::{self, SIGINT, SIGTERM};
+
+    use crate::program::Program;
+
+    pub(crate) fn all() -> Vec<Trial> {
+        macro_rules! trials {
+            ($($(#[$attribute:meta])* $name:ident),* $(,)?) => {
+                vec![$($(#[$attribute])* Trial::test(stringify!($name), || { $name(); Ok(()) })),*]
+            };
+        }
+        trials![
+            cause_exit_dies_of_the_signal,
+            the_code_of_a_cause_is_that_of_a_shell,
+            only_interrupt_is_forced_by_sigint,
+            never_is_never_forced,
+            a_debounced_repeat_is_the_same,
+            after_the_debounce_the_second_forces,
+            g4_with_a_debounce_and_a_waker_that_hangs,
+            last_words_end_by_a_third_signal,
+            last_words_end_by_themselves,
+            g4_with_last_words_and_a_waker_that_hangs,
+            a_lame_duck_is_for_sigterm_alone,
+            #[cfg(feature = "systemd")]
+            systemd_is_told_in_order,
+        ]
+    }
+
+    fn command(role: &str) -> Command {
+        let mut command = Command::new(std::env::current_exe().expect("a test has a path"));
+        command.env("WINDDOWN_ROLE", role);
+        command
+    }
+
+    /// Started, and sent its first signal.
+    fn begun(role: &str, signal: Signal) -> Program {
+        let child = Program::start(&mut command(role));
+        child.line("ready");
+        child.send(signal);
+        child
+    }
+
+    fn cause_exit_dies_of_the_signal() {
+        for signal in [SIGTERM, SIGINT] {
+            let mut child = begun("dies_of_its_signal", signal);
+            child.line("last word");
+            let status = child.wait();
+            assert_eq!(status.signal(), Some(signal as i32), "{status}");
+        }
+    }
+
+    fn the_code_of_a_cause_is_that_of_a_shell() {
+        assert_eq!(begun("returns_the_code", SIGTERM).code(), 143);
+        assert_eq!(begun("returns_the_code", SIGINT).code(), 130);
+    }
+
+    fn only_interrupt_is_forced_by_sigint() {
+        let mut child = begun("only_interrupt", SIGTERM);
+        child.line("repeated");
+        child.send(SIGINT);
+        assert_eq!(child.code(), 1);
+    }
+
+    fn never_is_never_forced() {
+        let child = begun("never", SIGINT);
+        child.line("repeated");
+        // It is killed when it is dropped.
+    }
+
+    fn a_debounced_repeat_is_the_same() {
+        let child = begun("debounce", SIGTERM);
+        child.line("repeated");
+    }
+
+    fn after_the_debounce_the_second_forces() {
+        assert_eq!(begun("short_debounce", SIGINT).code(), 1);
+        let mut child = Program::start(&mut command("short_debounce_fake"));
+        assert_eq!(child.code(), 1);
+    }
+
+    fn g4_with_a_debounce_and_a_waker_that_hangs() {
+        let mut child = begun("debounce_waker_hangs", SIGINT);
+        child.line("stopping");
+        // One that comes too soon is dropped; so send until one is not.
+        while child.runs() {
+            child.send(SIGINT);
+        }
+        assert_eq!(child.code(), 1);
+    }
+
+    fn last_words_end_by_a_third_signal() {
+        let mut child = begun("last_words", SIGTERM);
+        child.line("stopping");
+        child.send(SIGTERM);
+        child.line("forced");
+        child.send(SIGTERM);
+        assert_eq!(child.code(), 1);
+    }
+
+    fn last_words_end_by_themselves() {
+        let mut child = begun("short_last_words", SIGTERM);
+        child.line("stopping");
+        child.send(SIGTERM);
+        assert_eq!(child.code(), 1);
+    }
+
+    fn g4_with_last_words_and_a_waker_that_hangs() {
+        let mut child = begun("last_words_waker_hangs", SIGTERM);
+        child.line("stopping");
+        child.send(SIGTERM);
+        child.line("forced");
+        child.send(SIGINT);
+        assert_eq!(child.code(), 1);
+    }
+
+    fn a_lame_duck_is_for_sigterm_alone() {
+        let mut child = begun("lame_duck", SIGINT);
+        child.line("Stopping");
+        assert_eq!(child.code(), 0);
+        let mut child = begun("lame_duck", SIGTERM);
+        child.line("Requested");
+        child.send(SIGTERM);
+        assert_eq!(child.code(), 1);
+    }
+
+    #[cfg(feature = "systemd")]
+    fn systemd_is_told_in_order() {
+        use std::io::Write;
+        use std::os::unix::net::UnixDatagram;
+        use std::process::Stdio;
+
+        use crate::program::PATIENCE;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let systemd = UnixDatagram::bind(&path).unwrap();
+        systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+        let message = || {
+            let mut buffer = [0; 512];
+            let length = systemd.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..length]).into_owned()
+        };
+
+        let mut command = command("systemd");
+        command.env("NOTIFY_SOCKET", &path).stdin(Stdio::piped());
+        let mut child = Program::start_with_stdin(&mut command);
+        let mut stdin = child.stdin();
+        child.line("ready");
+        child.send(SIGTERM);
+        assert_eq!(
+            message(),
+            "STOPPING=1\nSTATUS=stopping: SIGTERM; 3 in flight\n"
+        );
+        for left in [2, 1] {
+            stdin.write_all(b"\n").unwrap();
+            assert_eq!(
+                message(),
+                format!(
+                    "EXTEND_TIMEOUT_USEC=15000000\nSTATUS=stopping: SIGTERM; {left} in flight\n"
+                )
+            );
+        }
+        drop(stdin);
+        assert_eq!(child.code(), 0);
+    }
+}
