@@ -226,13 +226,14 @@ mod cases {
     /// They are closed at once, while another request is in flight.
     fn idle_connections(name: &str) {
         let server = Server::start(name);
+        let mut held = server.hold("GET /healthz");
         let mut silent = server.connect();
         let mut idle = server.connect();
         for _ in 0..2 {
             idle.send("GET /healthz");
             assert_answer(&mut idle, 200, "ok\n");
+            server.program.line("request: GET /healthz");
         }
-        let mut held = server.hold("GET /healthz");
         server.program.send(SIGINT);
         assert!(idle.closed_with_nothing());
         assert!(silent.closed_with_nothing());

@@ -18,7 +18,10 @@ use nix::unistd::Pid;
 use wait_timeout::ChildExt;
 
 /// How long anything may take before the test is given up. Nothing waits for it to pass.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+///
+/// Less than the 30 seconds after which most servers give up on a silent client: what a shutdown
+/// has to end must not pass for ended because of that.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A child process. Killed when dropped, so that no test leaves one behind.
 pub struct Program {
