@@ -25,7 +25,8 @@ use async_signal::Signal;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The operating system delivered this signal.
+    /// The operating system delivered this signal. On Windows, a console event that stands for it:
+    /// Ctrl-C and Ctrl-Break are both shown as `Ctrl-C`, the others as `termination`.
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     Signal(Signal),
@@ -102,7 +103,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             #[cfg(feature = "signals")]
-            Self::Signal(signal) => f.write_str(crate::signals::name(*signal)),
+            Self::Signal(signal) => write!(f, "{}", crate::signals::name(*signal)),
             Self::Requested(at) => write!(f, "requested at {}:{}", at.file(), at.line()),
             Self::Triggered { reason, .. } => f.write_str(reason),
         }

@@ -9,12 +9,13 @@
 ///
 /// Unix: `_exit`. `std::process::exit` would park for ever if another thread is inside `exit`
 /// already, and that is when a second signal is most likely.
-/// Windows: std's `exit` is `ExitProcess`, which has no such wait.
+/// Windows: `TerminateProcess`. `std::process::exit` would flush standard output, which may be
+/// blocked, and run the exit routines of DLLs, which may wait for a lock that nobody gives back.
 pub(crate) fn now(code: i32) -> ! {
     #[cfg(unix)]
     signal_hook::low_level::exit(code);
-    #[cfg(not(unix))]
-    std::process::exit(code)
+    #[cfg(windows)]
+    winddown_console::exit(code);
 }
 
 /// Ends the process as the signal would have; or with the code that a shell makes of that.
@@ -45,11 +46,4 @@ pub(crate) fn as_unhandled(signal: async_signal::Signal) {
         // An error means "not a signal it knows"; `install` has refused those.
         let _ = signal_hook::low_level::emulate_default_handler(number);
     }
-}
-
-/// Does what the operating system would have done with `signal`, had nobody handled it.
-#[cfg(not(unix))]
-pub(crate) fn as_unhandled(_: async_signal::Signal) {
-    // STATUS_CONTROL_C_EXIT, the code of a console program that does not handle Ctrl-C.
-    now(0xC000_013A_u32 as i32)
 }

@@ -148,9 +148,12 @@
 //! - Handlers stay registered until the process ends. Whoever sets another handler for the same
 //!   signal later, without chaining to ours, takes it from us.
 //! - After `fork` without `exec`, the child has the handlers but not the thread that reads.
-//! - With a [`debounce`](Builder::debounce) or [`last_words`](Builder::last_words), and on Windows, a
-//!   thread of ours has to run between the first signal and the force.
-//! - On Windows, Ctrl-C is the only signal.
+//! - With a [`debounce`](Builder::debounce) or [`last_words`](Builder::last_words), a thread of ours
+//!   has to run between the first signal and the force.
+//! - On Windows, console events stand for signals: Ctrl-C and Ctrl-Break for [`Signal::Int`]; a closed
+//!   console, a logoff and the end of the system for [`Signal::Term`]. After one of the last three,
+//!   Windows ends the process in some seconds (5 for a closed console), drained or not, and no other
+//!   event arrives. A service is told of every user's logoff. There are no other signals.
 //! - As PID 1, the kernel knows no default action. Once every handle is gone, a signal ends the
 //!   process with code 128 + n there.
 //! - Without the feature `signals` there is no timer: deadlines are looked at when somebody polls.
@@ -158,7 +161,7 @@
 //! # Features
 //!
 //! - `signals` (default): [`Shutdown::install`] and timers, with async-signal, async-io and
-//!   signal-hook. Without it, the rest builds wherever std does.
+//!   signal-hook, and on Windows winddown-console. Without it, the rest builds wherever std does.
 //! - `futures-io`, `tokio-io`: `seal_on_shutdown` for the I/O traits of the one or the other.
 //! - `tracing`: an event for each stage, with cause, elapsed time and guards in flight, and for each
 //!   drain that ends, with what it waited for in vain.
@@ -169,6 +172,8 @@
 
 mod adapt;
 mod cause;
+#[cfg(all(windows, feature = "signals"))]
+mod console;
 mod deadline;
 #[cfg(feature = "signals")]
 mod exit;

@@ -15,8 +15,8 @@ pub enum ForcePolicy {
     /// A second signal of any kind, as Kubernetes' API server does.
     #[default]
     SecondSignal,
-    /// Only SIGINT, or Ctrl-C: a supervisor and a wrapper often send SIGTERM both, but nobody
-    /// presses Ctrl-C twice by accident.
+    /// Only SIGINT, or Ctrl-C and Ctrl-Break: a supervisor and a wrapper often send SIGTERM both, but
+    /// nobody presses Ctrl-C twice by accident.
     OnlyInterrupt,
     /// None. The supervisor has SIGKILL.
     Never,

@@ -58,11 +58,11 @@ impl Shutdown {
         }
     }
 
-    /// Installs the process's shutdown: SIGINT and SIGTERM, or Ctrl-C on Windows. The first asks
-    /// everybody to finish, the second ends the process with exit code 1.
+    /// Installs the process's shutdown: SIGINT and SIGTERM, or Windows' console events. The first
+    /// asks everybody to finish, the second ends the process with exit code 1.
     ///
     /// The handlers are registered when it returns. A thread named `winddown` reads the signals; it
-    /// needs no runtime.
+    /// needs no runtime. On Windows, the system has a thread for each event.
     ///
     /// ```no_run
     /// let shutdown = winddown::Shutdown::install()?;
@@ -481,8 +481,10 @@ impl Builder {
         self.set(|policy| policy.last_words = time)
     }
 
-    /// The signals that ask for a shutdown, in place of SIGINT and SIGTERM (Ctrl-C on Windows, which
-    /// knows no others).
+    /// The signals that ask for a shutdown, in place of SIGINT and SIGTERM.
+    ///
+    /// On Windows there are only these two: [`Signal::Int`] is Ctrl-C and Ctrl-Break,
+    /// [`Signal::Term`] a closed console, a logoff and the end of the system.
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn signals(mut self, signals: impl IntoIterator<Item = Signal>) -> Self {

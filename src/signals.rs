@@ -11,26 +11,30 @@
 //! the program's. A signal that the program sent itself arms the handler by `Process::arm`.
 //!
 //! With a debounce, or time for last words, 3. is left to threads that do nothing else, and the
-//! thread `winddown` runs nobody's wakers, so that it always reads on. So it is on Windows, whose
-//! handlers we don't have.
+//! thread `winddown` runs nobody's wakers, so that it always reads on.
+//!
+//! Windows starts a thread for each console event and runs our handler there. That does what the
+//! thread `winddown` does elsewhere, and runs nobody's wakers either: the next event waits for it.
+//! Where nobody listens, it passes the event on, and Windows does what it would have done.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 #[cfg(unix)]
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
-use std::time::Duration;
 
-use async_signal::{Signal, Signals};
-use futures_lite::{StreamExt, future};
+use async_signal::Signal;
+#[cfg(unix)]
+use async_signal::Signals;
 
+#[cfg(unix)]
+use crate::Cause;
 use crate::policy::Policy;
 use crate::state::{Force, State};
 use crate::sync::lock;
-use crate::{Cause, Stage, exit};
+use crate::{Stage, exit};
 
 /// One slot was taken: the next signal ends the process. Read by the handler.
 #[cfg(unix)]
@@ -42,6 +46,10 @@ static IDLE: AtomicBool = AtomicBool::new(true);
 
 /// The installed shutdown. Once set it stays, even if the shutdown itself is gone.
 static INSTALLED: Mutex<Option<Weak<State>>> = Mutex::new(None);
+
+/// Held by whoever installs. Not `INSTALLED`, because Windows registers a handler under a lock under
+/// which it also calls them, and another's handler may call `request_shutdown`.
+static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// What the installed state knows of its process.
 pub(crate) struct Process {
@@ -155,10 +163,7 @@ impl Error for InstallError {
 }
 
 /// The signals that ask for a shutdown unless the program says otherwise.
-#[cfg(unix)]
 pub(crate) const DEFAULT: &[Signal] = &[Signal::Int, Signal::Term];
-#[cfg(not(unix))]
-pub(crate) const DEFAULT: &[Signal] = &[Signal::Int];
 
 /// The installed shutdown's state, if it is installed and somebody still holds it.
 pub(crate) fn installed() -> Option<Arc<State>> {
@@ -170,8 +175,8 @@ pub(crate) fn install(
     exit_code: i32,
     policy: Option<Policy>,
 ) -> Result<Arc<State>, InstallError> {
-    let mut installed = lock(&INSTALLED);
-    if installed.is_some() {
+    let _installing = lock(&INSTALLING);
+    if lock(&INSTALLED).is_some() {
         return Err(InstallError::AlreadyInstalled);
     }
     if signals.is_empty() {
@@ -185,53 +190,59 @@ pub(crate) fn install(
         return Err(InstallError::Unusable(*signal));
     }
 
+    let state = State::new(Force::Exit(Process { exit_code }), policy);
+    #[cfg(unix)]
+    listen(&signals, exit_code, &state)?;
+    #[cfg(windows)]
+    crate::console::listen(signals, &state).map_err(InstallError::Register)?;
+    *lock(&INSTALLED) = Some(Arc::downgrade(&state));
+    Ok(state)
+}
+
+/// From when it returns, the signals go to `state`.
+#[cfg(unix)]
+fn listen(signals: &[Signal], exit_code: i32, state: &Arc<State>) -> Result<(), InstallError> {
+    use std::sync::mpsc;
+
     // What may fail comes first, because a handler can't be taken back for good: the registry
     // forgets what it should do, but the system's default is not restored.
-    #[cfg(unix)]
     descriptors_left(signals.len()).map_err(InstallError::Register)?;
     let mut reader = Signals::new::<Signal>([]).map_err(InstallError::Register)?;
     let (to_thread, from_installer) = mpsc::channel();
-    #[cfg(unix)]
-    let to_unblock = set_of(&signals);
+    let to_unblock = set_of(signals);
     start("winddown", move || {
         if let Ok((reader, state)) = from_installer.recv() {
             // Whoever started the process may have blocked them, and every thread inherits that.
             // The handlers are registered by now, so one that is pending is not lost.
-            #[cfg(unix)]
             let _ = to_unblock.thread_unblock(); // fails for no set of signals
             read(reader, &state);
         }
     })
     .map_err(InstallError::Thread)?;
 
-    #[cfg(unix)]
-    let handlers = {
-        let policy = policy.as_ref().unwrap_or(&Policy::DEFAULT);
-        Handlers::register(&signals, exit_code, policy).map_err(InstallError::Register)?
-    };
+    let handlers =
+        Handlers::register(signals, exit_code, state.policy()).map_err(InstallError::Register)?;
     reader
-        .add_signals(&signals)
+        .add_signals(signals)
         .map_err(InstallError::Register)?;
 
-    let state = State::new(Force::Exit(Process { exit_code }), policy);
-    *installed = Some(Arc::downgrade(&state));
-    #[cfg(unix)]
-    {
-        handlers.keep();
-        // SeqCst, as signal-hook's own accesses to it in the handler.
-        IDLE.store(false, Ordering::SeqCst);
-    }
+    handlers.keep();
+    // SeqCst, as signal-hook's own accesses to it in the handler.
+    IDLE.store(false, Ordering::SeqCst);
     to_thread
-        .send((reader, Arc::downgrade(&state)))
+        .send((reader, Arc::downgrade(state)))
         .expect("the thread waits for this");
-    Ok(state)
+    Ok(())
 }
 
 /// The thread `winddown`.
 ///
 /// `futures_lite`'s `block_on`, and not `async_io`'s: that one would hold the reactor for ever, and
 /// every I/O event of a smol program would have to cross threads.
+#[cfg(unix)]
 fn read(mut signals: Signals, state: &Weak<State>) {
+    use futures_lite::{StreamExt, future};
+
     // Never returns: dropping `signals` would leave Ctrl-C dead.
     loop {
         match future::block_on(signals.next()) {
@@ -243,13 +254,13 @@ fn read(mut signals: Signals, state: &Weak<State>) {
             },
             // It reads a socket of our own, so this can't be helped, only outlived. The handler
             // still ends the process on the second signal.
-            Some(Err(_)) | None => thread::sleep(Duration::from_millis(100)),
+            Some(Err(_)) | None => thread::sleep(std::time::Duration::from_millis(100)),
         }
     }
 }
 
 /// Announces from this thread, or, if the second signal needs this thread, from one that may hang.
-fn announce(state: &Arc<State>, news: &'static [Stage]) {
+pub(crate) fn announce(state: &Arc<State>, news: &'static [Stage]) {
     if cfg!(unix) && state.policy().first_arms() {
         state.announce(news);
     } else {
@@ -335,10 +346,10 @@ fn usable(signal: Signal) -> bool {
     !matches!(signal, Kill | Stop | Ill | Fpe | Segv | Bus)
 }
 
-/// Ctrl-C is what async-signal knows of Windows.
-#[cfg(not(unix))]
+/// Whether there is a console event for it.
+#[cfg(windows)]
 fn usable(signal: Signal) -> bool {
-    signal == Signal::Int
+    matches!(signal, Signal::Int | Signal::Term)
 }
 
 /// Whether the system ends a program that does not handle this signal.
@@ -355,12 +366,16 @@ pub(crate) fn ends_by_default(signal: Signal) -> bool {
 
 /// What a person calls it.
 #[cfg(unix)]
-pub(crate) fn name(signal: Signal) -> &'static str {
+pub(crate) fn name(signal: Signal) -> impl fmt::Display {
     signal_hook::low_level::signal_name(signal as i32).unwrap_or("an unknown signal")
 }
 
-/// What a person calls it.
-#[cfg(not(unix))]
-pub(crate) fn name(_: Signal) -> &'static str {
-    "Ctrl-C"
+/// What a person calls it. Windows has no names for the others.
+#[cfg(windows)]
+pub(crate) fn name(signal: Signal) -> impl fmt::Display {
+    match signal {
+        Signal::Int => "Ctrl-C".to_owned(),
+        Signal::Term => "termination".to_owned(),
+        other => format!("SIG{other:?}").to_uppercase(),
+    }
 }

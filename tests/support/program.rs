@@ -13,7 +13,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
 use nix::sys::signal::{Signal, kill};
+#[cfg(unix)]
 use nix::unistd::Pid;
 use wait_timeout::ChildExt;
 
@@ -27,6 +29,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Program {
     child: Child,
     /// Who is sent the signals: the child, unless that only started the one that matters.
+    #[cfg(unix)]
     target: Pid,
     stdout: Option<Receiver<String>>,
     stderr: Receiver<String>,
@@ -53,6 +56,7 @@ impl Program {
             .unwrap_or_else(|error| panic!("can't start {command:?}: {error}"));
         let stderr = lines(child.stderr.take().expect("it is piped"));
         Self {
+            #[cfg(unix)]
             target: Pid::from_raw(child.id().try_into().expect("a pid fits")),
             child,
             stdout: None,
@@ -60,6 +64,7 @@ impl Program {
         }
     }
 
+    #[cfg(unix)]
     pub fn pid(&self) -> Pid {
         self.target
     }
@@ -79,8 +84,16 @@ impl Program {
             .expect("it has a child");
     }
 
+    #[cfg(unix)]
     pub fn send(&self, signal: Signal) {
         kill(self.pid(), signal).expect("the child runs");
+    }
+
+    /// Starts the program that sends a console event. It ends once the handlers have returned.
+    #[cfg(windows)]
+    pub fn send_event(&self, event: &str) -> Program {
+        let pid = self.child.id().to_string();
+        Program::start(Command::new(example("send_event")).args([&pid, event]))
     }
 
     /// Whether it has not ended. As long as nobody has waited for it, its pid is its own.
@@ -111,6 +124,7 @@ impl Program {
     }
 
     /// Waits until the kernel has stopped it, after a SIGSTOP.
+    #[cfg(unix)]
     pub fn stopped(&self) {
         use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
@@ -170,7 +184,8 @@ fn find(lines: &Receiver<String>, start: &str) -> String {
 pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let profile = test.ancestors().nth(2).expect("target/debug/deps/test");
-    let path = profile.join("examples").join(name);
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let path = profile.join("examples").join(file);
     assert!(
         Path::new(&path).exists(),
         "{} is missing; build it with `cargo build --examples`",
