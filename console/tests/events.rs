@@ -51,8 +51,11 @@ mod windows {
         };
         handle(move |event| {
             println!("{event:?}");
-            let _ = sender.send(event);
-            reply()
+            let reply = reply();
+            if reply == Reply::Taken {
+                let _ = sender.send(event);
+            }
+            reply
         })
         .expect("Windows takes it");
         let again = handle(|_| Reply::Passed).expect_err("it is the second");
