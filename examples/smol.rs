@@ -76,7 +76,12 @@ async fn show_progress(shutdown: &Shutdown, drain: &mut Drain) {
     let mut progress = drain.progress();
     while let Some(left) = progress.next().await {
         let seconds = shutdown.remaining().unwrap_or_default().as_secs();
-        let message = format!("{left} connections left, {seconds} s");
+        let connections = if left == 1 {
+            "connection"
+        } else {
+            "connections"
+        };
+        let message = format!("{left} {connections} left, {seconds} s");
         if bar.is_hidden() {
             println!("{message}");
         } else {
