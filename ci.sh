@@ -17,7 +17,7 @@ lint() {
 test() {
     cargo test
     cargo test --no-default-features
-    cargo test --all-features --test adapt --test stages
+    cargo test --all-features --test adapt --test etiquette --test runtimes --test stages
 }
 
 [ $# -gt 0 ] || { echo "usage: ./ci.sh VERB ...; the verbs are its functions, see CONTRIBUTING.md" >&2; exit 2; }
