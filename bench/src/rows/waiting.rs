@@ -212,19 +212,20 @@ fn footprint<P: Peer>() -> (usize, AllocationInfo) {
 
 fn request() -> Row {
     /// So many at a time, or the clock would be what is measured.
-    const BATCH: usize = 64;
+    const BATCH: u64 = 64;
 
+    fn batch<P: Peer>(size: u64) -> Duration {
+        let peers: Vec<P> = (0..size).map(|_| P::new()).collect();
+        let start = Instant::now();
+        for peer in &peers {
+            black_box(peer).request();
+        }
+        start.elapsed()
+    }
     fn contender<P: Peer>() -> Contender {
         Contender::timed(P::NAME, |n| {
-            let batch = || {
-                let peers: Vec<P> = (0..BATCH).map(|_| P::new()).collect();
-                let start = Instant::now();
-                for peer in &peers {
-                    black_box(peer).request();
-                }
-                start.elapsed() / BATCH as u32
-            };
-            (0..n).map(|_| batch()).sum()
+            let last = batch::<P>(n % BATCH);
+            last + (0..n / BATCH).map(|_| batch::<P>(BATCH)).sum::<Duration>()
         })
     }
     let row = Row::new("request", "request a shutdown that nobody waits for").goal(Goal::Below(100.0));
