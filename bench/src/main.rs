@@ -2,8 +2,11 @@
 //!
 //! `cargo run --release -p winddown-bench -- [--json] [--svg FILE] [ROW...]`
 
+mod count;
 mod harness;
 mod peers;
+#[cfg(unix)]
+mod process;
 mod report;
 mod rows;
 
@@ -23,6 +26,10 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    if let Some(role) = role() {
+        uncounted(|| rows::play(&role));
+        return ExitCode::SUCCESS;
+    }
     match Options::from_args().and_then(|options| uncounted(|| run(options))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -30,6 +37,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What this process is to do if it is the child of a row, or of `./ci.sh perf`.
+fn role() -> Option<String> {
+    let mut args = std::env::args().skip(1);
+    args.next().filter(|first| first == "--role").and_then(|_| args.next())
 }
 
 impl Options {

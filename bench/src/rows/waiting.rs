@@ -13,6 +13,7 @@ use allocation_counter::AllocationInfo;
 use bumpalo::Bump;
 use bumpalo::boxed::Box as InArena;
 
+use super::on;
 use crate::harness::{Contender, Goal, Row, timed, timed_on};
 use crate::peers::{Peer, StopToken, row_of_peers};
 
@@ -230,8 +231,4 @@ fn request() -> Row {
     }
     let row = Row::new("request", "request a shutdown that nobody waits for").goal(Goal::Below(100.0));
     row_of_peers!(row, contender)
-}
-
-pub fn on(threads: usize) -> String {
-    format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
 }
