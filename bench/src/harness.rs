@@ -28,7 +28,8 @@ pub enum Goal {
     Over(&'static str, f64),
     /// At most this, in the row's unit.
     Below(f64),
-    /// At most so many times winddown's own number in another row.
+    /// At most so many times winddown's own number in another row, less what the rows' yardsticks
+    /// differ by, if they have one.
     Flat(String, f64),
 }
 
@@ -210,7 +211,10 @@ impl Entry {
     }
 
     fn paired(&self, other: &Self) -> impl Iterator<Item = (f64, f64)> {
-        self.samples.iter().copied().zip(other.samples.iter().copied())
+        self.samples
+            .iter()
+            .copied()
+            .zip(other.samples.iter().copied())
     }
 }
 

@@ -9,6 +9,7 @@ mod peers;
 mod process;
 mod report;
 mod rows;
+mod svg;
 
 use std::process::ExitCode;
 
@@ -42,7 +43,9 @@ fn main() -> ExitCode {
 /// What this process is to do if it is the child of a row, or of `./ci.sh perf`.
 fn role() -> Option<String> {
     let mut args = std::env::args().skip(1);
-    args.next().filter(|first| first == "--role").and_then(|_| args.next())
+    args.next()
+        .filter(|first| first == "--role")
+        .and_then(|_| args.next())
 }
 
 impl Options {
@@ -58,7 +61,9 @@ impl Options {
         while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
             match arg {
                 Long("json") => options.json = true,
-                Long("svg") => options.svg = Some(parser.value().map_err(|error| error.to_string())?.into()),
+                Long("svg") => {
+                    options.svg = Some(parser.value().map_err(|error| error.to_string())?.into())
+                }
                 Value(row) => options.wanted.push(row.to_string_lossy().into_owned()),
                 other => return Err(other.unexpected().to_string()),
             }
@@ -71,7 +76,11 @@ fn run(options: Options) -> Result<(), String> {
     let rows: Vec<_> = rows::all()
         .into_iter()
         .filter(|row| {
-            options.wanted.is_empty() || options.wanted.iter().any(|wanted| row.name.contains(wanted))
+            options.wanted.is_empty()
+                || options
+                    .wanted
+                    .iter()
+                    .any(|wanted| row.name.contains(wanted))
         })
         .collect();
     if rows.is_empty() {
@@ -87,6 +96,10 @@ fn run(options: Options) -> Result<(), String> {
         })
         .collect();
     eprint!("\r\x1b[K");
+    if let Some(file) = options.svg {
+        std::fs::write(&file, svg::chart(&measured))
+            .map_err(|error| format!("can't write {}: {error}", file.display()))?;
+    }
     if options.json {
         println!("{}", report::json(&measured));
     } else {

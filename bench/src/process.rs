@@ -32,7 +32,9 @@ impl Process {
     /// The next line that it prints.
     pub fn line(&mut self) -> String {
         let mut line = String::new();
-        self.stdout.read_line(&mut line).expect("its lines are text");
+        self.stdout
+            .read_line(&mut line)
+            .expect("its lines are text");
         line.trim_end().to_owned()
     }
 

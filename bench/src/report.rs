@@ -6,11 +6,25 @@ use crate::harness::{Entry, Goal, Measured, OURS};
 
 /// One line for each row, as Markdown that can be read as it is.
 pub fn table(rows: &[Measured]) -> String {
-    let header = ["row", "winddown", "best peer", "ratio", "to reach", "met", "the others"];
+    let header = [
+        "row",
+        "winddown",
+        "best peer",
+        "ratio",
+        "to reach",
+        "met",
+        "the others",
+    ];
     let mut lines = vec![header.map(str::to_owned)];
     lines.extend(rows.iter().map(|row| line(row, rows)));
     let widths: Vec<usize> = (0..header.len())
-        .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
+        .map(|column| {
+            lines
+                .iter()
+                .map(|line| line[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let mut table = String::new();
     for (i, line) in lines.iter().enumerate() {
@@ -43,12 +57,21 @@ fn line(row: &Measured, rows: &[Measured]) -> [String; 7] {
         row.goals.iter().map(|goal| goal.judge(row, rows)).collect();
     [
         row.name.clone(),
-        ours.map_or("-".into(), |ours| format!("{} {}", number(ours.median), row.unit)),
-        best.map_or("-".into(), |best| format!("{} {}", number(best.median), best.name)),
-        ours.zip(best).map_or("-".into(), |(ours, best)| ratio(ours.times(best))),
+        ours.map_or("-".into(), |ours| {
+            format!("{} {}", number(ours.median), row.unit)
+        }),
+        best.map_or("-".into(), |best| {
+            format!("{} {}", number(best.median), best.name)
+        }),
+        ours.zip(best)
+            .map_or("-".into(), |(ours, best)| ratio(ours.times(best))),
         join(goals.iter().map(|(text, _)| text.clone())),
         join(goals.iter().map(|(_, met)| met_word(*met).to_owned())),
-        join(others.iter().map(|entry| format!("{} {}", number(entry.median), entry.name))),
+        join(
+            others
+                .iter()
+                .map(|entry| format!("{} {}", number(entry.median), entry.name)),
+        ),
     ]
 }
 
@@ -75,7 +98,11 @@ pub fn number(value: f64) -> String {
 }
 
 fn ratio(value: f64) -> String {
-    if value.is_finite() { format!("{value:.2}") } else { "-".into() }
+    if value.is_finite() {
+        format!("{value:.2}")
+    } else {
+        "-".into()
+    }
 }
 
 impl Goal {
@@ -95,9 +122,10 @@ impl Goal {
                 let met = against(row.best(), *limit).map(|(_, met)| met);
                 (format!("{limit:.2}x best"), met)
             }
-            Self::Times(name, limit) => {
-                say(format!("{limit:.2}x {name}"), against(row.entry(name), *limit))
-            }
+            Self::Times(name, limit) => say(
+                format!("{limit:.2}x {name}"),
+                against(row.entry(name), *limit),
+            ),
             Self::Over(name, limit) => {
                 let found = ours.zip(row.entry(name)).map(|(ours, other)| {
                     let over = ours.over(other);
@@ -110,9 +138,13 @@ impl Goal {
                 (format!("{limit} {}", row.unit), met)
             }
             Self::Flat(name, limit) => {
-                let base = rows.iter().find(|row| row.name == *name).and_then(Measured::ours);
-                let found = ours.zip(base).map(|(ours, base)| {
-                    let times = ours.median / base.median;
+                let level = |row: &Measured| {
+                    let yardstick = row.entries.iter().find(|entry| entry.yardstick);
+                    Some(row.ours()?.median / yardstick.map_or(1.0, |entry| entry.median))
+                };
+                let base = rows.iter().find(|row| row.name == *name).and_then(level);
+                let found = level(row).zip(base).map(|(level, base)| {
+                    let times = level / base;
                     (times, times <= *limit)
                 });
                 say(format!("{limit:.2}x '{name}'"), found)

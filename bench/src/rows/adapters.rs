@@ -28,10 +28,14 @@ const BARE: &str = "bare";
 /// Makes a future and polls it ready, each time.
 fn each<F: Future>(name: &'static str, make: impl Fn() -> F + 'static) -> Contender {
     Contender::timed(name, move |n| {
-        timed(n, || (), |()| {
-            let polled = pin!(make()).poll(&mut Context::from_waker(black_box(Waker::noop())));
-            assert!(black_box(polled).is_ready());
-        })
+        timed(
+            n,
+            || (),
+            |()| {
+                let polled = pin!(make()).poll(&mut Context::from_waker(black_box(Waker::noop())));
+                assert!(black_box(polled).is_ready());
+            },
+        )
     })
 }
 
@@ -41,13 +45,24 @@ fn future() -> Row {
     let (token, swansong) = (Token::new(), swansong::Swansong::new());
     let manager = async_shutdown::ShutdownManager::<()>::new();
     let source = StopSource::new();
-    row("adapter, future", "wrap a future that is ready, and poll it")
-        .with(each(BARE, item).yardstick())
-        .with(each(OURS, move || item().cancel_on_shutdown(shutdown.waiter())))
-        .with(each_of(Token::NAME, || (), async move |()| token.run_until_cancelled(item()).await))
-        .with(each("swansong", move || swansong.interrupt(item())))
-        .with(each("async-shutdown", move || manager.wrap_cancel(item())))
-        .with(each("stop-token", move || item().timeout_at(source.token())))
+    row(
+        "adapter, future",
+        "wrap a future that is ready, and poll it",
+    )
+    .with(each(BARE, item).yardstick())
+    .with(each(OURS, move || {
+        item().cancel_on_shutdown(shutdown.waiter())
+    }))
+    .with(each_of(
+        Token::NAME,
+        || (),
+        async move |()| token.run_until_cancelled(item()).await,
+    ))
+    .with(each("swansong", move || swansong.interrupt(item())))
+    .with(each("async-shutdown", move || manager.wrap_cancel(item())))
+    .with(each("stop-token", move || {
+        item().timeout_at(source.token())
+    }))
 }
 
 fn stream() -> Row {
@@ -56,10 +71,16 @@ fn stream() -> Row {
     }
     fn contender<S: Stream>(name: &'static str, make: impl Fn() -> S + 'static) -> Contender {
         Contender::timed(name, move |n| {
-            timed(n, || Box::pin(make()), |stream| {
-                let polled = stream.as_mut().poll_next(&mut Context::from_waker(black_box(Waker::noop())));
-                assert!(black_box(polled).is_ready());
-            })
+            timed(
+                n,
+                || Box::pin(make()),
+                |stream| {
+                    let polled = stream
+                        .as_mut()
+                        .poll_next(&mut Context::from_waker(black_box(Waker::noop())));
+                    assert!(black_box(polled).is_ready());
+                },
+            )
         })
     }
     let shutdown = Winddown::new();
@@ -67,9 +88,13 @@ fn stream() -> Row {
     let source = StopSource::new();
     row("adapter, stream", "an item of a stream")
         .with(contender(BARE, items).yardstick())
-        .with(contender(OURS, move || items().end_on_shutdown(shutdown.waiter())))
+        .with(contender(OURS, move || {
+            items().end_on_shutdown(shutdown.waiter())
+        }))
         .with(contender("swansong", move || swansong.interrupt(items())))
-        .with(contender("stop-token", move || items().timeout_at(source.token())))
+        .with(contender("stop-token", move || {
+            items().timeout_at(source.token())
+        }))
         .with(each_of(Token::NAME, items, async move |items| {
             token.run_until_cancelled(items.next()).await
         }))
@@ -79,12 +104,16 @@ fn stream() -> Row {
 fn reader() -> Row {
     fn contender<R: AsyncRead>(name: &'static str, make: impl Fn() -> R + 'static) -> Contender {
         Contender::timed(name, move |n| {
-            timed(n, || Box::pin(make()), |reader| {
-                let mut buffer = [0; 64];
-                let context = &mut Context::from_waker(black_box(Waker::noop()));
-                let polled = reader.as_mut().poll_read(context, black_box(&mut buffer));
-                assert!(black_box(polled).is_ready());
-            })
+            timed(
+                n,
+                || Box::pin(make()),
+                |reader| {
+                    let mut buffer = [0; 64];
+                    let context = &mut Context::from_waker(black_box(Waker::noop()));
+                    let polled = reader.as_mut().poll_read(context, black_box(&mut buffer));
+                    assert!(black_box(polled).is_ready());
+                },
+            )
         })
     }
     let bytes = || repeat(black_box(1));
@@ -92,11 +121,15 @@ fn reader() -> Row {
     let (token, swansong) = (Token::new(), swansong::Swansong::new());
     row("adapter, reader", "64 bytes of a reader")
         .with(contender(BARE, bytes).yardstick())
-        .with(contender(OURS, move || bytes().seal_on_shutdown(shutdown.waiter())))
+        .with(contender(OURS, move || {
+            bytes().seal_on_shutdown(shutdown.waiter())
+        }))
         .with(contender("swansong", move || swansong.interrupt(bytes())))
         .with(each_of(Token::NAME, bytes, async move |bytes| {
             let mut buffer = [0; 64];
-            token.run_until_cancelled(bytes.read(black_box(&mut buffer))).await
+            token
+                .run_until_cancelled(bytes.read(black_box(&mut buffer)))
+                .await
         }))
 }
 
@@ -108,7 +141,8 @@ fn each_of<S: 'static, T>(
 ) -> Contender {
     Contender::timed(name, move |n| {
         timed(n, &make, |source| {
-            let polled = pin!(next(source)).poll(&mut Context::from_waker(black_box(Waker::noop())));
+            let polled =
+                pin!(next(source)).poll(&mut Context::from_waker(black_box(Waker::noop())));
             assert!(black_box(polled).is_ready());
         })
     })

@@ -27,26 +27,32 @@ use crate::process::Process;
 
 const CONNECTIONS: usize = 1_000;
 /// Requests on each connection for a sample.
-const WAVES: usize = 12;
+const WAVES: usize = 5;
 const NONE: &str = "no shutdown";
 
 pub fn rows() -> Vec<Row> {
     let row = |(name, runtime)| {
-        Row::new(name, "a request over keep-alive, the server's processor time")
-            .rounds(15)
-            .goal(Goal::Times(NONE, 1.01))
-            .with(contender(runtime, NONE).yardstick())
-            .with(contender(runtime, OURS))
-            .with(contender(runtime, Token::NAME))
-            .with(contender(runtime, SwansongInterrupt::NAME))
+        Row::new(
+            name,
+            "a request over keep-alive, the server's processor time",
+        )
+        .rounds(31)
+        .goal(Goal::Times(NONE, 1.01))
+        .with(contender(runtime, NONE).yardstick())
+        .with(contender(runtime, OURS))
+        .with(contender(runtime, Token::NAME))
+        .with(contender(runtime, SwansongInterrupt::NAME))
     };
-    [("server, tokio", "tokio"), ("server, smol", "smol")].map(row).into()
+    [("server, tokio", "tokio"), ("server, smol", "smol")]
+        .map(row)
+        .into()
 }
 
 fn contender(runtime: &'static str, name: &'static str) -> Contender {
     let mut load = None;
     Contender::sample(name, move || {
-        let load = load.get_or_insert_with(|| Load::on(Process::start(&format!("server/{name}/{runtime}"))));
+        let load = load
+            .get_or_insert_with(|| Load::on(Process::start(&format!("server/{name}/{runtime}"))));
         load.sample()
     })
 }
@@ -85,7 +91,9 @@ impl Load {
         }
         let mut response = [0; 1024];
         for stream in &mut self.connections {
-            stream.read_exact(&mut response[..self.response]).expect("the server answers");
+            stream
+                .read_exact(&mut response[..self.response])
+                .expect("the server answers");
         }
     }
 
@@ -144,7 +152,9 @@ fn serve<P: Peer>(runtime: &str, listener: TcpListener, peer: Option<P>) {
 }
 
 fn on_tokio<P: Peer>(listener: TcpListener, peer: Option<&'static P>) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
     runtime.block_on(async {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -161,7 +171,9 @@ fn on_smol<P: Peer>(listener: TcpListener, peer: Option<&'static P>) -> std::io:
         let listener = Async::<TcpListener>::try_from(listener)?;
         loop {
             let (stream, _) = listener.accept().await?;
-            executor.spawn(connection(FuturesIo::new(stream), peer)).detach();
+            executor
+                .spawn(connection(FuturesIo::new(stream), peer))
+                .detach();
         }
     }))
 }

@@ -36,7 +36,11 @@ pub fn rows() -> Vec<Row> {
             .with(end(OURS, stuck))
             .with(end(DEFAULT, stuck).yardstick());
         // Stuck, it would never end.
-        if stuck { row } else { row.with(end(TOKIO, stuck)) }
+        if stuck {
+            row
+        } else {
+            row.with(end(TOKIO, stuck))
+        }
     });
     idle.into_iter().chain(force).collect()
 }
@@ -85,7 +89,13 @@ fn role_of(row: &str, name: &str, busy: bool) -> String {
 pub fn role(row: &str, name: &str, load: &str) {
     let busy = load == "busy";
     if busy {
-        for _ in 0..cores() {
+        // Stuck is a program with a thread for each core, and main is one of them.
+        let others = if row == "signal" {
+            cores()
+        } else {
+            cores() - 1
+        };
+        for _ in 0..others {
             thread::spawn(spin);
         }
     }
@@ -102,19 +112,26 @@ pub fn role(row: &str, name: &str, load: &str) {
                     shutdown.waiter().wait_blocking();
                 }
                 TOKIO => when_ready(async {
-                    signal(SignalKind::terminate()).expect("it can be caught").recv().await
+                    signal(SignalKind::terminate())
+                        .expect("it can be caught")
+                        .recv()
+                        .await
                 }),
                 PIPE => {
                     let (mut reader, writer) = UnixStream::pair().expect("two descriptors");
-                    signal_hook::low_level::pipe::register(SIGTERM, writer).expect("it can be caught");
+                    signal_hook::low_level::pipe::register(SIGTERM, writer)
+                        .expect("it can be caught");
                     println!("ready");
-                    reader.read_exact(&mut [0]).expect("the signal writes a byte");
+                    reader
+                        .read_exact(&mut [0])
+                        .expect("the signal writes a byte");
                 }
                 other => unreachable!("nobody asks for {other}"),
             }
             println!("{}", now());
         }
         _ => {
+            #[expect(clippy::disallowed_methods, reason = "a program without winddown")]
             match name {
                 OURS => {
                     let shutdown = Shutdown::install().expect("it is the first");

@@ -20,7 +20,12 @@ fn guard(threads: usize) -> Row {
         take: impl Fn(&T) -> G + Sync + 'static,
     ) -> Contender {
         Contender::timed(name, move |n| {
-            timed_on(threads, n, || (), |()| drop(black_box(take(black_box(&shared)))))
+            timed_on(
+                threads,
+                n,
+                || (),
+                |()| drop(black_box(take(black_box(&shared)))),
+            )
         })
     }
     let taken = "a guard is refused only after a drain";
@@ -29,17 +34,29 @@ fn guard(threads: usize) -> Row {
     let reporting = swansong::Swansong::with_guard_report();
     let graceful = tokio_graceful::Shutdown::no_signal();
     let manager = async_shutdown::ShutdownManager::<()>::new();
-    Row::new(format!("guard, {}", on(threads)), "take a guard and release it")
-        .goal(Goal::Times("TaskTracker", 1.2))
-        .goal(Goal::Times("swansong", 1.0 / 1.5))
-        .with(contender(OURS, threads, Winddown::new(), |it| it.guard().expect(taken)))
-        .with(contender("TaskTracker", threads, tracker, |it| it.token()))
-        .with(contender("swansong", threads, swansong, |it| it.guard()))
-        .with(contender("swansong (with_guard_report)", threads, reporting, |it| it.guard()))
-        .with(contender("tokio-graceful", threads, graceful, |it| it.guard()))
-        .with(contender("async-shutdown", threads, manager, move |it| {
-            it.delay_shutdown_token().expect(taken)
-        }))
+    Row::new(
+        format!("guard, {}", on(threads)),
+        "take a guard and release it",
+    )
+    .goal(Goal::Times("TaskTracker", 1.2))
+    .goal(Goal::Times("swansong", 1.0 / 1.5))
+    .with(contender(OURS, threads, Winddown::new(), |it| {
+        it.guard().expect(taken)
+    }))
+    .with(contender("TaskTracker", threads, tracker, |it| it.token()))
+    .with(contender("swansong", threads, swansong, |it| it.guard()))
+    .with(contender(
+        "swansong (with_guard_report)",
+        threads,
+        reporting,
+        |it| it.guard(),
+    ))
+    .with(contender("tokio-graceful", threads, graceful, |it| {
+        it.guard()
+    }))
+    .with(contender("async-shutdown", threads, manager, move |it| {
+        it.delay_shutdown_token().expect(taken)
+    }))
 }
 
 fn child(siblings: usize) -> Row {
@@ -55,11 +72,21 @@ fn child(siblings: usize) -> Row {
             timed(n, || (), |()| drop(black_box(make(black_box(&parent)))))
         })
     }
-    let row = Row::new(format!("child, {siblings} siblings"), "make a child and drop it")
-        .goal(Goal::Best(1.0))
-        .with(contender(OURS, siblings, Winddown::new(), |it| it.child()))
-        .with(contender(Token::NAME, siblings, Token::new(), |it| it.child_token()))
-        .with(contender("swansong", siblings, swansong::Swansong::new(), |it| it.child()));
+    let row = Row::new(
+        format!("child, {siblings} siblings"),
+        "make a child and drop it",
+    )
+    .goal(Goal::Best(1.0))
+    .with(contender(OURS, siblings, Winddown::new(), |it| it.child()))
+    .with(contender(Token::NAME, siblings, Token::new(), |it| {
+        it.child_token()
+    }))
+    .with(contender(
+        "swansong",
+        siblings,
+        swansong::Swansong::new(),
+        |it| it.child(),
+    ));
     match siblings {
         0 => row,
         _ => row.goal(Goal::Flat("child, 0 siblings".into(), 1.25)),
