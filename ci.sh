@@ -20,6 +20,33 @@ test() {
     cargo test --all-features --test adapt --test etiquette --test runtimes --test stages
 }
 
+# Instructions for the operations of bench/instructions.txt: the same on a busy machine, as time is not.
+# Fails when one takes 10 % more than that file says.
+perf() {
+    if ! command -v valgrind >/dev/null; then
+        $([ "$(id -u)" = 0 ] || echo sudo) apt-get install -y valgrind
+    fi
+    cargo build --release -p winddown-bench
+    # What one takes is what 20,000 take more than 10,000.
+    collected() {
+        valgrind --tool=callgrind --callgrind-out-file=/dev/null \
+            target/release/winddown-bench --role "count/$1/$2" 2>&1 |
+            sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
+    }
+    local name recorded once twice count grown=0
+    while read -r name recorded; do
+        once=$(collected "$name" 10000)
+        twice=$(collected "$name" 20000)
+        count=$(((twice - once + 5000) / 10000))
+        echo "$name: $count instructions, recorded are $recorded"
+        ((count * 10 <= recorded * 11)) || grown=1
+    done <bench/instructions.txt
+    if ((grown)); then
+        echo "an operation takes 10 % more than bench/instructions.txt says" >&2
+        return 1
+    fi
+}
+
 [ $# -gt 0 ] || { echo "usage: ./ci.sh VERB ...; the verbs are its functions, see CONTRIBUTING.md" >&2; exit 2; }
 for verb in "$@"; do
     [ "$(type -t "$verb")" = function ] || { echo "ci.sh: no verb '$verb'" >&2; exit 2; }
