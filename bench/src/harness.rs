@@ -200,6 +200,11 @@ impl Measured {
 }
 
 impl Entry {
+    /// The best round: nobody else was on the machine.
+    pub fn fastest(&self) -> f64 {
+        self.samples.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
     /// The median of the rounds' own ratios.
     pub fn times(&self, other: &Self) -> f64 {
         median(self.paired(other).map(|(a, b)| a / b).collect())
@@ -221,16 +226,18 @@ impl Entry {
 /// Times `op` after `setup`.
 pub fn timed<S>(n: u64, setup: impl FnOnce() -> S, mut op: impl FnMut(&mut S)) -> Duration {
     let mut state = setup();
-    let start = Instant::now();
+    let start = thread_time();
     for _ in 0..n {
         op(&mut state);
     }
-    start.elapsed()
+    thread_time() - start
 }
 
 /// The same on several threads at once, `n` times on each: core time for each operation of one.
 ///
-/// More threads than cores take turns, so the wall-clock time is for `threads / cores` times `n`.
+/// By the clock on the wall, because who sleeps until a lock is free keeps its core from nobody, but
+/// its work undone. More threads than cores take turns, so that time is for `threads / cores` times
+/// `n`.
 pub fn timed_on<S>(
     threads: usize,
     n: u64,
@@ -264,6 +271,19 @@ pub fn timed_on<S>(
     let start = spans.iter().map(|span| span.0).min().expect("threads ran");
     let end = spans.iter().map(|span| span.1).max().expect("threads ran");
     (end - start).mul_f64(cores().min(threads) as f64 / threads as f64)
+}
+
+/// What this thread has used of the processors: what others use of them is not ours to measure.
+fn thread_time() -> Duration {
+    #[cfg(unix)]
+    {
+        crate::process::time_of(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
+    }
+    #[cfg(not(unix))]
+    {
+        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
 }
 
 pub fn cores() -> usize {

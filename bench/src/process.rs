@@ -3,6 +3,7 @@
 use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
@@ -51,10 +52,9 @@ impl Process {
         self.child.wait().expect("the child was started here")
     }
 
-    /// What all of its threads have used of the processors, in nanoseconds.
-    pub fn cpu_time(&self) -> u64 {
-        let clock = clock_getcpuclockid(self.pid()).expect("the child is alive");
-        nanoseconds(clock)
+    /// What all of its threads have used of the processors.
+    pub fn cpu_time(&self) -> Duration {
+        time_of(clock_getcpuclockid(self.pid()).expect("the child is alive"))
     }
 
     fn pid(&self) -> Pid {
@@ -70,11 +70,10 @@ impl Drop for Process {
 }
 
 /// The same clock in every process.
-pub fn now() -> u64 {
-    nanoseconds(ClockId::CLOCK_MONOTONIC)
+pub fn now() -> Duration {
+    time_of(ClockId::CLOCK_MONOTONIC)
 }
 
-fn nanoseconds(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock).expect("the clock exists");
-    time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
+pub fn time_of(clock: ClockId) -> Duration {
+    clock_gettime(clock).expect("the clock exists").into()
 }

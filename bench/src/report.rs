@@ -165,6 +165,7 @@ pub fn json(rows: &[Measured]) -> Value {
                         "name": entry.name,
                         "yardstick": entry.yardstick,
                         "median": entry.median,
+                        "fastest": entry.fastest(),
                         "winddown_ratio": ours.filter(|ratio| ratio.is_finite()),
                     })
                 })

@@ -115,7 +115,7 @@ impl Load {
         for _ in 0..WAVES {
             self.wave();
         }
-        (self.server.cpu_time() - before) as f64 / (WAVES * CONNECTIONS) as f64
+        (self.server.cpu_time() - before).as_nanos() as f64 / (WAVES * CONNECTIONS) as f64
     }
 }
 

@@ -60,8 +60,8 @@ fn wake_up(name: &'static str, busy: bool) -> Contender {
         thread::sleep(SETTLE);
         let sent = now();
         child.terminate();
-        let seen: u64 = child.line().parse().expect("the child says when");
-        (seen - sent) as f64 / 1e3
+        let seen = child.line().parse().expect("the child says when");
+        microseconds(Duration::from_nanos(seen) - sent)
     })
 }
 
@@ -77,8 +77,12 @@ fn end(name: &'static str, stuck: bool) -> Contender {
         let sent = now();
         child.terminate();
         child.wait();
-        (now() - sent) as f64 / 1e3
+        microseconds(now() - sent)
     })
+}
+
+fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
 }
 
 fn role_of(row: &str, name: &str, busy: bool) -> String {
@@ -128,7 +132,7 @@ pub fn role(row: &str, name: &str, load: &str) {
                 }
                 other => unreachable!("nobody asks for {other}"),
             }
-            println!("{}", now());
+            println!("{}", now().as_nanos());
         }
         _ => {
             #[expect(clippy::disallowed_methods, reason = "a program without winddown")]
