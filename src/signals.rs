@@ -228,13 +228,10 @@ pub(crate) fn install(
 }
 
 /// The thread `winddown`.
-///
-/// `futures_lite`'s `block_on`, and not `async_io`'s: that one would hold the reactor for ever, and
-/// every I/O event of a smol program would have to cross threads.
 fn read(mut signals: Signals, state: &Weak<State>) {
     // Never returns: dropping `signals` would leave Ctrl-C dead.
     loop {
-        match future::block_on(signals.next()) {
+        match next(&mut signals) {
             Some(Ok(signal)) => match state.upgrade() {
                 Some(state) => {
                     state.request_with(Cause::Signal(signal), announce);
@@ -246,6 +243,34 @@ fn read(mut signals: Signals, state: &Weak<State>) {
             Some(Err(_)) | None => thread::sleep(Duration::from_millis(100)),
         }
     }
+}
+
+/// Blocks until there is a signal.
+///
+/// It polls the socket itself. The reactor would tell it of a signal as well, but from async-io's
+/// thread, and every signal would have to cross to this one.
+#[cfg(unix)]
+fn next(signals: &mut Signals) -> Option<io::Result<Signal>> {
+    use std::os::fd::AsFd;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    loop {
+        if let Some(next) = future::block_on(future::poll_once(signals.next())) {
+            return next;
+        }
+        // An error is an interruption, by the very signal perhaps: look again.
+        let _ = poll(
+            &mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)],
+            PollTimeout::NONE,
+        );
+    }
+}
+
+/// Blocks until there is a signal.
+#[cfg(not(unix))]
+fn next(signals: &mut Signals) -> Option<io::Result<Signal>> {
+    future::block_on(signals.next())
 }
 
 /// Announces from this thread, or, if the second signal needs this thread, from one that may hang.

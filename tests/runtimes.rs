@@ -211,7 +211,7 @@ fn every_wrapper_ends_on_every_runtime() {
                 }));
             }
             let (mut waiting, mut done) = (BTreeSet::new(), BTreeSet::new());
-            let mut hear = |waiting: &mut BTreeSet<_>, done: &mut BTreeSet<_>| {
+            let hear = |waiting: &mut BTreeSet<_>, done: &mut BTreeSet<_>| {
                 match hears.recv_timeout(PATIENCE) {
                     Ok(Said::Waits(name)) => waiting.insert(name),
                     Ok(Said::Done(name)) => done.insert(name),
