@@ -47,6 +47,51 @@ perf() {
     fi
 }
 
+# Two of each server behind HAProxy, restarted in turn under load; see the head of rolling.py.
+rolling() {
+    debian haproxy
+    cargo build --examples
+    timeout 900 python3 tests/rolling/rolling.py target/debug/examples
+}
+
+# The manifest against the schemas of the Kubernetes API, and that its times add up.
+kubernetes() {
+    local venv=target/kubernetes
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet kubernetes-validate
+    "$venv/bin/python" tests/kubernetes/check.py examples/kubernetes/winddown.yaml
+}
+
+# The unit file, as systemd reads it. It is shown that a mistake would be seen.
+systemd() {
+    debian systemd
+    cargo build --example smol --features systemd
+    local folder=target/systemd
+    mkdir -p "$folder"
+    # It insists on a program that is there.
+    sed "s|/usr/local/bin/smol|$PWD/target/debug/examples/smol|" \
+        examples/systemd/winddown.service >"$folder/winddown.service"
+    sed 's/^KillMode=.*/KillMode=nonsense/' "$folder/winddown.service" >"$folder/broken.service"
+    verify "$folder/winddown.service"
+    ! verify "$folder/broken.service" || { echo "ci.sh: nonsense passes too" >&2; return 1; }
+}
+
+# What systemd says about a unit file; nothing is what passes.
+verify() {
+    local said
+    said=$(systemd-analyze verify "$1" 2>&1) || true
+    printf '%s: %s\n' "$1" "${said:-nothing to object to}"
+    [ -z "$said" ]
+}
+
+# A Debian package, installed where that is permitted.
+debian() {
+    ! dpkg --status "$1" >/dev/null 2>&1 || return 0
+    [ "$(id -u)" = 0 ] || { echo "ci.sh: it takes 'apt-get install $1'" >&2; return 1; }
+    apt-get update --quiet=2
+    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --no-install-recommends "$1"
+}
+
 [ $# -gt 0 ] || { echo "usage: ./ci.sh VERB ...; the verbs are its functions, see CONTRIBUTING.md" >&2; exit 2; }
 for verb in "$@"; do
     [ "$(type -t "$verb")" = function ] || { echo "ci.sh: no verb '$verb'" >&2; exit 2; }
