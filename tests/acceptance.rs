@@ -28,7 +28,7 @@ mod cases {
     use nix::sys::signal::SigSet;
     use nix::sys::signal::Signal::{self, SIGINT, SIGTERM};
 
-    use crate::program::{Client, Program, Server, example};
+    use crate::program::{Client, Program, Server, example, unshare};
 
     const SERVERS: [&str; 5] = ["async_std", "axum", "smol", "threads", "tokio"];
 
@@ -457,23 +457,6 @@ mod cases {
         one_signal(start(), SIGINT);
         two_signals(start(), SIGTERM, SIGTERM);
         two_signals(start(), SIGINT, SIGTERM);
-    }
-
-    /// What makes a process PID 1, as in a container. `None` where that is not permitted.
-    fn unshare() -> Option<Command> {
-        for more in [&[][..], &["--user", "--map-root-user"]] {
-            let command = || {
-                let mut command = Command::new("unshare");
-                command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
-                command.args(more);
-                command
-            };
-            let tried = command().arg("true").output();
-            if tried.is_ok_and(|output| output.status.success()) {
-                return Some(command());
-            }
-        }
-        None
     }
 
     fn pid_1(name: &str) -> Server {
