@@ -15,6 +15,7 @@ import itertools
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -201,6 +202,8 @@ class Run:
 
 
 def main():
+    # By default it would leave the servers behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("rolling: told to stop"))
     examples = pathlib.Path(sys.argv[1])
     row = "{:<10} {:>9} {:>7} {:>10} {:>9} {:>7}  {}".format
     print(row("server", "lame duck", "seconds", "restarts", "answered", "failed", ""), flush=True)
@@ -220,7 +223,7 @@ def main():
             if lame_duck != "0s" and failed:
                 wrong.append(f"{server}: {failed} failed requests in spite of a lame duck")
             if lame_duck == "0s" and not failed:
-                print(f"{server}: no request failed without a lame duck; this shows nothing of it")
+                print(f"{server}: none failed without a lame duck either; the row above shows nothing")
             if not (min(run.served.values()) and min(run.restarts.values()) >= RESTARTS):
                 wrong.append(f"{server}: nothing was shown: {run.served}, {run.restarts}")
     if not SERVERS:
