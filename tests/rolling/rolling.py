@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Restarts two servers in turn behind HAProxy, under load, and counts the requests that fail.
 
-`rolling.py EXAMPLES`, the folder with the built examples. Every server is run twice: with a lame
-duck, where one failed request is too many; and without, to show that failures would be counted.
+`rolling.py EXAMPLES`, the folder with the built examples. Every server is run with a lame duck, where
+one failed request is too many, and without, to show that failures would be counted; behind a load
+balancer for requests (http), and behind one for connections (tcp).
 
 ROLLING_SECONDS (30), ROLLING_RESTARTS (5, of each instance) and ROLLING_SERVERS make it shorter.
 """
@@ -127,9 +128,9 @@ class Load:
 
 
 class Run:
-    """One server program, with a lame duck or without."""
+    """One server program, behind one kind of load balancer, with a lame duck or without."""
 
-    def __init__(self, program, lame_duck, folder, cleanup):
+    def __init__(self, program, mode, lame_duck, folder, cleanup):
         self.program, self.lame_duck, self.folder = program, lame_duck, folder
         self.restarts = {"a": 0, "b": 0}
         self.instances = {}
@@ -140,7 +141,7 @@ class Run:
         listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
         self.admin = folder / "admin"
         environment = {name.upper(): f"127.0.0.1:{i.port}" for name, i in self.instances.items()}
-        environment |= {"LISTENER": str(listener.fileno()), "ADMIN": str(self.admin)}
+        environment |= {"LISTENER": str(listener.fileno()), "ADMIN": str(self.admin), "MODE": mode}
         config = pathlib.Path(__file__).with_name("haproxy.cfg")
         haproxy = subprocess.Popen(
             [shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin"), "-db", "-f", config],
@@ -168,7 +169,7 @@ class Run:
         finally:
             load.end()
         self.answered, self.failures = load.answered, load.failures
-        self.served = {name: int(self.stat(name)["hrsp_2xx"]) for name in self.instances}
+        self.served = {name: int(self.stat(name)["stot"]) for name in self.instances}
 
     def start(self, name):
         log = self.folder / f"{name}.log"
@@ -205,27 +206,25 @@ def main():
     # By default it would leave the servers behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("rolling: told to stop"))
     examples = pathlib.Path(sys.argv[1])
-    row = "{:<10} {:>9} {:>7} {:>10} {:>9} {:>7}  {}".format
-    print(row("server", "lame duck", "seconds", "restarts", "answered", "failed", ""), flush=True)
+    row = "{:<10} {:<8} {:>9} {:>7} {:>8} {:>8} {:>6}  {}".format
+    head = ["server", "balancer", "lame duck", "seconds", "restarts", "answered", "failed", ""]
+    print(row(*head), flush=True)
     wrong = []
-    for server in SERVERS:
-        for lame_duck in [LAME_DUCK, "0s"]:
-            with contextlib.ExitStack() as cleanup:
-                folder = pathlib.Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
-                run = Run(examples / server, lame_duck, folder, cleanup)
-            failed = run.failures.total()
-            kinds = ", ".join(f"{count} {kind}" for kind, count in run.failures.most_common())
-            restarts = " + ".join(str(count) for count in run.restarts.values())
-            print(
-                row(server, lame_duck, f"{run.seconds:.0f}", restarts, run.answered, failed, kinds),
-                flush=True,
-            )
-            if lame_duck != "0s" and failed:
-                wrong.append(f"{server}: {failed} failed requests in spite of a lame duck")
-            if lame_duck == "0s" and not failed:
-                print(f"{server}: none failed without a lame duck either; the row above shows nothing")
-            if not (min(run.served.values()) and min(run.restarts.values()) >= RESTARTS):
-                wrong.append(f"{server}: nothing was shown: {run.served}, {run.restarts}")
+    for server, mode, lame_duck in itertools.product(SERVERS, ["http", "tcp"], [LAME_DUCK, "0s"]):
+        with contextlib.ExitStack() as cleanup:
+            folder = pathlib.Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
+            run = Run(examples / server, mode, lame_duck, folder, cleanup)
+        failed = run.failures.total()
+        kinds = ", ".join(f"{count} {kind}" for kind, count in run.failures.most_common())
+        restarts = " + ".join(str(count) for count in run.restarts.values())
+        cells = [f"{run.seconds:.0f}", restarts, run.answered, failed, kinds]
+        print(row(server, mode, lame_duck, *cells), flush=True)
+        if lame_duck != "0s" and failed:
+            wrong.append(f"{server}, {mode}: {failed} requests failed in spite of a lame duck")
+        if lame_duck == "0s" and not failed:
+            print(f"{server}, {mode}: none failed without a lame duck either; that shows nothing")
+        if not (min(run.served.values()) and min(run.restarts.values()) >= RESTARTS):
+            wrong.append(f"{server}, {mode}: nothing was shown: {run.served}, {run.restarts}")
     if not SERVERS:
         wrong.append("no servers")
     for message in wrong:
