@@ -28,7 +28,7 @@ mod cases {
     use nix::sys::signal::SigSet;
     use nix::sys::signal::Signal::{self, SIGINT, SIGTERM};
 
-    use crate::program::{Client, Program, Server, example, unshare};
+    use crate::program::{Client, Program, Server, example, unshare, until};
 
     const SERVERS: [&str; 5] = ["async_std", "axum", "smol", "threads", "tokio"];
 
@@ -48,6 +48,7 @@ mod cases {
             quit_twice,
             quit_then_sigterm,
             readyz_while_draining,
+            in_its_lame_duck,
             idle_connections,
             request_outlasts_the_deadline,
             bad_duration,
@@ -224,6 +225,30 @@ mod cases {
         assert_eq!(server.program.line("request: "), "GET /readyz");
         assert_eq!(server.program.line("request: "), "GET /healthz");
         ends_well(server);
+    }
+
+    /// Red, but at work; and who comes again on a new connection reaches another server.
+    fn in_its_lame_duck(name: &str) {
+        let args = ["127.0.0.1:0", "1h", "1h"];
+        let mut server = Server::start_with(Command::new(example(name)).args(args));
+        let mut kept = server.connect();
+        kept.send("GET /readyz");
+        assert_answer(&mut kept, 200, "ok\n");
+        kept.send("GET /healthz");
+        assert_answer(&mut kept, 200, "ok\n");
+
+        server.program.send(SIGTERM);
+        until("/readyz is red", || {
+            let mut check = server.connect();
+            check.send("GET /readyz");
+            check.response() == (503, "stopping\n".to_owned())
+        });
+        kept.send("GET /healthz");
+        assert_answer(&mut kept, 200, "ok\n");
+        assert!(kept.closed());
+        ask(&server, "GET /sleep?duration=1ms", 200, WELCOME);
+        server.program.send(SIGTERM);
+        assert_eq!(server.program.code(), 1);
     }
 
     /// They are closed at once, while another request is in flight.

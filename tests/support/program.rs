@@ -289,7 +289,7 @@ fn queues(local: SocketAddr, remote: SocketAddr) -> Option<(u64, u64)> {
 }
 
 /// Asks again and again, because nobody tells.
-fn until(what: &str, mut happened: impl FnMut() -> bool) {
+pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !happened() {
         assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
