@@ -21,7 +21,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock, thread_local};
 
 /// One-shot: once woken, it is closed for ever.
 pub(crate) struct Wakers {
@@ -266,8 +266,12 @@ pub(crate) fn thread_number() -> usize {
 
 #[cold]
 fn new_thread_number(number: &Cell<usize>) -> usize {
-    // Relaxed: only the number itself matters, and the read-modify-write makes it unique.
+    #[cfg(not(loom))]
     static NEXT: AtomicUsize = AtomicUsize::new(0);
+    // A model's every execution counts from zero again.
+    #[cfg(loom)]
+    loom::lazy_static!(static ref NEXT: AtomicUsize = AtomicUsize::new(0););
+    // Relaxed: only the number itself matters, and the read-modify-write makes it unique.
     number.set(NEXT.fetch_add(1, Ordering::Relaxed));
     number.get()
 }
