@@ -92,6 +92,31 @@ debian() {
     DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --no-install-recommends "$1"
 }
 
+# Models of the shipped code under every interleaving; see the head of tests/loom.rs.
+loom() {
+    ran 20 env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
+        cargo test --release --no-default-features --test loom -- --nocapture
+}
+
+# Random operations against a model. FUZZ_OPS is for each of the two tests.
+fuzz() {
+    ran 2 env FUZZ_OPS="${FUZZ_OPS:-10000000}" \
+        cargo test --release --no-default-features --test fuzz -- --nocapture
+}
+
+# Runs a command that tests, and fails if it ran fewer tests than so many.
+ran() {
+    local least=$1 log=target/ran.$$
+    shift
+    mkdir -p target
+    "$@" 2>&1 | tee "$log"
+    local passed
+    passed=$(awk '/^test result: ok\./ { sum += $4 } END { print sum + 0 }' "$log")
+    rm "$log"
+    printf '%s tests passed\n' "$passed"
+    [ "$passed" -ge "$least" ] || { echo "ci.sh: expected at least $least" >&2; return 1; }
+}
+
 [ $# -gt 0 ] || { echo "usage: ./ci.sh VERB ...; the verbs are its functions, see CONTRIBUTING.md" >&2; exit 2; }
 for verb in "$@"; do
     [ "$(type -t "$verb")" = function ] || { echo "ci.sh: no verb '$verb'" >&2; exit 2; }
