@@ -104,6 +104,102 @@ fuzz() {
         cargo test --release --no-default-features --test fuzz -- --nocapture
 }
 
+# Every combination of features, with warnings denied.
+features() {
+    tool cargo-hack
+    cargo hack clippy --feature-powerset --exclude-features default --tests --examples -- -D warnings
+}
+
+# The oldest compiler that Cargo.toml promises.
+msrv() {
+    local rust=(env "CARGO_TARGET_DIR=target/msrv") root=$PWD/target/msrv-root
+    if cargo +1.85 --version >/dev/null 2>&1; then
+        rust+=(cargo +1.85)
+    else
+        # Debian's, beside the newer one.
+        if [ ! -x "$root/usr/bin/cargo" ]; then
+            local v=1.85.0+dfsg3-1~deb12u3
+            mkdir -p target/msrv-debs
+            as_root apt-get update -qq
+            (cd target/msrv-debs && apt-get download -qq rustc-web=$v cargo-web=$v \
+                libstd-rust-web-dev=$v libstd-rust-web-1.85=$v libllvm19 libpcre3 libhttp-parser2.9)
+            for package in target/msrv-debs/*.deb; do dpkg -x "$package" "$root"; done
+        fi
+        local lib=usr/lib/x86_64-linux-gnu
+        rust+=("LD_LIBRARY_PATH=$root/$lib:$root/lib/x86_64-linux-gnu" "PATH=$root/usr/bin:$PATH" cargo)
+    fi
+    "${rust[@]}" --version | tee /dev/stderr | grep -q ' 1\.85\.'
+    "${rust[@]}" check --no-default-features
+    "${rust[@]}" check --all-features
+    ran 50 "${rust[@]}" test --all-features --lib "${suite[@]}"
+}
+
+# The oldest versions of the dependencies that Cargo.toml allows.
+minimal() {
+    local copy=target/minimal
+    copy_to "$copy"
+    (
+        cd "$copy"
+        # Those that we name; for those that they name, the newest.
+        RUSTC_BOOTSTRAP=1 cargo update -Zdirect-minimal-versions
+        ran 50 cargo test --all-features --lib "${suite[@]}"
+    )
+}
+
+# Licences, bans and sources of all dependencies. Advisories need a database that is not a crate.
+deny() {
+    tool cargo-deny
+    cargo fetch --locked
+    cargo deny --offline check licenses bans sources
+}
+
+# What a published version would break, against the last tag.
+semver() {
+    local tag
+    tag=$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null) || { echo "no tag yet, nothing to compare with"; return; }
+    tool cargo-semver-checks
+    rm -rf target/baseline
+    mkdir -p target/baseline
+    git archive "$tag" | tar -x -C target/baseline
+    cargo semver-checks --baseline-root target/baseline
+}
+
+# What `cargo publish` would send builds, and is what it should be.
+package() {
+    local expected actual
+    expected=$(git ls-files src examples README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE Cargo.toml Cargo.lock |
+        cat - <(printf '%s\n' .cargo_vcs_info.json Cargo.toml.orig) | sort)
+    actual=$(cargo package --list --allow-dirty | sort)
+    diff <(echo "$expected") <(echo "$actual")
+    cargo package --allow-dirty
+}
+
+# The library's tests.
+suite=(--test request --test waiter --test drain --test adapt --test fuzz)
+
+# Installs a cargo tool, unless it is there.
+tool() {
+    command -v "$1" >/dev/null || cargo install --locked "$1"
+}
+
+# Installs Debian packages, unless they are there.
+packages() {
+    dpkg -s "$@" >/dev/null 2>&1 && return
+    as_root apt-get update -qq
+    as_root apt-get install -y -qq --no-install-recommends "$@"
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# A copy of what git knows, to work on.
+copy_to() {
+    rm -rf "$1"
+    mkdir -p "$1"
+    git ls-files -z | xargs -0 cp --parents -t "$1"
+}
+
 # Runs a command that tests, and fails if it ran fewer tests than so many.
 ran() {
     local least=$1 log=target/ran.$$
