@@ -174,6 +174,50 @@ package() {
     cargo package --allow-dirty
 }
 
+# Line coverage of src/, by the library's tests and the processes they start: 95 % or more.
+coverage() {
+    tool cargo-llvm-cov
+    packages llvm-22
+    export CARGO_LLVM_COV_SETUP=no
+    LLVM_COV=$(command -v llvm-cov-22) LLVM_PROFDATA=$(command -v llvm-profdata-22) \
+        cargo llvm-cov --all-features --fail-under-lines 95 --ignore-filename-regex '(tests|examples)/' \
+        --show-missing-lines
+}
+
+# Debian's compiler, which can build std anew: `debian cargo ...`.
+debian() {
+    packages rustc-web cargo-web rust-web-src rust-web-clippy
+    RUSTC_BOOTSTRAP=1 PATH=/usr/bin:$PATH "$@"
+}
+
+# A sanitizer, with an instrumented std.
+sanitized() {
+    packages clang-22 libclang-rt-22-dev
+    local flags="-Zsanitizer=$1 -Zexternal-clangrt -Clinker=clang-22 -Clink-arg=-fsanitize=$1"
+    CARGO_TARGET_DIR=target/$1 RUSTFLAGS=$flags ran 50 debian cargo test -Zbuild-std \
+        --target x86_64-unknown-linux-gnu --all-features --lib "${suite[@]}"
+}
+
+# Data races.
+tsan() { sanitized thread; }
+
+# Memory errors and leaks.
+asan() { sanitized address; }
+
+# The other platforms: check and clippy.
+targets() {
+    packages gcc-mingw-w64-x86-64-win32
+    local target
+    for target in x86_64-pc-windows-gnu x86_64-pc-windows-msvc aarch64-apple-darwin \
+        x86_64-unknown-freebsd aarch64-unknown-linux-gnu; do
+        say "$target"
+        CARGO_TARGET_DIR=target/targets debian cargo clippy -Zbuild-std --target "$target" -- -D warnings
+    done
+    say wasm32-unknown-unknown
+    CARGO_TARGET_DIR=target/targets debian cargo clippy -Zbuild-std=std,panic_abort \
+        --target wasm32-unknown-unknown --no-default-features -- -D warnings
+}
+
 # The library's tests.
 suite=(--test request --test waiter --test drain --test adapt --test fuzz)
 

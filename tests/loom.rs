@@ -466,7 +466,8 @@ fn progress_sees_each_guard_go() {
 
 /// A guard of a child against the drain of its parent.
 ///
-/// Mutation: `State::enter` counts in its own state only, or `leave` in one more.
+/// Mutation: `State::enter` counts in its own state only.
+/// Mutation: `State::enter`, refused, takes back the last count only (S5).
 /// Mutation: `State::enter` lets a guard in whatever it finds.
 /// Mutation: `State::leave_one` subtracts with `Relaxed`.
 #[test]
@@ -664,7 +665,6 @@ fn g4_two_signals_end_the_process() {
 /// A signal beside a request of the program's own. Once the request has returned, the handler needs
 /// no thread.
 ///
-/// Mutation: `State::request` does not force with the second slot.
 /// Mutation, here: `request` does not arm.
 #[test]
 fn g4_a_signal_beside_a_request() {
