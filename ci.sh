@@ -139,9 +139,11 @@ minimal() {
     local copy=target/minimal
     copy_to "$copy"
     (
+        export CARGO_TARGET_DIR=$PWD/target/minimal-build
         cd "$copy"
         # Those that we name; for those that they name, the newest.
         RUSTC_BOOTSTRAP=1 cargo update -Zdirect-minimal-versions
+        cargo check --no-default-features
         ran 50 cargo test --all-features --lib "${suite[@]}"
     )
 }
