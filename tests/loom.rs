@@ -367,7 +367,7 @@ fn g8_a_task_s_drain_sees_what_was_written() {
 /// Also the drain that finds the work closed by the other sees what was written. (That the exchange in
 /// `close` acquires cannot be seen here: `notify`, which follows, has a fence.)
 ///
-/// Mutation: `State::close` adds its bits with `Relaxed`.
+/// No mutation that only this model finds has been seen yet.
 #[test]
 fn g8_two_drains_see_what_was_written() {
     model(2, || {
