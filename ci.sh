@@ -17,7 +17,208 @@ lint() {
 test() {
     cargo test
     cargo test --no-default-features
-    cargo test --all-features --test adapt --test stages
+    cargo test --all-features --test adapt --test etiquette --test runtimes --test stages
+}
+
+# Instructions for the operations of bench/instructions.txt: the same on a busy machine, as time is not.
+# Fails when one takes 10 % more than that file says.
+perf() {
+    if ! command -v valgrind >/dev/null; then
+        $([ "$(id -u)" = 0 ] || echo sudo) apt-get install -y valgrind
+    fi
+    cargo build --release -p winddown-bench
+    # What one takes is what 20,000 take more than 10,000.
+    collected() {
+        valgrind --tool=callgrind --callgrind-out-file=/dev/null \
+            target/release/winddown-bench --role "count/$1/$2" 2>&1 |
+            sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
+    }
+    local name recorded once twice count grown=0
+    while read -r name recorded; do
+        once=$(collected "$name" 10000)
+        twice=$(collected "$name" 20000)
+        count=$(((twice - once + 5000) / 10000))
+        echo "$name: $count instructions, recorded are $recorded"
+        ((count * 10 <= recorded * 11)) || grown=1
+    done <bench/instructions.txt
+    if ((grown)); then
+        echo "an operation takes 10 % more than bench/instructions.txt says" >&2
+        return 1
+    fi
+}
+
+# Two of each server behind HAProxy, restarted in turn under load; see the head of rolling.py.
+rolling() {
+    debian haproxy
+    cargo build --examples
+    timeout 900 python3 tests/rolling/rolling.py target/debug/examples
+}
+
+# The manifest against the schemas of the Kubernetes API, and that its times add up.
+kubernetes() {
+    local venv=target/kubernetes
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet kubernetes-validate
+    "$venv/bin/python" tests/kubernetes/check.py examples/kubernetes/winddown.yaml
+}
+
+# The unit file, as systemd reads it. It is shown that a mistake would be seen.
+systemd() {
+    debian systemd
+    cargo build --example smol --features systemd
+    local folder=target/systemd
+    mkdir -p "$folder"
+    # It insists on a program that is there.
+    sed "s|/usr/local/bin/smol|$PWD/target/debug/examples/smol|" \
+        examples/systemd/winddown.service >"$folder/winddown.service"
+    sed 's/^KillMode=.*/KillMode=nonsense/' "$folder/winddown.service" >"$folder/broken.service"
+    verify "$folder/winddown.service"
+    ! verify "$folder/broken.service" || { echo "ci.sh: nonsense passes too" >&2; return 1; }
+}
+
+# What systemd says about a unit file; nothing is what passes.
+verify() {
+    local said
+    said=$(systemd-analyze verify "$1" 2>&1) || true
+    printf '%s: %s\n' "$1" "${said:-nothing to object to}"
+    [ -z "$said" ]
+}
+
+# A Debian package, installed where that is permitted.
+debian() {
+    ! dpkg --status "$1" >/dev/null 2>&1 || return 0
+    [ "$(id -u)" = 0 ] || { echo "ci.sh: it takes 'apt-get install $1'" >&2; return 1; }
+    apt-get update --quiet=2
+    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --no-install-recommends "$1"
+}
+
+# Models of the shipped code under every interleaving; see the head of tests/loom.rs.
+loom() {
+    ran 20 env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
+        cargo test --release --no-default-features --test loom -- --nocapture
+}
+
+# Random operations against a model. FUZZ_OPS is for each of the two tests.
+fuzz() {
+    ran 2 env FUZZ_OPS="${FUZZ_OPS:-10000000}" \
+        cargo test --release --no-default-features --test fuzz -- --nocapture
+}
+
+# Every combination of features, with warnings denied.
+features() {
+    tool cargo-hack
+    cargo hack clippy --feature-powerset --exclude-features default --tests --examples -- -D warnings
+}
+
+# The oldest compiler that Cargo.toml promises.
+msrv() {
+    local rust=(env "CARGO_TARGET_DIR=target/msrv") root=$PWD/target/msrv-root
+    if cargo +1.85 --version >/dev/null 2>&1; then
+        rust+=(cargo +1.85)
+    else
+        # Debian's, beside the newer one.
+        if [ ! -x "$root/usr/bin/cargo" ]; then
+            local v=1.85.0+dfsg3-1~deb12u3
+            mkdir -p target/msrv-debs
+            as_root apt-get update -qq
+            (cd target/msrv-debs && apt-get download -qq rustc-web=$v cargo-web=$v \
+                libstd-rust-web-dev=$v libstd-rust-web-1.85=$v libllvm19 libpcre3 libhttp-parser2.9)
+            for package in target/msrv-debs/*.deb; do dpkg -x "$package" "$root"; done
+        fi
+        local lib=usr/lib/x86_64-linux-gnu
+        rust+=("LD_LIBRARY_PATH=$root/$lib:$root/lib/x86_64-linux-gnu" "PATH=$root/usr/bin:$PATH" cargo)
+    fi
+    "${rust[@]}" --version | tee /dev/stderr | grep -q ' 1\.85\.'
+    "${rust[@]}" check --no-default-features
+    "${rust[@]}" check --all-features
+    ran 50 "${rust[@]}" test --all-features --lib "${suite[@]}"
+}
+
+# The oldest versions of the dependencies that Cargo.toml allows.
+minimal() {
+    local copy=target/minimal
+    copy_to "$copy"
+    (
+        export CARGO_TARGET_DIR=$PWD/target/minimal-build
+        cd "$copy"
+        # Those that we name; for those that they name, the newest.
+        RUSTC_BOOTSTRAP=1 cargo update -Zdirect-minimal-versions
+        cargo check --no-default-features
+        ran 50 cargo test --all-features --lib "${suite[@]}"
+    )
+}
+
+# Licences, bans and sources of all dependencies. Advisories need a database that is not a crate.
+deny() {
+    tool cargo-deny
+    cargo fetch --locked
+    cargo deny --offline check licenses bans sources
+}
+
+# What a published version would break, against the last tag.
+semver() {
+    local tag
+    tag=$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null) || { echo "no tag yet, nothing to compare with"; return; }
+    tool cargo-semver-checks
+    rm -rf target/baseline
+    mkdir -p target/baseline
+    git archive "$tag" | tar -x -C target/baseline
+    cargo semver-checks --baseline-root target/baseline
+}
+
+# What `cargo publish` would send builds, and is what it should be.
+package() {
+    local expected actual
+    expected=$(git ls-files src examples README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE Cargo.toml Cargo.lock |
+        cat - <(printf '%s\n' .cargo_vcs_info.json Cargo.toml.orig) | sort)
+    actual=$(cargo package --list --allow-dirty | sort)
+    diff <(echo "$expected") <(echo "$actual")
+    # Together, because the one needs the other.
+    cargo package --allow-dirty -p winddown-console -p winddown
+}
+
+# Line coverage of src/, by the library's tests and the processes they start: 95 % or more.
+coverage() {
+    tool cargo-llvm-cov
+    packages llvm-22
+    export CARGO_LLVM_COV_SETUP=no
+    LLVM_COV=$(command -v llvm-cov-22) LLVM_PROFDATA=$(command -v llvm-profdata-22) \
+        cargo llvm-cov --all-features --fail-under-lines 95 --ignore-filename-regex '(tests|examples)/' \
+        --show-missing-lines
+}
+
+# Debian's compiler, which can build std anew: `debian cargo ...`.
+debian() {
+    packages rustc-web cargo-web rust-web-src rust-web-clippy
+    RUSTC_BOOTSTRAP=1 PATH=/usr/bin:$PATH "$@"
+}
+
+# A sanitizer, with an instrumented std.
+sanitized() {
+    packages clang-22 libclang-rt-22-dev
+    local flags="-Zsanitizer=$1 -Zexternal-clangrt -Clinker=clang-22 -Clink-arg=-fsanitize=$1"
+    CARGO_TARGET_DIR=target/$1 RUSTFLAGS=$flags ran 50 debian cargo test -Zbuild-std \
+        --target x86_64-unknown-linux-gnu --all-features --lib "${suite[@]}"
+}
+
+# Data races.
+tsan() { sanitized thread; }
+
+# Memory errors and leaks.
+asan() { sanitized address; }
+
+# The other platforms: check and clippy.
+targets() {
+    packages gcc-mingw-w64-x86-64-win32
+    local target
+    for target in x86_64-pc-windows-gnu x86_64-pc-windows-msvc aarch64-apple-darwin \
+        x86_64-unknown-freebsd aarch64-unknown-linux-gnu; do
+        say "$target"
+        CARGO_TARGET_DIR=target/targets debian cargo clippy -Zbuild-std --target "$target" -- -D warnings
+    done
+    say wasm32-unknown-unknown
+    CARGO_TARGET_DIR=target/targets debian cargo clippy -Zbuild-std=std,panic_abort \
+        --target wasm32-unknown-unknown --no-default-features -- -D warnings
 }
 
 # The library, the servers and the console events as Windows programs, under Wine. Needs Debian.
@@ -52,6 +253,14 @@ END
     WINDDOWN_WINE=$wine WINDDOWN_EXAMPLES=$out/$target/debug/examples ran 10 cargo test --test windows
 )
 
+# The library's tests.
+suite=(--test request --test waiter --test drain --test adapt --test fuzz)
+
+# Installs a cargo tool, unless it is there.
+tool() {
+    command -v "$1" >/dev/null || cargo install --locked "$1"
+}
+
 # Installs Debian packages, unless they are there.
 packages() {
     dpkg -s "$@" >/dev/null 2>&1 && return
@@ -61,6 +270,13 @@ packages() {
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# A copy of what git knows, to work on.
+copy_to() {
+    rm -rf "$1"
+    mkdir -p "$1"
+    git ls-files -z | xargs -0 cp --parents -t "$1"
 }
 
 # Runs a command that tests, and fails if it ran fewer tests than so many.

@@ -92,8 +92,12 @@ async fn answer(
         }
         Action::Answer(status, body) => (status, body),
     };
-    Response::builder()
+    let mut response = Response::builder()
         .status(status)
-        .header("content-type", "text/plain")
-        .body(Full::new(Bytes::from(body)))
+        .header("content-type", "text/plain");
+    if shutdown.is_requested() {
+        // In the lame duck too: on a new connection, the client reaches a server that stays.
+        response = response.header("connection", "close");
+    }
+    response.body(Full::new(Bytes::from(body)))
 }

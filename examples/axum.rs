@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::IntoResponse;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 use winddown::Shutdown;
@@ -63,11 +64,7 @@ async fn serve(options: Options) -> Result<(), String> {
     Ok(())
 }
 
-async fn answer(
-    State(shutdown): State<Shutdown>,
-    method: Method,
-    uri: Uri,
-) -> (StatusCode, String) {
+async fn answer(State(shutdown): State<Shutdown>, method: Method, uri: Uri) -> impl IntoResponse {
     // axum waits for its connections itself; this is for the report, should it take too long.
     let _guard = shutdown.guard_named("request");
     let (status, body) = match common::route(&shutdown, method.as_str(), uri.path(), uri.query()) {
@@ -78,5 +75,9 @@ async fn answer(
         Action::Answer(status, body) => (status, body),
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, body)
+    // In the lame duck too: on a new connection, the client reaches a server that stays.
+    let close = shutdown
+        .is_requested()
+        .then_some([(header::CONNECTION, "close")]);
+    (status, close, body)
 }

@@ -76,7 +76,12 @@ async fn show_progress(shutdown: &Shutdown, drain: &mut Drain) {
     let mut progress = drain.progress();
     while let Some(left) = progress.next().await {
         let seconds = shutdown.remaining().unwrap_or_default().as_secs();
-        let message = format!("{left} connections left, {seconds} s");
+        let connections = if left == 1 {
+            "connection"
+        } else {
+            "connections"
+        };
+        let message = format!("{left} {connections} left, {seconds} s");
         if bar.is_hidden() {
             println!("{message}");
         } else {
@@ -110,8 +115,12 @@ async fn answer(
         }
         Action::Answer(status, body) => (status, body),
     };
-    Response::builder()
+    let mut response = Response::builder()
         .status(status)
-        .header("content-type", "text/plain")
-        .body(Full::new(Bytes::from(body)))
+        .header("content-type", "text/plain");
+    if shutdown.is_requested() {
+        // In the lame duck too: on a new connection, the client reaches a server that stays.
+        response = response.header("connection", "close");
+    }
+    response.body(Full::new(Bytes::from(body)))
 }

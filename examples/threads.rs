@@ -117,7 +117,8 @@ fn requests(stream: &Arc<TcpStream>, shutdown: &Shutdown, idle: &Idle) -> io::Re
             return respond(stream, 400, "", true, true);
         };
         let (status, body) = answer(&head, shutdown);
-        let close = head.close || stopping(shutdown);
+        // In the lame duck too: on a new connection, the client reaches a server that stays.
+        let close = head.close || shutdown.is_requested();
         respond(stream, status, &body, head.method != "HEAD", close)?;
         if close {
             return Ok(());

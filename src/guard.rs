@@ -22,22 +22,26 @@ use crate::wakers;
 pub(crate) struct Shared {
     pub(crate) state: Arc<State>,
     sites: Table<Site>,
+    /// One less than the number of lanes, a power of two.
+    lanes: usize,
 }
 
 impl Shared {
     pub(crate) fn new(state: Arc<State>) -> Self {
         Self {
+            // Few threads share a child.
+            lanes: match state.is_child() {
+                true => 0,
+                false => wakers::shards() - 1,
+            },
             state,
             sites: Table::new(),
         }
     }
 
+    #[inline]
     pub(crate) fn guard(&self, origin: Origin) -> Option<Guard> {
-        let lane = match self.state.is_child() {
-            // Few threads share a child.
-            true => 0,
-            false => wakers::thread_number() & (wakers::shards() - 1),
-        };
+        let lane = wakers::thread_number() & self.lanes;
         let site = self
             .sites
             .find(origin, lane, || Site::new(&self.state, origin));
@@ -79,6 +83,7 @@ pub struct Guard {
 }
 
 impl Guard {
+    #[inline]
     fn take(site: &Arc<Site>) -> Option<Self> {
         // Counted at its line first (L2).
         let site = site.clone();
@@ -105,6 +110,7 @@ impl Clone for Guard {
 }
 
 impl Drop for Guard {
+    #[inline]
     fn drop(&mut self) {
         // Forgotten at its line last (L2): `site` is dropped after this.
         self.site.state.leave();

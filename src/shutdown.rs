@@ -94,6 +94,7 @@ impl Shutdown {
     }
 
     /// A future that is ready once a shutdown was requested. Cheap; make one wherever one is needed.
+    #[inline]
     pub fn waiter(&self) -> Waiter {
         Waiter::new(self.shared.state.clone())
     }

@@ -236,16 +236,11 @@ fn listen(signals: &[Signal], exit_code: i32, state: &Arc<State>) -> Result<(), 
 }
 
 /// The thread `winddown`.
-///
-/// `futures_lite`'s `block_on`, and not `async_io`'s: that one would hold the reactor for ever, and
-/// every I/O event of a smol program would have to cross threads.
 #[cfg(unix)]
 fn read(mut signals: Signals, state: &Weak<State>) {
-    use futures_lite::{StreamExt, future};
-
     // Never returns: dropping `signals` would leave Ctrl-C dead.
     loop {
-        match future::block_on(signals.next()) {
+        match next(&mut signals) {
             Some(Ok(signal)) => match state.upgrade() {
                 Some(state) => {
                     state.request_with(Cause::Signal(signal), announce);
@@ -256,6 +251,29 @@ fn read(mut signals: Signals, state: &Weak<State>) {
             // still ends the process on the second signal.
             Some(Err(_)) | None => thread::sleep(std::time::Duration::from_millis(100)),
         }
+    }
+}
+
+/// Blocks until there is a signal.
+///
+/// It polls the socket itself. The reactor would tell it of a signal as well, but from async-io's
+/// thread, and every signal would have to cross to this one.
+#[cfg(unix)]
+fn next(signals: &mut Signals) -> Option<io::Result<Signal>> {
+    use std::os::fd::AsFd;
+
+    use futures_lite::{StreamExt, future};
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    loop {
+        if let Some(next) = future::block_on(future::poll_once(signals.next())) {
+            return next;
+        }
+        // An error is an interruption, by the very signal perhaps: look again.
+        let _ = poll(
+            &mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)],
+            PollTimeout::NONE,
+        );
     }
 }
 

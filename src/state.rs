@@ -197,6 +197,7 @@ impl State {
     }
 
     /// Itself, its parent, and so on up.
+    #[inline]
     pub(crate) fn and_above(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |state| {
             state.parent.as_ref().map(|parent| &*parent.state)
@@ -325,12 +326,14 @@ impl State {
         };
         // Acquire: as in `has_reached`.
         let parents = parent.word.load(Ordering::Acquire) & (REQUESTED | STOPPING | FORCED);
-        match parent.cause() {
-            Some(cause) if parents != 0 => {
-                self.change(cause, |word, _| (word | parents, word | parents != word))
-            }
-            _ => false,
+        if parents == 0 {
+            return false;
         }
+        // S3
+        let Some(cause) = parent.cause() else {
+            return false;
+        };
+        self.change(cause, |word, _| (word | parents, word | parents != word))
     }
 
     /// The one place where the word changes. `cause` is stored if this raises the flag.
@@ -469,6 +472,7 @@ impl State {
     }
 
     /// Stops waiting for a stage.
+    #[inline]
     pub(crate) fn forget(&self, stage: Stage, slot: &mut Slot) {
         // Once it is reached there is nothing to take back, and no lock to take: the wakers are with
         // whoever is waking them.
@@ -477,6 +481,7 @@ impl State {
         }
     }
 
+    #[inline]
     fn wakers(&self, stage: Stage) -> &Wakers {
         match stage {
             Stage::Running | Stage::Requested => {
@@ -517,25 +522,44 @@ impl State {
 impl State {
     /// Counts one more guard, here and above. `false` if one of them is closed.
     #[must_use]
+    #[inline]
     pub(crate) fn enter(&self) -> bool {
-        for (count, state) in self.and_above().enumerate() {
-            // Release: pairs with the Acquire of `in_flight` and `close`, so that whoever sees the
-            // guard counted here sees it counted at its line (L2).
-            let old = state.work.fetch_add(GUARD, Ordering::Release);
-            if old & CLOSED != 0 || old >= LIMIT {
-                // S5
-                self.and_above().take(count + 1).for_each(Self::leave_one);
+        // Most have nobody above.
+        self.enter_one() && (self.parent.is_none() || self.enter_above())
+    }
+
+    fn enter_above(&self) -> bool {
+        for (below, state) in self.and_above().enumerate().skip(1) {
+            if !state.enter_one() {
+                self.and_above().take(below).for_each(Self::leave_one);
                 return false;
             }
         }
         true
     }
 
-    /// Counts one guard less, here and above.
-    pub(crate) fn leave(&self) {
-        self.and_above().for_each(Self::leave_one);
+    #[inline]
+    fn enter_one(&self) -> bool {
+        // Release: pairs with the Acquire of `in_flight` and `close`, so that whoever sees the guard
+        // counted here sees it counted at its line (L2).
+        let old = self.work.fetch_add(GUARD, Ordering::Release);
+        let entered = old & CLOSED == 0 && old < LIMIT;
+        if !entered {
+            self.leave_one(); // S5
+        }
+        entered
     }
 
+    /// Counts one guard less, here and above.
+    #[inline]
+    pub(crate) fn leave(&self) {
+        self.leave_one();
+        if self.parent.is_some() {
+            self.and_above().skip(1).for_each(Self::leave_one);
+        }
+    }
+
+    #[inline]
     fn leave_one(&self) {
         // Release: pairs with the Acquire of `close`, so that a drain sees what was written before
         // the guard was dropped. Later changes of the work are read-modify-writes, which carry it on.
@@ -627,7 +651,7 @@ impl Drop for State {
         while let Some(Parent { state, key }) = parent {
             let mut children = lock(&state.children);
             children.remove(key);
-            let unused = wakers::deserted(&mut children);
+            let unused = wakers::is_deserted(&children).then(|| std::mem::take(&mut *children));
             drop(children);
             drop(unused);
             parent = Arc::into_inner(state).and_then(|mut state| state.parent.take());

@@ -64,6 +64,7 @@ pub struct Waiter {
 }
 
 impl Waiter {
+    #[inline]
     pub(crate) fn new(state: Arc<State>) -> Self {
         Self {
             state,
@@ -163,6 +164,7 @@ impl Clone for Waiter {
 }
 
 impl Drop for Waiter {
+    #[inline]
     fn drop(&mut self) {
         self.state.forget(Stage::Stopping, &mut self.slot);
     }

@@ -12,6 +12,7 @@
 //! - **W4** A slot describes the waker that the registry holds for it, not the one it was cloned
 //!   from. The registry keeps that one alive, so its address cannot be reused for another.
 
+use std::cell::Cell;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::OnceLock;
@@ -20,7 +21,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock, thread_local};
 
 /// One-shot: once woken, it is closed for ever.
 pub(crate) struct Wakers {
@@ -52,6 +53,7 @@ pub(crate) struct Slot {
 impl Slot {
     const VACANT: usize = usize::MAX;
 
+    #[inline]
     pub(crate) const fn vacant() -> Self {
         Self {
             key: Self::VACANT,
@@ -60,17 +62,20 @@ impl Slot {
         }
     }
 
+    #[inline]
     pub(crate) fn is_vacant(&self) -> bool {
         self.key == Self::VACANT
     }
 
     /// Whether `waker` is the one registered. Takes no lock; this is the path of every re-poll.
+    #[inline]
     pub(crate) fn holds(&self, waker: &Waker) -> bool {
         // A vacant slot holds nobody: no vtable is at address zero.
         (self.data, self.vtable) == identity(waker)
     }
 }
 
+#[inline]
 fn identity(waker: &Waker) -> (usize, usize) {
     (waker.data().addr(), (&raw const *waker.vtable()).addr())
 }
@@ -117,18 +122,20 @@ impl Wakers {
 
     /// Takes the slot's waker out, if it is still there.
     pub(crate) fn remove(&self, slot: &mut Slot) {
-        let Slot { key, .. } = mem::replace(slot, Slot::vacant());
+        let key = slot.key;
         if key == Slot::VACANT {
             return;
         }
+        *slot = Slot::vacant();
         let mut entries = lock(self.shard(key));
         if entries.closed {
             return; // W2
         }
         let waker = entries.wakers.remove(key >> self.shard_bits());
-        let unused = deserted(&mut entries.wakers);
+        let unused = is_deserted(&entries.wakers).then(|| mem::take(&mut entries.wakers));
         drop(entries);
-        drop((waker, unused)); // W1
+        drop(waker); // W1
+        drop(unused);
     }
 
     /// Wakes everybody, once.
@@ -146,6 +153,7 @@ impl Wakers {
     }
 
     /// The shard that a key, or a thread's number, names in its lowest bits.
+    #[inline]
     fn shard(&self, key: usize) -> &Shard {
         match key & self.others.len() {
             0 => &self.first,
@@ -153,6 +161,7 @@ impl Wakers {
         }
     }
 
+    #[inline]
     fn shard_bits(&self) -> u32 {
         self.others.len().count_ones()
     }
@@ -197,7 +206,7 @@ impl Watchers {
         let Some(key) = key.take() else { return };
         let mut watchers = lock(&self.0);
         let waker = watchers.remove(key);
-        let unused = deserted(&mut watchers);
+        let unused = is_deserted(&watchers).then(|| mem::take(&mut *watchers));
         drop(watchers);
         drop((waker, unused)); // W1
     }
@@ -224,13 +233,10 @@ fn wake(waker: Waker) {
     }
 }
 
-/// What a crowd needed is given back when the last has left.
-pub(crate) fn deserted<T>(slab: &mut Slab<T>) -> Slab<T> {
-    if slab.is_empty() && slab.capacity() > 64 {
-        mem::take(slab)
-    } else {
-        Slab::new()
-    }
+/// Whether there is room that a crowd needed and nobody does now.
+#[inline]
+pub(crate) fn is_deserted<T>(slab: &Slab<T>) -> bool {
+    slab.is_empty() && slab.capacity() > 64
 }
 
 /// How many ways to split what many threads use: as many as there are processors, but not more than
@@ -249,9 +255,23 @@ pub(crate) fn shards() -> usize {
 }
 
 /// A small number for each thread, so that each keeps to its own shard.
+#[inline]
 pub(crate) fn thread_number() -> usize {
-    // Relaxed: only the number itself matters, and the read-modify-write makes it unique.
+    thread_local!(static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) });
+    NUMBER.with(|number| match number.get() {
+        usize::MAX => new_thread_number(number),
+        known => known,
+    })
+}
+
+#[cold]
+fn new_thread_number(number: &Cell<usize>) -> usize {
+    #[cfg(not(loom))]
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
-    NUMBER.with(|number| *number)
+    // A model's every execution counts from zero again.
+    #[cfg(loom)]
+    loom::lazy_static!(static ref NEXT: AtomicUsize = AtomicUsize::new(0););
+    // Relaxed: only the number itself matters, and the read-modify-write makes it unique.
+    number.set(NEXT.fetch_add(1, Ordering::Relaxed));
+    number.get()
 }

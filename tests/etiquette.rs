@@ -168,10 +168,10 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::Command;
 
-    use libtest_mimic::Trial;
+    use libtest_mimic::{Completion, Trial};
     use nix::sys::signal::Signal::{self, SIGINT, SIGTERM};
 
-    use crate::program::Program;
+    use crate::program::{Program, unshare};
 
     pub(crate) fn all() -> Vec<Trial> {
         macro_rules! trials {
@@ -179,7 +179,7 @@ mod tests {
                 vec![$($(#[$attribute])* Trial::test(stringify!($name), || { $name(); Ok(()) })),*]
             };
         }
-        trials![
+        let mut trials = trials![
             cause_exit_dies_of_the_signal,
             the_code_of_a_cause_is_that_of_a_shell,
             only_interrupt_is_forced_by_sigint,
@@ -193,7 +193,20 @@ mod tests {
             a_lame_duck_is_for_sigterm_alone,
             #[cfg(feature = "systemd")]
             systemd_is_told_in_order,
-        ]
+        ];
+        trials.push(Trial::ignorable_test(
+            "cause_exit_as_pid_1_ends_with_the_code",
+            || {
+                let Some(unshare) = unshare() else {
+                    let reason = "unshare can't make a process PID 1 here";
+                    println!("cause_exit_as_pid_1_ends_with_the_code skipped: {reason}");
+                    return Ok(Completion::ignored_with(reason));
+                };
+                cause_exit_as_pid_1_ends_with_the_code(unshare);
+                Ok(Completion::Completed)
+            },
+        ));
+        trials
     }
 
     fn command(role: &str) -> Command {
@@ -217,6 +230,21 @@ mod tests {
             let status = child.wait();
             assert_eq!(status.signal(), Some(signal as i32), "{status}");
         }
+    }
+
+    /// The kernel would drop the signal at its default there. `unshare` hands on how its child ended.
+    fn cause_exit_as_pid_1_ends_with_the_code(mut unshare: Command) {
+        let program = std::env::current_exe().expect("a test has a path");
+        unshare.args(["sh", "-c", "echo pid $$; exec \"$0\""]);
+        unshare
+            .arg(program)
+            .env("WINDDOWN_ROLE", "dies_of_its_signal");
+        let mut child = Program::start(&mut unshare);
+        assert_eq!(child.line("pid "), "1");
+        child.line("ready");
+        child.aim_at_its_child();
+        child.send(SIGTERM);
+        assert_eq!(child.code(), 143);
     }
 
     fn the_code_of_a_cause_is_that_of_a_shell() {

@@ -7,8 +7,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use futures_lite::future;
-use winddown::{Shutdown, Waiter};
+use futures_lite::{StreamExt, future, stream};
+use winddown::{Shutdown, ShutdownExt, Waiter};
 
 /// How long anything may take before the test is given up. Nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -116,6 +116,124 @@ fn g1_one_request_ends_the_waiters_of_every_runtime() {
             };
         }
         thread.join().expect("it only waits");
+    }
+    end.request_shutdown();
+}
+
+/// Every wrapper around something that never ends by itself: the shutdown, or the force, has to end
+/// it, and to wake the task for that.
+fn wrapped(shutdown: &Shutdown) -> Vec<(&'static str, Task)> {
+    let waiter = || shutdown.waiter();
+    let never = future::pending::<()>;
+    let cancel = never().cancel_on_shutdown(waiter());
+    // Without signals there is no timer to wake it.
+    #[cfg(feature = "signals")]
+    let limit = never().limit_on_shutdown(waiter(), Duration::from_millis(1));
+    let abort = never().abort_on_force(waiter());
+    let (tell, told) = smol::channel::bounded::<()>(1);
+    let on_shutdown = async move { told.recv().await }.on_shutdown(waiter(), move |_| drop(tell));
+    let mut end = stream::pending::<()>().end_on_shutdown(waiter());
+    let mut drain = shutdown.drain(Duration::MAX);
+    let guard = shutdown.guard();
+    let track = shutdown.track(never().cancel_on_shutdown(waiter()));
+    let tasks: Vec<(&'static str, Task)> = vec![
+        (
+            "cancel",
+            Box::pin(async { assert!(cancel.await.is_none()) }),
+        ),
+        #[cfg(feature = "signals")]
+        ("limit", Box::pin(async { assert!(limit.await.is_none()) })),
+        ("abort", Box::pin(async { assert!(abort.await.is_none()) })),
+        (
+            "tell",
+            Box::pin(async { assert!(on_shutdown.await.is_err()) }),
+        ),
+        (
+            "end",
+            Box::pin(async move { assert!(end.next().await.is_none()) }),
+        ),
+        ("track", Box::pin(async { assert!(track.await.is_none()) })),
+        (
+            "drain",
+            Box::pin(async move {
+                // Forced, or drained, if the guard below is dropped first.
+                let _ = (&mut drain).await;
+            }),
+        ),
+        ("guard", {
+            let forced = shutdown.forced();
+            Box::pin(async move {
+                forced.await;
+                drop(guard);
+            })
+        }),
+        #[cfg(feature = "futures-io")]
+        ("seal", {
+            use futures_lite::AsyncReadExt;
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let address = listener.local_addr().expect("it is bound");
+            let idle = std::net::TcpStream::connect(address).expect("it is accepted");
+            let stream = smol::Async::new(idle).expect("a socket");
+            let mut sealed = stream.seal_on_shutdown(waiter());
+            Box::pin(async move {
+                assert_eq!(sealed.read(&mut [0]).await.expect("the end"), 0);
+                drop(listener);
+            })
+        }),
+        #[cfg(feature = "tokio-io")]
+        ("seal for tokio", {
+            use tokio::io::AsyncReadExt;
+            let (stream, peer) = tokio::io::duplex(1);
+            let mut sealed = stream.seal_on_shutdown(waiter());
+            Box::pin(async move {
+                assert_eq!(sealed.read(&mut [0]).await.expect("the end"), 0);
+                drop(peer);
+            })
+        }),
+    ];
+    tasks
+}
+
+#[test]
+fn every_wrapper_ends_on_every_runtime() {
+    let end = Shutdown::new();
+    for (host, spawn) in hosts(&end) {
+        for _ in 0..20 {
+            let shutdown = Shutdown::new();
+            let (said, hears) = channel();
+            let mut names = BTreeSet::new();
+            for (name, mut task) in wrapped(&shutdown) {
+                names.insert(name);
+                let said = said.clone();
+                spawn(Box::pin(async move {
+                    let first = future::poll_once(&mut task).await;
+                    assert!(first.is_none(), "{name} waits");
+                    let _ = said.send(Said::Waits(name));
+                    task.await;
+                    let _ = said.send(Said::Done(name));
+                }));
+            }
+            let (mut waiting, mut done) = (BTreeSet::new(), BTreeSet::new());
+            let hear = |waiting: &mut BTreeSet<_>, done: &mut BTreeSet<_>| {
+                match hears.recv_timeout(PATIENCE) {
+                    Ok(Said::Waits(name)) => waiting.insert(name),
+                    Ok(Said::Done(name)) => done.insert(name),
+                    Err(error) => panic!("{host}: {error}; only {done:?} of {names:?} ended"),
+                };
+            };
+            while waiting != names {
+                hear(&mut waiting, &mut done);
+            }
+            shutdown.request_shutdown();
+            // Three go on until the force.
+            while done.len() < names.len() - 3 {
+                hear(&mut waiting, &mut done);
+            }
+            shutdown.request_shutdown();
+            while done != names {
+                hear(&mut waiting, &mut done);
+            }
+        }
     }
     end.request_shutdown();
 }

@@ -194,6 +194,23 @@ pub fn example(name: &str) -> PathBuf {
     path
 }
 
+/// What makes a process PID 1, as in a container. `None` where that is not permitted.
+pub fn unshare() -> Option<Command> {
+    for more in [&[][..], &["--user", "--map-root-user"]] {
+        let command = || {
+            let mut command = Command::new("unshare");
+            command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+            command.args(more);
+            command
+        };
+        let tried = command().arg("true").output();
+        if tried.is_ok_and(|output| output.status.success()) {
+            return Some(command());
+        }
+    }
+    None
+}
+
 /// An example server on a port of its own.
 pub struct Server {
     pub program: Program,
@@ -287,7 +304,7 @@ fn queues(local: SocketAddr, remote: SocketAddr) -> Option<(u64, u64)> {
 }
 
 /// Asks again and again, because nobody tells.
-fn until(what: &str, mut happened: impl FnMut() -> bool) {
+pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !happened() {
         assert!(begun.elapsed() < PATIENCE, "not in time: {what}");

@@ -1,0 +1,38 @@
+//! The loops whose instructions `./ci.sh perf` counts.
+
+use std::hint::black_box;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+
+use winddown::Shutdown;
+
+struct Task;
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Does it so many times. All that is done once cancels out between two numbers of times.
+pub fn role(what: &str, times: &str) {
+    let times: u64 = times.parse().expect("a number of times");
+    let shutdown = Shutdown::new();
+    let task: Waker = Arc::new(Task).into();
+    let context = &mut Context::from_waker(&task);
+    let mut pending = pin!(shutdown.waiter());
+    assert!(pending.as_mut().poll(context).is_pending());
+    let repeat = |op: &mut dyn FnMut()| (0..times).for_each(|_| op());
+    match what {
+        "check" => repeat(&mut || {
+            black_box(black_box(&shutdown).is_requested());
+        }),
+        "re-poll" => repeat(&mut || {
+            let _ = black_box(pending.as_mut().poll(black_box(context)));
+        }),
+        "first" => repeat(&mut || {
+            let _ = black_box(pin!(shutdown.waiter()).poll(black_box(context)));
+        }),
+        "guard" => repeat(&mut || drop(black_box(shutdown.guard()))),
+        other => panic!("nothing to count is called '{other}'"),
+    }
+}

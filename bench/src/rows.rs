@@ -1,0 +1,39 @@
+//! The rows, by what they measure.
+
+mod adapters;
+#[cfg(unix)]
+mod server;
+#[cfg(unix)]
+mod signals;
+mod waiting;
+mod work;
+
+use crate::harness::Row;
+
+pub fn all() -> Vec<Row> {
+    let mut rows = waiting::rows();
+    rows.extend(work::rows());
+    rows.extend(adapters::rows());
+    #[cfg(unix)]
+    rows.extend(signals::rows());
+    #[cfg(unix)]
+    rows.extend(server::rows());
+    rows
+}
+
+/// What a child process does: the name of its row, then two words.
+pub fn play(role: &str) {
+    let words: Vec<&str> = role.split('/').collect();
+    match words[..] {
+        ["count", what, times] => crate::count::role(what, times),
+        #[cfg(unix)]
+        ["server", name, runtime] => server::role(name, runtime),
+        #[cfg(unix)]
+        [row, name, load] => signals::role(row, name, load),
+        _ => panic!("there is no role '{role}'"),
+    }
+}
+
+fn on(threads: usize) -> String {
+    format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
+}

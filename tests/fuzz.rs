@@ -1,0 +1,771 @@
+//! Long random sequences of public operations against a simple model.
+//!
+//! Every world has a seed, which is printed when it fails. `FUZZ_SEED=... cargo test --test fuzz` runs
+//! that one again; `FUZZ_OPS=10000000` runs as many operations.
+
+mod support;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, mpsc};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use fastrand::Rng;
+use futures_lite::Stream;
+use support::{Counter, poll};
+use winddown::{Drain, Guard, Reached, Shutdown, Stage, Stragglers, Waiter};
+
+const NAMES: [&str; 3] = ["mail", "index", "disk"];
+
+/// Runs worlds until they have done as many operations as asked for.
+fn worlds(mut world: impl FnMut(u64) -> usize) {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>());
+    let mut run = |seed| {
+        catch_unwind(AssertUnwindSafe(|| world(seed))).unwrap_or_else(|panic| {
+            eprintln!("failed with FUZZ_SEED={seed}");
+            resume_unwind(panic)
+        })
+    };
+    if let Some(seed) = number("FUZZ_SEED") {
+        run(seed.expect("FUZZ_SEED is a number"));
+        return;
+    }
+    let wanted = number("FUZZ_OPS").map_or(100_000, |ops| ops.expect("FUZZ_OPS is a number"));
+    let first = fastrand::u64(..1 << 48);
+    let (mut done, mut seed) = (0, first);
+    while done < wanted {
+        done += run(seed) as u64;
+        seed += 1;
+    }
+    println!("{done} operations with FUZZ_SEED={first} to {}", seed - 1);
+}
+
+/// What the model knows of one shutdown.
+#[derive(Default)]
+struct Node {
+    parent: Option<usize>,
+    slots: u8,
+    stage: Option<Stage>,
+    cause: Option<String>,
+    closed: bool,
+}
+
+/// A future for a stage, whichever type it has.
+enum Future {
+    Waiter(Waiter),
+    Reached(Reached),
+}
+
+/// Somebody who waits for a stage.
+struct Waiting {
+    node: usize,
+    stage: Stage,
+    future: Future,
+    counter: Arc<Counter>,
+    waker: Waker,
+    registered: bool,
+    wakes: usize,
+}
+
+impl Waiting {
+    fn new(node: usize, stage: Stage, future: Future) -> Self {
+        let (counter, waker) = Counter::new();
+        Self {
+            node,
+            stage,
+            future,
+            counter,
+            waker,
+            registered: false,
+            wakes: 0,
+        }
+    }
+
+    fn poll(&mut self) -> Poll<()> {
+        match &mut self.future {
+            Future::Waiter(future) => poll(future, &self.waker),
+            Future::Reached(future) => poll(future, &self.waker),
+        }
+    }
+
+    fn copy(&self) -> Self {
+        let future = match &self.future {
+            Future::Waiter(future) => Future::Waiter(future.clone()),
+            Future::Reached(future) => Future::Reached(future.clone()),
+        };
+        Self::new(self.node, self.stage, future)
+    }
+
+    /// Will wait with another waker; returns the one until now.
+    fn another_waker(&mut self) -> Arc<Counter> {
+        let (counter, waker) = Counter::new();
+        self.waker = waker;
+        self.registered = false;
+        self.wakes = 0;
+        std::mem::replace(&mut self.counter, counter)
+    }
+}
+
+struct Draining {
+    node: usize,
+    drain: Drain,
+    counter: Arc<Counter>,
+    waker: Waker,
+    /// The wakes that were counted when it was last pending.
+    pending: Option<usize>,
+}
+
+/// Shutdowns, what hangs on them, and what the model says of it.
+struct World {
+    rng: Rng,
+    nodes: Vec<Node>,
+    /// `None` once it was dropped.
+    handles: Vec<Option<Shutdown>>,
+    waiting: Vec<Waiting>,
+    guards: Vec<(usize, Guard, &'static str)>,
+    draining: Vec<Draining>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        Self {
+            rng: Rng::with_seed(seed),
+            nodes: vec![Node::default()],
+            handles: vec![Some(Shutdown::new())],
+            waiting: Vec::new(),
+            guards: Vec::new(),
+            draining: Vec::new(),
+        }
+    }
+
+    /// The node, its parent, and so on up.
+    fn above(&self, node: usize) -> impl Iterator<Item = usize> {
+        std::iter::successors(Some(node), |node| self.nodes[*node].parent)
+    }
+
+    fn held(&self, node: usize) -> usize {
+        let below = |(at, ..): &&(usize, Guard, &str)| self.above(*at).any(|at| at == node);
+        self.guards.iter().filter(below).count()
+    }
+
+    fn reached(&self, node: usize, stage: Stage) -> bool {
+        self.nodes[node].stage >= Some(stage)
+    }
+
+    /// The node and those below have come to this stage, unless they were further.
+    fn raise(&mut self, node: usize, stage: Stage, cause: &str) {
+        for at in 0..self.nodes.len() {
+            if !self.above(at).any(|at| at == node) {
+                continue;
+            }
+            let model = &mut self.nodes[at];
+            if model.stage.is_none() {
+                model.cause = Some(cause.to_owned());
+            }
+            model.stage = model.stage.max(Some(stage));
+        }
+        for waiting in &mut self.waiting {
+            if waiting.registered && self.nodes[waiting.node].stage >= Some(waiting.stage) {
+                waiting.registered = false;
+                waiting.wakes += 1;
+            }
+        }
+    }
+
+    fn close(&mut self, node: usize) {
+        self.nodes[node].closed = true;
+    }
+
+    /// A drain's answer, against the model's.
+    fn settled(&mut self, node: usize, late: bool) -> Option<Result<(), usize>> {
+        let held = self.held(node);
+        if self.nodes[node].closed || held == 0 {
+            self.close(node);
+            Some(Ok(()))
+        } else if late || self.reached(node, Stage::Forced) {
+            Some(Err(held))
+        } else {
+            None
+        }
+    }
+
+    /// One random operation.
+    fn step(&mut self) {
+        let node = self.rng.usize(..self.nodes.len());
+        let Some(shutdown) = self.handles[node].clone() else {
+            return;
+        };
+        match self.rng.u32(..1000) {
+            0..8 => {
+                let taken = self.nodes[node].slots < 2 && !self.reached(node, Stage::Forced);
+                let line = line!() + 1;
+                assert_eq!(shutdown.request_shutdown(), taken);
+                if taken {
+                    let model = &mut self.nodes[node];
+                    model.slots += 1;
+                    let stage = match model.slots {
+                        2 => Stage::Forced,
+                        _ => Stage::Stopping,
+                    };
+                    self.raise(node, stage, &format!("requested at {}:{line}", file!()));
+                }
+            }
+            8..11 => {
+                let began = self.nodes[node].stage.is_none();
+                let reason = format!("reason {}", self.rng.u8(..));
+                assert_eq!(shutdown.trigger(reason.as_str()), began);
+                if began {
+                    self.raise(node, Stage::Stopping, &reason);
+                }
+            }
+            11..30 if self.nodes.len() < 10 => {
+                self.handles.push(Some(shutdown.child()));
+                let Node { stage, cause, .. } = &self.nodes[node];
+                self.nodes.push(Node {
+                    parent: Some(node),
+                    stage: *stage,
+                    cause: cause.clone(),
+                    ..Node::default()
+                });
+            }
+            30..33 if self.handles.iter().flatten().count() > 1 => self.handles[node] = None,
+            33..200 if self.waiting.len() < 100 => {
+                let (stage, future) = match self.rng.u8(..4) {
+                    0 => (Stage::Requested, Future::Reached(shutdown.requested())),
+                    1 => (Stage::Forced, Future::Reached(shutdown.forced())),
+                    _ => (Stage::Stopping, Future::Waiter(shutdown.waiter())),
+                };
+                self.waiting.push(Waiting::new(node, stage, future));
+            }
+            200..500 => self.poll_waiting(),
+            500..600 => {
+                if let Some(index) = self.any(self.waiting.len()) {
+                    let dropped = self.waiting.swap_remove(index);
+                    let Waiting { counter, .. } = dropped;
+                    drop((dropped.future, dropped.waker));
+                    assert_eq!(Arc::strong_count(&counter), 1, "a waker stayed behind");
+                }
+            }
+            600..750 if self.guards.len() < 60 => {
+                let open = self.above(node).all(|at| !self.nodes[at].closed);
+                let name = NAMES[self.rng.usize(..NAMES.len())];
+                let guard = shutdown.guard_named(name);
+                assert_eq!(guard.is_some(), open);
+                self.guards.extend(guard.map(|guard| (node, guard, name)));
+            }
+            750..780 => {
+                if let Some(index) = self.any(self.guards.len()) {
+                    let (node, guard, name) = &self.guards[index];
+                    let clone = (*node, guard.clone(), *name);
+                    self.guards.push(clone);
+                }
+            }
+            780..940 => {
+                if let Some(index) = self.any(self.guards.len()) {
+                    drop(self.guards.swap_remove(index));
+                }
+            }
+            940..943 => {
+                let expected = self.settled(node, true);
+                let got = shutdown.drain_blocking(Duration::ZERO);
+                assert_eq!(Some(got.map_err(|left| left.count())), expected);
+            }
+            943..955 if self.draining.len() < 6 => {
+                let (counter, waker) = Counter::new();
+                self.draining.push(Draining {
+                    node,
+                    drain: shutdown.drain(Duration::MAX),
+                    counter,
+                    waker,
+                    pending: None,
+                });
+            }
+            955..975 => self.poll_draining(),
+            975..985 => {
+                if let Some(index) = self.any(self.draining.len()) {
+                    self.draining.swap_remove(index);
+                }
+            }
+            _ => self.look(node, &shutdown),
+        }
+    }
+
+    fn any(&mut self, len: usize) -> Option<usize> {
+        (len > 0).then(|| self.rng.usize(..len))
+    }
+
+    /// Polls one, or a copy of it, or with another waker.
+    fn poll_waiting(&mut self) {
+        let Some(index) = self.any(self.waiting.len()) else {
+            return;
+        };
+        if self.rng.u8(..8) == 0 {
+            self.waiting[index] = self.waiting[index].copy();
+        }
+        let old = (self.rng.u8(..4) == 0).then(|| self.waiting[index].another_waker());
+        let (node, stage) = (self.waiting[index].node, self.waiting[index].stage);
+        let ready = self.reached(node, stage);
+        let waiting = &mut self.waiting[index];
+        let before = old.as_ref().map(|old| old.count());
+        assert_eq!(waiting.poll().is_ready(), ready);
+        waiting.registered = !ready;
+        if let Some(old) = old {
+            assert_eq!(Some(old.count()), before);
+            if !ready {
+                assert_eq!(Arc::strong_count(&old), 1, "a waker stayed behind");
+            }
+        }
+    }
+
+    fn poll_draining(&mut self) {
+        let Some(index) = self.any(self.draining.len()) else {
+            return;
+        };
+        let node = self.draining[index].node;
+        let expected = self.settled(node, false);
+        let held = self.held(node);
+        let progress = self.rng.bool();
+        let Draining {
+            drain,
+            counter,
+            waker,
+            pending,
+            ..
+        } = &mut self.draining[index];
+        if progress {
+            let mut progress = drain.progress();
+            let cx = &mut std::task::Context::from_waker(waker);
+            let left = std::pin::Pin::new(&mut progress).poll_next(cx);
+            let expected = expected.map_or(Some(held), |_| None);
+            assert_eq!(left, Poll::Ready(expected));
+            *pending = expected.map(|_| counter.count());
+        } else {
+            let count = |result: Result<(), Stragglers>| result.map_err(|left| left.count());
+            let got = poll(drain, waker).map(count);
+            assert_eq!(got, expected.map_or(Poll::Pending, Poll::Ready));
+            *pending = expected.is_none().then(|| counter.count());
+        }
+    }
+
+    /// What can be asked of one shutdown.
+    fn look(&self, node: usize, shutdown: &Shutdown) {
+        let model = &self.nodes[node];
+        let stage = model.stage.unwrap_or(Stage::Running);
+        assert_eq!(shutdown.stage(), stage);
+        assert_eq!(shutdown.is_requested(), stage >= Stage::Requested);
+        assert_eq!(shutdown.is_forced(), stage == Stage::Forced);
+        let cause = shutdown.cause().map(|cause| cause.to_string());
+        assert_eq!(cause, model.cause);
+        let held = self.held(node);
+        assert_eq!(shutdown.in_flight(), held);
+        let report = shutdown.report();
+        assert_eq!(report.count(), held);
+        for name in NAMES {
+            let lines = report.iter().filter(|line| line.name == Some(name));
+            let below = |at| self.above(at).any(|at| at == node);
+            let of_name = |guard: &&(usize, Guard, &str)| guard.2 == name && below(guard.0);
+            assert_eq!(
+                lines.map(|line| line.count).sum::<usize>(),
+                self.guards.iter().filter(of_name).count()
+            );
+        }
+    }
+
+    /// Whoever had to be woken was, and as often as the model says.
+    fn check(&self) {
+        for (node, handle) in self.handles.iter().enumerate() {
+            if let Some(shutdown) = handle {
+                self.look(node, shutdown);
+            }
+        }
+        for waiting in &self.waiting {
+            assert_eq!(waiting.counter.count(), waiting.wakes);
+        }
+        for drain in &self.draining {
+            let over = self.nodes[drain.node].closed
+                || self.held(drain.node) == 0
+                || self.reached(drain.node, Stage::Forced);
+            if let (true, Some(before)) = (over, drain.pending) {
+                assert!(drain.counter.count() > before, "a drain sleeps");
+            }
+        }
+    }
+
+    fn end(mut self) {
+        self.handles.clear();
+        self.draining.clear();
+        while let Some(Waiting { future, .. }) = self.waiting.pop() {
+            drop(future);
+        }
+    }
+}
+
+/// One operation at a time, each predicted by the model, on a world that wanders from thread to
+/// thread. A seed says it all.
+#[test]
+fn one_at_a_time_as_the_model_says() {
+    type Job = Box<dyn FnOnce() + Send>;
+
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let (sender, jobs) = mpsc::channel::<Job>();
+                scope.spawn(move || jobs.into_iter().for_each(|job| job()));
+                sender
+            })
+            .collect();
+        worlds(|seed| {
+            let mut world = World::new(seed);
+            let (batches, mut ops) = (world.rng.usize(1..20), 0);
+            for _ in 0..batches {
+                let steps = world.rng.usize(1..100);
+                ops += steps;
+                let thread = &threads[world.rng.usize(..threads.len())];
+                let (sender, back) = mpsc::channel();
+                let job = Box::new(move || {
+                    let result = catch_unwind(AssertUnwindSafe(move || {
+                        for _ in 0..steps {
+                            world.step();
+                        }
+                        world.check();
+                        world
+                    }));
+                    let _ = sender.send(result);
+                });
+                thread.send(job).expect("the threads wait for jobs");
+                let result = back.recv().expect("every job answers");
+                world = result.unwrap_or_else(|panic| resume_unwind(panic));
+            }
+            world.end();
+            ops
+        });
+    });
+}
+
+/// One shutdown of those that several threads use at once, and what has been seen of it.
+struct Common {
+    shutdown: Shutdown,
+    parent: Option<usize>,
+    /// A drain of it was `Ok`.
+    closed: AtomicBool,
+    /// Guards of it and below that are certainly held.
+    held: AtomicUsize,
+    requests: AtomicUsize,
+    accepted: AtomicUsize,
+    triggers: AtomicUsize,
+    began: AtomicUsize,
+    refused: AtomicBool,
+}
+
+impl Common {
+    fn new(shutdown: Shutdown, parent: Option<usize>) -> Self {
+        Self {
+            shutdown,
+            parent,
+            closed: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            accepted: AtomicUsize::new(0),
+            triggers: AtomicUsize::new(0),
+            began: AtomicUsize::new(0),
+            refused: AtomicBool::new(false),
+        }
+    }
+}
+
+/// What threads hand to each other.
+#[derive(Default)]
+struct Table {
+    waiting: Vec<Waiting>,
+    guards: Vec<(usize, Guard)>,
+}
+
+/// What the threads share.
+struct Shared {
+    nodes: Vec<Common>,
+    table: Mutex<Table>,
+}
+
+impl Shared {
+    fn new(rng: &mut Rng) -> Self {
+        let mut nodes = vec![Common::new(Shutdown::new(), None)];
+        for _ in 0..rng.usize(..6) {
+            let parent = rng.usize(..nodes.len());
+            let child = nodes[parent].shutdown.child();
+            nodes.push(Common::new(child, Some(parent)));
+        }
+        Self {
+            nodes,
+            table: Mutex::default(),
+        }
+    }
+
+    fn above(&self, node: usize) -> impl Iterator<Item = &Common> {
+        std::iter::successors(Some(&self.nodes[node]), |common| {
+            Some(&self.nodes[common.parent?])
+        })
+    }
+
+    fn closed(&self, node: usize) -> bool {
+        self.above(node).any(|common| common.closed.load(SeqCst))
+    }
+
+    /// A guard counts as held from after it was taken until before it is dropped.
+    fn hold(&self, node: usize) {
+        self.above(node).for_each(|common| {
+            common.held.fetch_add(1, SeqCst);
+        });
+    }
+
+    fn release(&self, (node, guard): (usize, Guard)) {
+        self.above(node).for_each(|common| {
+            common.held.fetch_sub(1, SeqCst);
+        });
+        drop(guard);
+    }
+
+    /// When all threads are done, everything adds up.
+    fn check(&self) {
+        for (node, common) in self.nodes.iter().enumerate() {
+            let shutdown = &common.shutdown;
+            let [requests, accepted, triggers, began] = [
+                &common.requests,
+                &common.accepted,
+                &common.triggers,
+                &common.began,
+            ]
+            .map(|count| count.load(SeqCst));
+            let above = self.above(node).skip(1);
+            let (mut asked, mut forced) = (requests + triggers > 0, false);
+            for common in above {
+                asked |= common.requests.load(SeqCst) + common.triggers.load(SeqCst) > 0;
+                forced |= common.shutdown.is_forced();
+            }
+            assert_eq!(shutdown.is_requested(), asked);
+            assert_eq!(shutdown.cause().is_some(), asked);
+            assert_eq!(shutdown.is_forced(), accepted == 2 || forced);
+            assert!(accepted == requests.min(2) || (forced && accepted < 2));
+            assert!(began <= 1);
+            if began == 1 {
+                let cause = shutdown.cause().map(|cause| cause.to_string());
+                assert_eq!(cause.unwrap(), format!("trigger {node}"));
+            }
+            let held = common.held.load(SeqCst);
+            assert_eq!(shutdown.in_flight(), held);
+            assert_eq!(shutdown.report().count(), held);
+            assert!(held == 0 || !common.closed.load(SeqCst));
+            assert!(self.closed(node) || !common.refused.load(SeqCst));
+        }
+        for waiting in &mut lock(&self.table).waiting {
+            let reached = self.nodes[waiting.node].shutdown.stage() >= waiting.stage;
+            let woken = usize::from(reached && waiting.registered);
+            assert_eq!(waiting.counter.count(), woken);
+            assert_eq!(waiting.poll().is_ready(), reached);
+        }
+    }
+
+    fn end(self) {
+        let Table { waiting, guards } = self.table.into_inner().unwrap();
+        drop(guards);
+        for common in &self.nodes {
+            assert_eq!(common.shutdown.drain_blocking(Duration::ZERO), Ok(()));
+        }
+        drop(self.nodes);
+        for Waiting {
+            future,
+            waker,
+            counter,
+            ..
+        } in waiting
+        {
+            drop((future, waker));
+            assert_eq!(Arc::strong_count(&counter), 1, "a waker stayed behind");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What one thread has in its hands.
+#[derive(Default)]
+struct Hands {
+    waiting: Vec<Waiting>,
+    guards: Vec<(usize, Guard)>,
+    drain: Option<(usize, Drain)>,
+}
+
+impl Hands {
+    fn step(&mut self, all: &Shared, rng: &mut Rng) {
+        let node = rng.usize(..all.nodes.len());
+        let common = &all.nodes[node];
+        let shutdown = &common.shutdown;
+        let stage = shutdown.stage();
+        let closed = all.closed(node);
+        match rng.u32(..1000) {
+            0..4 => {
+                common.requests.fetch_add(1, SeqCst);
+                if shutdown.request_shutdown() {
+                    common.accepted.fetch_add(1, SeqCst);
+                    assert!(shutdown.is_requested() && shutdown.cause().is_some());
+                }
+            }
+            4..6 => {
+                common.triggers.fetch_add(1, SeqCst);
+                if shutdown.trigger(format!("trigger {node}")) {
+                    common.began.fetch_add(1, SeqCst);
+                }
+                assert!(shutdown.is_requested() && shutdown.cause().is_some());
+            }
+            6..30 => {
+                let child = shutdown.child();
+                assert!(child.stage() >= stage);
+                assert!(child.guard().is_none() || !closed);
+            }
+            30..200 if self.waiting.len() < 60 => {
+                let (stage, future) = match rng.bool() {
+                    true => (Stage::Forced, Future::Reached(shutdown.forced())),
+                    false => (Stage::Stopping, Future::Waiter(shutdown.waiter())),
+                };
+                self.waiting.push(Waiting::new(node, stage, future));
+            }
+            200..500 if !self.waiting.is_empty() => {
+                let index = rng.usize(..self.waiting.len());
+                let waiting = &mut self.waiting[index];
+                match rng.u8(..8) {
+                    0 => *waiting = waiting.copy(),
+                    1 => drop(waiting.another_waker()),
+                    _ => {}
+                }
+                let known = all.nodes[waiting.node].shutdown.stage() >= waiting.stage;
+                match waiting.poll() {
+                    Poll::Pending => {
+                        assert!(!known);
+                        waiting.registered = true;
+                    }
+                    Poll::Ready(()) => {
+                        assert!(all.nodes[waiting.node].shutdown.stage() >= waiting.stage);
+                    }
+                }
+            }
+            500..580 if !self.waiting.is_empty() => {
+                drop(self.waiting.swap_remove(rng.usize(..self.waiting.len())));
+            }
+            580..750 if self.guards.len() < 20 => match shutdown.guard() {
+                Some(guard) => {
+                    assert!(!closed, "closed is closed");
+                    all.hold(node);
+                    self.guards.push((node, guard));
+                }
+                None => common.refused.store(true, SeqCst),
+            },
+            750..780 if !self.guards.is_empty() => {
+                let (node, guard) = &self.guards[rng.usize(..self.guards.len())];
+                let (node, clone) = (*node, guard.clone());
+                all.hold(node);
+                self.guards.push((node, clone));
+            }
+            780..960 if !self.guards.is_empty() => {
+                all.release(self.guards.swap_remove(rng.usize(..self.guards.len())));
+            }
+            960..965 => {
+                let result = shutdown.drain_blocking(Duration::ZERO);
+                self.drained(all, node, result);
+            }
+            965..975 => {
+                let (at, mut drain) = self
+                    .drain
+                    .take()
+                    .unwrap_or_else(|| (node, shutdown.drain(Duration::MAX)));
+                match poll(&mut drain, Waker::noop()) {
+                    Poll::Ready(result) => self.drained(all, at, result),
+                    Poll::Pending => self.drain = Some((at, drain)),
+                }
+            }
+            // Hands it to others, or takes what others put there.
+            _ => {
+                let mut table = lock(&all.table);
+                if rng.bool() {
+                    table.waiting.extend(self.waiting.pop());
+                    table.guards.extend(self.guards.pop());
+                } else {
+                    self.waiting.extend(table.waiting.pop());
+                    self.guards.extend(table.guards.pop());
+                }
+            }
+        }
+        assert!(shutdown.stage() >= stage, "stages only go up");
+    }
+
+    fn drained(&self, all: &Shared, node: usize, result: Result<(), Stragglers>) {
+        match result {
+            Ok(()) => {
+                all.nodes[node].closed.store(true, SeqCst);
+                assert_eq!(all.nodes[node].held.load(SeqCst), 0);
+                assert!(all.nodes[node].shutdown.guard().is_none());
+            }
+            Err(left) => assert!(left.count() > 0),
+        }
+    }
+
+    fn put_down(self, all: &Shared) {
+        let mut table = lock(&all.table);
+        table.waiting.extend(self.waiting);
+        table.guards.extend(self.guards);
+    }
+}
+
+/// Three threads at once, and at the end everything adds up. A seed says what each of them does; how
+/// they meet is the machine's, so a failing one may need a few runs.
+#[test]
+fn all_at_once_and_it_adds_up() {
+    const THREADS: usize = 3;
+
+    type Job = Box<dyn FnOnce() + Send>;
+
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|_| {
+                let (sender, jobs) = mpsc::channel::<Job>();
+                scope.spawn(move || jobs.into_iter().for_each(|job| job()));
+                sender
+            })
+            .collect();
+        worlds(|seed| {
+            let mut rng = Rng::with_seed(seed);
+            let all = Arc::new(Shared::new(&mut rng));
+            let steps = rng.usize(1..1000);
+            let barrier = Arc::new(Barrier::new(THREADS));
+            let (sender, back) = mpsc::channel();
+            for thread in &threads {
+                let (all, barrier, sender) = (all.clone(), barrier.clone(), sender.clone());
+                let mut rng = rng.fork();
+                let job = Box::new(move || {
+                    barrier.wait();
+                    let result = catch_unwind(AssertUnwindSafe(|| {
+                        let mut hands = Hands::default();
+                        for _ in 0..steps {
+                            hands.step(&all, &mut rng);
+                        }
+                        hands.put_down(&all);
+                    }));
+                    drop(all);
+                    let _ = sender.send(result);
+                });
+                thread.send(job).expect("the threads wait for jobs");
+            }
+            for _ in 0..THREADS {
+                let result = back.recv().expect("every job answers");
+                result.unwrap_or_else(|panic| resume_unwind(panic));
+            }
+            let all = Arc::into_inner(all).expect("the jobs are done");
+            all.check();
+            all.end();
+            THREADS * steps
+        });
+    });
+}

@@ -1,0 +1,701 @@
+//! The shipped code under every interleaving, and every reordering that the memory model permits.
+//!
+//! loom replaces the atomics and mutexes of the crate, and the thread parking of event-listener. What
+//! stays std's is trusted: `Arc`, `Weak` and `OnceLock`. loom does not see what they order, so the last
+//! handle of a shutdown, and of a child, is dropped where no other thread runs.
+//!
+//! Each model names mutations of `src/` under which it has been seen to fail. Run them by `./ci.sh
+//! loom`.
+#![cfg(loom)]
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use loom::future::block_on;
+use loom::sync::Mutex;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread;
+use winddown::Shutdown;
+
+const FOR_EVER: Duration = Duration::MAX;
+
+/// Explores a model: all of it, or what is reached with as many preemptions.
+fn model(preemptions: impl Into<Option<usize>>, run: impl Fn() + Send + Sync + 'static) {
+    let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions.into();
+    builder.max_branches = 5_000;
+    let start = std::time::Instant::now();
+    let counter = executions.clone();
+    builder.check(move || {
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        run();
+    });
+    let name = std::thread::current().name().unwrap_or("?").to_owned();
+    println!("{name}: {executions:?} executions, {:?}", start.elapsed());
+}
+
+/// Counts how often it was woken. Its own counter adds no interleavings.
+#[derive(Default)]
+struct Counter(std::sync::atomic::AtomicUsize);
+
+impl Counter {
+    fn new() -> (Arc<Self>, Waker) {
+        let counter = Arc::new(Self::default());
+        (counter.clone(), counter.into())
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+impl Wake for Counter {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(waker))
+}
+
+/// Spawns a model thread.
+fn run<T: 'static>(what: impl FnOnce() -> T + 'static) -> thread::JoinHandle<T> {
+    thread::spawn(what)
+}
+
+/// Mutation: `wake_all` does not set `closed`.
+/// Mutation: `State::poll` is `Pending` whatever `register` says.
+/// Mutation: `State::announce` does not call `self.wake()`.
+#[test]
+fn g1_a_waiter_races_the_request() {
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let waiter = shutdown.waiter();
+        let task = run(move || block_on(waiter));
+        assert!(shutdown.request_shutdown());
+        task.join().unwrap();
+    });
+}
+
+/// Mutation: `State::block` listens after it has checked.
+/// Mutation: `State::wake` does not notify `threads`.
+#[test]
+fn g1_a_thread_races_the_request() {
+    model(5, || {
+        let shutdown = Shutdown::new();
+        let waiter = shutdown.waiter();
+        let blocked = run(move || waiter.wait_blocking());
+        assert!(shutdown.request_shutdown());
+        blocked.join().unwrap();
+    });
+}
+
+/// A waiter for the force, beside one for the request.
+///
+/// Mutation: `State::wake` does not wake `forced`.
+#[test]
+fn g1_a_waiter_for_the_force() {
+    model(2, || {
+        let shutdown = Shutdown::new();
+        let (first, second) = (shutdown.waiter(), shutdown.forced());
+        let task = run(move || {
+            block_on(first);
+            block_on(second);
+        });
+        let other = shutdown.clone();
+        let asks = run(move || other.request_shutdown());
+        assert!(shutdown.request_shutdown());
+        assert!(asks.join().unwrap());
+        task.join().unwrap();
+    });
+}
+
+/// Mutation: `State::change` stores the word, with `REQUESTED`, before it takes the lock.
+/// Mutation: `State::change` stores the word with `Relaxed`.
+/// Mutation: `State::has_reached` loads it with `Relaxed`.
+#[test]
+fn g2_the_cause_comes_before_the_flag() {
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let before = Arc::new(AtomicUsize::new(0));
+        let (seer, seen) = (shutdown.clone(), before.clone());
+        let sees = run(move || {
+            if seer.is_requested() {
+                assert_eq!(seen.load(Ordering::Relaxed), 1, "what was done before");
+                assert!(seer.cause().is_some());
+            }
+        });
+        before.store(1, Ordering::Relaxed);
+        assert!(shutdown.request_shutdown());
+        assert!(shutdown.is_requested() && shutdown.cause().is_some());
+        sees.join().unwrap();
+    });
+}
+
+/// Whoever began is whoever the cause names, and the one who is told so.
+///
+/// Mutation: `State::change` loads the word before it takes the lock.
+#[test]
+fn g2_one_of_two_triggers_begins() {
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let other = shutdown.clone();
+        let task = run(move || other.trigger("one"));
+        let two = shutdown.trigger("two");
+        let one = task.join().unwrap();
+        assert!(one != two);
+        let name = if one { "one" } else { "two" };
+        assert_eq!(shutdown.cause().unwrap().to_string(), name);
+    });
+}
+
+/// Mutation: `State::change` loads the word before it takes the lock.
+/// Mutation: `State::request` gives the second slot to whoever finds it taken.
+#[test]
+fn g3_three_senders_two_slots() {
+    model(4, || {
+        let shutdown = Shutdown::new();
+        let senders: Vec<_> = (0..2)
+            .map(|_| {
+                let shutdown = shutdown.clone();
+                run(move || shutdown.request_shutdown())
+            })
+            .collect();
+        let mut accepted = usize::from(shutdown.request_shutdown());
+        for sender in senders {
+            accepted += usize::from(sender.join().unwrap());
+        }
+        assert_eq!(accepted, 2);
+        assert!(shutdown.is_forced());
+    });
+}
+
+/// A waiter is cloned, moved to another waker and dropped, each while the wakers are called. None of
+/// them stays asleep, and no waker stays behind.
+///
+/// Mutation: `Wakers::remove` does not ask whether the shard is closed.
+/// Mutation: `Wakers::register` does not ask whether the shard is closed (either place).
+/// Mutation: `wake_all` closes the shard after it has taken the wakers, and released the lock (W3).
+#[test]
+fn g5_g10_clone_move_and_drop_during_the_broadcast() {
+    model(5, || {
+        let shutdown = Shutdown::new();
+        let (first_counter, first) = Counter::new();
+        let (second_counter, second) = Counter::new();
+        let (third_counter, third) = Counter::new();
+        let mut waiter = shutdown.waiter();
+        assert!(poll(&mut waiter, &first).is_pending());
+
+        let task = run(move || {
+            let mut clone = waiter.clone();
+            let cloned = poll(&mut clone, &third).is_pending();
+            let moved = poll(&mut waiter, &second).is_pending();
+            drop(waiter);
+            (clone, cloned, moved)
+        });
+        let asks = run(move || shutdown.request_shutdown());
+        assert!(asks.join().unwrap());
+        let (clone, cloned, moved) = task.join().unwrap();
+        assert!(first_counter.count() <= 1 && second_counter.count() <= usize::from(moved));
+        assert_eq!(third_counter.count(), usize::from(cloned), "it was woken");
+        drop((clone, first));
+        for counter in [first_counter, second_counter, third_counter] {
+            assert_eq!(Arc::strong_count(&counter), 1, "no waker stays behind");
+        }
+    });
+}
+
+/// A waker that drops a waiter when it is dropped, as an executor does whose queue is gone, while the
+/// wakers are called.
+///
+/// Mutation: `Wakers::register` drops the old waker under the lock (W1).
+#[test]
+fn g5_a_waker_that_drops_another_waiter() {
+    struct Owner(std::sync::Mutex<Option<winddown::Waiter>>);
+    impl Wake for Owner {
+        fn wake(self: Arc<Self>) {
+            drop(self.0.lock().unwrap().take());
+        }
+    }
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let (_, waker) = Counter::new();
+        let mut owned = shutdown.waiter();
+        let mut waiter = shutdown.waiter();
+        assert!(poll(&mut owned, &waker).is_pending());
+        let owner = Waker::from(Arc::new(Owner(Some(owned).into())));
+        assert!(poll(&mut waiter, &owner).is_pending());
+        drop(owner);
+        let other = shutdown.clone();
+        let asks = run(move || other.trigger("x"));
+        let (counter, waker) = Counter::new();
+        let pending = poll(&mut waiter, &waker).is_pending();
+        assert!(asks.join().unwrap());
+        assert_eq!(counter.count(), usize::from(pending));
+    });
+}
+
+/// Two drains, each dropped by the waker of the other.
+///
+/// Mutation: `Watchers::wake_all` wakes under the lock (W1).
+#[test]
+fn g5_wakers_that_drop_drains() {
+    struct Dropper(std::sync::Mutex<Option<winddown::Drain>>);
+    impl Wake for Dropper {
+        fn wake(self: Arc<Self>) {
+            let drain = self.0.lock().unwrap().take();
+            drop(drain);
+        }
+    }
+    model(5, || {
+        let shutdown = Shutdown::new();
+        let guard = shutdown.guard();
+        let droppers = [(); 2].map(|()| Arc::new(Dropper(None.into())));
+        let mut drains = [(); 2].map(|()| shutdown.drain(FOR_EVER));
+        for (drain, dropper) in drains.iter_mut().zip(&droppers) {
+            assert!(poll(drain, &dropper.clone().into()).is_pending());
+        }
+        for (drain, dropper) in drains.into_iter().zip(droppers.iter().rev()) {
+            *dropper.0.lock().unwrap() = Some(drain);
+        }
+        let works = run(move || drop(guard));
+        assert_eq!(block_on(shutdown.drain(FOR_EVER)), Ok(()));
+        works.join().unwrap();
+        for dropper in droppers {
+            assert!(dropper.0.lock().unwrap().is_none());
+        }
+    });
+}
+
+/// Work that may or may not have been let in, and what it wrote.
+struct Work(Arc<AtomicUsize>);
+
+impl Work {
+    fn new() -> (Self, Arc<AtomicUsize>) {
+        let written = Arc::new(AtomicUsize::new(0));
+        (Self(written.clone()), written)
+    }
+
+    /// Takes a guard, works and releases it. Returns whether it was let in.
+    fn run(&self, shutdown: &Shutdown) -> bool {
+        let guard = shutdown.guard();
+        if guard.is_some() {
+            // Relaxed: it is the guard that makes it visible.
+            self.0.store(1, Ordering::Relaxed);
+        }
+        guard.is_some()
+    }
+}
+
+/// Mutation: `State::enter` lets a guard in whatever it finds.
+/// Mutation: `State::leave_one` subtracts with `Relaxed`.
+/// Mutation: `State::close` stores `CLOSED` in place of the exchange.
+#[test]
+fn g8_a_guard_races_the_close() {
+    model(5, || {
+        let shutdown = Shutdown::new();
+        let (work, written) = Work::new();
+        let other = shutdown.clone();
+        let task = run(move || work.run(&other));
+        assert_eq!(shutdown.drain_blocking(FOR_EVER), Ok(()));
+        let seen = written.load(Ordering::Relaxed);
+        let taken = task.join().unwrap();
+        assert_eq!(seen, usize::from(taken));
+        assert_eq!(shutdown.in_flight(), 0);
+        assert!(shutdown.guard().is_none());
+    });
+}
+
+/// Two guards that are held when the drain begins.
+///
+/// Mutation: `State::leave_one` subtracts with `Relaxed`.
+/// Mutation: `State::close` only loads, and leaves no `DRAINING`.
+/// Mutation: `State::block` listens after it has checked.
+/// Mutation: `State::tell_watchers` does not notify `threads`.
+#[test]
+fn g8_a_thread_s_drain_sees_what_was_written() {
+    model(3, || {
+        let shutdown = Shutdown::new();
+        let written = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let tasks = written.clone().map(|written| {
+            let guard = shutdown.guard().unwrap();
+            run(move || {
+                written.store(1, Ordering::Relaxed);
+                drop(guard);
+            })
+        });
+        assert_eq!(shutdown.drain_blocking(FOR_EVER), Ok(()));
+        for written in written {
+            assert_eq!(written.load(Ordering::Relaxed), 1);
+        }
+        for task in tasks {
+            task.join().unwrap();
+        }
+    });
+}
+
+/// Mutation: `State::leave_one` subtracts with `Relaxed`.
+/// Mutation: `State::close` only loads, and leaves no `DRAINING`.
+/// Mutation: `Drain::poll_with` registers after it has asked.
+/// Mutation: `State::tell_watchers` does not wake `watchers`.
+#[test]
+fn g8_a_task_s_drain_sees_what_was_written() {
+    model(3, || {
+        let shutdown = Shutdown::new();
+        let written = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let tasks = written.clone().map(|written| {
+            let guard = shutdown.guard().unwrap();
+            run(move || {
+                written.store(1, Ordering::Relaxed);
+                drop(guard);
+            })
+        });
+        assert_eq!(block_on(shutdown.drain(FOR_EVER)), Ok(()));
+        for written in written {
+            assert_eq!(written.load(Ordering::Relaxed), 1);
+        }
+        for task in tasks {
+            task.join().unwrap();
+        }
+    });
+}
+
+/// Also the drain that finds the work closed by the other sees what was written. (That the exchange in
+/// `close` acquires cannot be seen here: `notify`, which follows, has a fence.)
+///
+/// No mutation that only this model finds has been seen yet.
+#[test]
+fn g8_two_drains_see_what_was_written() {
+    model(2, || {
+        let shutdown = Shutdown::new();
+        let (work, written) = Work::new();
+        let (other, guard) = (shutdown.clone(), shutdown.guard());
+        let works = run(move || {
+            assert!(work.run(&other), "it is open while a guard is held");
+            drop(guard);
+        });
+        let (other, wrote) = (shutdown.clone(), written.clone());
+        let drains = run(move || {
+            assert_eq!(block_on(other.drain(FOR_EVER)), Ok(()));
+            assert_eq!(wrote.load(Ordering::Relaxed), 1);
+        });
+        assert_eq!(block_on(shutdown.drain(FOR_EVER)), Ok(()));
+        assert_eq!(written.load(Ordering::Relaxed), 1);
+        drains.join().unwrap();
+        works.join().unwrap();
+    });
+}
+
+/// A guard is taken while the drop of the one before wakes the drain.
+///
+/// Mutation: `State::tell_watchers` clears the bits after it has woken.
+#[test]
+fn g8_a_guard_is_taken_while_the_drain_is_woken() {
+    model(3, || {
+        let shutdown = Shutdown::new();
+        let guard = shutdown.guard();
+        let first = run(move || drop(guard));
+        let (work, written) = Work::new();
+        let other = shutdown.clone();
+        let second = run(move || work.run(&other));
+        assert_eq!(block_on(shutdown.drain(FOR_EVER)), Ok(()));
+        let seen = written.load(Ordering::Relaxed);
+        first.join().unwrap();
+        assert_eq!(seen, usize::from(second.join().unwrap()));
+        assert!(shutdown.guard().is_none());
+    });
+}
+
+/// A drain whose time is up either sees the end of the work or names its line.
+///
+/// Mutation: `Guard::take` counts for the parents after it has entered (L2).
+/// Mutation: `Guard::drop` tells the parents before it leaves (L2).
+#[test]
+fn g9_a_late_drain_names_a_line_or_is_done() {
+    model(None, || {
+        let parent = Shutdown::new();
+        let child = parent.child();
+        let task = run(move || drop(child.guard()));
+        let (_, waker) = Counter::new();
+        let mut drain = parent.drain(Duration::ZERO);
+        match poll(&mut drain, &waker) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(left)) => assert_eq!(left.count(), 1),
+            Poll::Pending => panic!("its time is up"),
+        }
+        task.join().unwrap();
+        assert_eq!(poll(&mut drain, &waker), Poll::Ready(Ok(())));
+        assert_eq!(parent.report().count(), 0);
+    });
+}
+
+/// Progress is told of each guard, and ends.
+///
+/// Mutation: `State::close` never sets `COUNTING`.
+#[test]
+fn progress_sees_each_guard_go() {
+    use futures_lite::StreamExt;
+
+    model(3, || {
+        let shutdown = Shutdown::new();
+        let guards = [shutdown.guard(), shutdown.guard(), shutdown.guard()];
+        let task = run(move || {
+            let [one, two, three] = guards;
+            drop(one);
+            drop(two);
+            three
+        });
+        let mut drain = shutdown.drain(FOR_EVER);
+        let mut progress = drain.progress();
+        let mut last = 4;
+        // Ends only if it is woken for the second guard, while the third is held.
+        while last > 1 {
+            let left = block_on(progress.next()).expect("a guard is held");
+            assert!(left < last);
+            last = left;
+        }
+        drop(task.join().unwrap());
+        assert_eq!(block_on(progress.next()), None);
+        assert_eq!(block_on(drain), Ok(()));
+    });
+}
+
+/// A guard of a child against the drain of its parent.
+///
+/// Mutation: `State::enter` counts in its own state only.
+/// Mutation: `State::enter`, refused, takes back the last count only (S5).
+/// Mutation: `State::enter` lets a guard in whatever it finds.
+/// Mutation: `State::leave_one` subtracts with `Relaxed`.
+#[test]
+fn g8_s4_a_child_s_guard_races_its_parent_s_drain() {
+    model(5, || {
+        let parent = Shutdown::new();
+        let child = parent.child();
+        let (work, written) = Work::new();
+        let task = run(move || {
+            let taken = work.run(&child);
+            assert_eq!(child.in_flight(), 0);
+            taken
+        });
+        assert_eq!(parent.drain_blocking(FOR_EVER), Ok(()));
+        let seen = written.load(Ordering::Relaxed);
+        assert_eq!(seen, usize::from(task.join().unwrap()));
+        assert_eq!(parent.in_flight(), 0);
+    });
+}
+
+/// The child's drain and its parent's, and a guard of the child.
+///
+/// Mutation: `State::leave` leaves its own state only.
+#[test]
+fn g8_s4_parent_and_child_are_drained() {
+    model(3, || {
+        let parent = Shutdown::new();
+        let child = parent.child();
+        let guard = child.guard();
+        let task = run(move || drop(guard));
+        let other = child.clone();
+        let drains = run(move || block_on(other.drain(FOR_EVER)));
+        assert_eq!(block_on(parent.drain(FOR_EVER)), Ok(()));
+        assert_eq!(drains.join().unwrap(), Ok(()));
+        task.join().unwrap();
+    });
+}
+
+/// Mutation: `State::child` does not inherit (S6).
+/// Mutation: `State::child` inherits before the child is in the list (S6).
+/// Mutation: `State::announce` tells no children.
+#[test]
+fn s6_a_child_is_made_during_the_request() {
+    model(None, || {
+        let parent = Shutdown::new();
+        let other = parent.clone();
+        let makes = run(move || {
+            let child = other.child();
+            block_on(child.waiter());
+            assert!(child.cause().is_some());
+            child
+        });
+        assert!(parent.request_shutdown());
+        makes.join().unwrap();
+    });
+}
+
+/// The same one step further down.
+///
+/// Mutation: `State::announce` does not go below the children.
+#[test]
+fn s6_a_grandchild_is_made_during_the_request() {
+    model(5, || {
+        let root = Shutdown::new();
+        let child = root.child();
+        let makes = run(move || {
+            let grandchild = child.child();
+            block_on(grandchild.waiter());
+            (child, grandchild)
+        });
+        assert!(root.request_shutdown());
+        makes.join().unwrap();
+    });
+}
+
+/// Parent and child are requested at once; the child's waiter is woken, and the child's cause stays
+/// what it was first.
+///
+/// Mutation: `State::announce` does not wake those it has told.
+#[test]
+fn s6_parent_and_child_are_requested_at_once() {
+    model(3, || {
+        let parent = Shutdown::new();
+        let child = parent.child();
+        let waiter = child.waiter();
+        let task = run(move || block_on(waiter));
+        let other = parent.clone();
+        let asks = run(move || other.trigger("parent"));
+        let began = child.trigger("child");
+        let cause = child.cause().unwrap().to_string();
+        assert_eq!(cause, if began { "child" } else { "parent" });
+        assert!(asks.join().unwrap());
+        task.join().unwrap();
+        assert_eq!(child.cause().unwrap().to_string(), cause);
+        assert_eq!(parent.cause().unwrap().to_string(), "parent");
+    });
+}
+
+/// The force ends a drain that waits, at once.
+///
+/// Mutation: `State::wake` does not wake `watchers`.
+/// Mutation: `State::announce` tells no children.
+#[test]
+fn the_force_ends_a_drain_that_waits() {
+    model(5, || {
+        let parent = Shutdown::new();
+        let child = parent.child();
+        let guard = child.guard();
+        parent.request_shutdown();
+        let drains = run(move || block_on(child.drain(FOR_EVER)));
+        assert!(parent.request_shutdown());
+        assert_eq!(drains.join().unwrap().unwrap_err().count(), 1);
+        drop(guard);
+    });
+}
+
+/// What `signals.rs` does, without the operating system: async-signal does not compile here, so the
+/// handler, the socket and the thread `winddown` are modelled, as that file's head describes them. The
+/// slots behind them are the shipped ones.
+struct Process {
+    shutdown: Shutdown,
+    armed: AtomicBool,
+    ended: AtomicBool,
+    /// The signals in the socket.
+    socket: Mutex<usize>,
+}
+
+impl Process {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            shutdown: Shutdown::new(),
+            armed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            socket: Mutex::new(0),
+        })
+    }
+
+    fn ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// The handler of one signal. `false` if it has ended the process.
+    fn handler(&self) -> bool {
+        if self.armed.load(Ordering::SeqCst) {
+            self.ended.store(true, Ordering::SeqCst);
+            return false;
+        }
+        self.armed.store(true, Ordering::SeqCst);
+        *self.socket.lock().unwrap() += 1;
+        true
+    }
+
+    /// `State::request` of an installed shutdown.
+    fn request(&self) -> bool {
+        let taken = self.shutdown.request_shutdown();
+        if taken && self.shutdown.is_forced() {
+            self.ended.store(true, Ordering::SeqCst);
+        } else if taken {
+            self.armed.store(true, Ordering::SeqCst);
+        }
+        taken
+    }
+
+    /// One turn of the thread `winddown`: all that is in the socket.
+    fn read(&self) {
+        let signals = std::mem::take(&mut *self.socket.lock().unwrap());
+        for _ in 0..signals {
+            self.request();
+        }
+    }
+}
+
+/// Two signals, handled by two threads at once, or one after the other, while `winddown` reads: the
+/// process ends.
+///
+/// Mutation: `State::request` does not force with the second slot.
+/// Mutation, here: the handler does not write to the socket, or `read` takes two signals for one.
+#[test]
+fn g4_two_signals_end_the_process() {
+    model(4, || {
+        let process = Process::new();
+        let threads = [(); 2].map(|()| {
+            let process = process.clone();
+            run(move || process.handler())
+        });
+        process.read();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        process.read(); // at the latest
+        assert!(process.ended());
+    });
+}
+
+/// A signal beside a request of the program's own. Once the request has returned, the handler needs
+/// no thread.
+///
+/// Mutation, here: `request` does not arm.
+#[test]
+fn g4_a_signal_beside_a_request() {
+    model(3, || {
+        let process = Process::new();
+        let other = process.clone();
+        let asks = run(move || {
+            assert!(other.request());
+            assert!(!other.handler(), "the second signal ends it at once");
+        });
+        process.handler();
+        process.read();
+        asks.join().unwrap();
+        assert!(process.ended());
+    });
+}
+
+/// One signal and a trigger leave everybody their time.
+///
+/// Mutation: `State::trigger` takes a slot.
+/// Mutation, here: the handler arms before it looks.
+#[test]
+fn g4_a_signal_beside_a_trigger() {
+    model(None, || {
+        let process = Process::new();
+        let other = process.clone();
+        let triggers = run(move || other.shutdown.trigger("x"));
+        assert!(process.handler());
+        process.read();
+        triggers.join().unwrap();
+        assert!(!process.ended() && process.shutdown.is_requested());
+        assert!(!process.handler(), "the next ends it");
+    });
+}
