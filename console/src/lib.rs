@@ -137,13 +137,17 @@ extern "system" fn routine(kind: u32) -> BOOL {
 ///
 /// `std::process::exit` flushes standard output before, which can block; and the exit routines can
 /// wait for a lock that one of the threads held which were ended before.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "winddown's own code is to go through its `exit::now`, which goes through here"
+)]
 pub fn exit(code: i32) -> ! {
     // SAFETY: it takes nothing, and returns a constant.
     let this_process = unsafe { GetCurrentProcess() };
     // SAFETY: the handle always stands for the process that uses it, with every right, and is never
     // closed. No other code of the process runs afterwards, so nothing can be left in a bad state
     // for it.
-    unsafe { TerminateProcess(this_process, code.cast_unsigned()) };
+    unsafe { TerminateProcess(this_process, code as u32) };
     // A process may always end itself, so this is not reached.
     std::process::abort()
 }

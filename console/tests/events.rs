@@ -35,7 +35,7 @@ mod windows {
     ];
 
     /// STATUS_CONTROL_C_EXIT; Wine says 0.
-    const UNHANDLED: [Option<i32>; 2] = [Some(0xC000_013A_u32.cast_signed()), Some(0)];
+    const UNHANDLED: [Option<i32>; 2] = [Some(0xC000_013A_u32 as i32), Some(0)];
 
     /// Longer than `send_event` gives a process whose handlers have returned.
     const WHILE: Duration = Duration::from_secs(1);
