@@ -137,10 +137,6 @@ extern "system" fn routine(kind: u32) -> BOOL {
 ///
 /// `std::process::exit` flushes standard output before, which can block; and the exit routines can
 /// wait for a lock that one of the threads held which were ended before.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "winddown's own code is to go through its `exit::now`, which goes through here"
-)]
 pub fn exit(code: i32) -> ! {
     // SAFETY: it takes nothing, and returns a constant.
     let this_process = unsafe { GetCurrentProcess() };
