@@ -51,7 +51,7 @@ perf() {
 rolling() {
     debian haproxy
     cargo build --examples
-    timeout 900 python3 tests/rolling/rolling.py target/debug/examples
+    timeout 1200 python3 tests/rolling/rolling.py target/debug/examples
 }
 
 # The manifest against the schemas of the Kubernetes API, and that its times add up.
