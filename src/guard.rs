@@ -145,6 +145,8 @@ pub struct Drain {
     /// `None` until it is known: that of the shutdown, which begins with the request.
     deadline: Option<Deadline>,
     key: Option<usize>,
+    /// Whether its end was traced.
+    traced: bool,
 }
 
 impl Drain {
@@ -153,6 +155,7 @@ impl Drain {
             shared,
             deadline: Some(Deadline::after(timeout)),
             key: None,
+            traced: false,
         }
     }
 
@@ -161,6 +164,7 @@ impl Drain {
             shared,
             deadline: None,
             key: None,
+            traced: false,
         }
     }
 
@@ -210,7 +214,9 @@ impl Drain {
         match self.shared.settled(counting, late) {
             Some(result) => {
                 self.shared.state.unwatch(&mut self.key);
-                trace::drained(&self.shared.state, &result);
+                if !std::mem::replace(&mut self.traced, true) {
+                    trace::drained(&self.shared.state, &result);
+                }
                 Poll::Ready(result)
             }
             None => Poll::Pending,

@@ -74,7 +74,9 @@
 //! stands, which is the reverse of how the program started; nothing has to be shared with a closure,
 //! and each step has what is left of the time:
 //!
-//! ```
+#![cfg_attr(feature = "signals", doc = "```")]
+// Without a timer nobody would wake the step whose time is up.
+#![cfg_attr(not(feature = "signals"), doc = "```no_run")]
 //! use std::time::Duration;
 //! use futures_lite::{FutureExt, future};
 //! use winddown::{Shutdown, ShutdownExt};

@@ -24,6 +24,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
+use std::time::Duration;
 
 use async_signal::Signal;
 #[cfg(unix)]
@@ -59,34 +60,25 @@ pub(crate) struct Process {
 impl Process {
     /// The first slot is taken.
     pub(crate) fn arm(&self, policy: &Policy) {
-        if policy.first_arms() {
-            arm();
-        } else if policy.last_words.is_zero()
-            && start("winddown-debounce", {
-                let debounce = policy.debounce;
-                move || {
-                    thread::sleep(debounce);
-                    arm();
-                }
-            })
-            .is_err()
-        {
-            // A force too soon is better than none.
-            arm();
+        // With last words the force arms, and not the request.
+        if policy.last_words.is_zero() {
+            arm_after(policy.debounce);
         }
     }
 
     /// The second slot is taken. Returns only if there is time for last words.
     pub(crate) fn force(&self, policy: &Policy) {
-        arm();
         let (code, time) = (self.exit_code, policy.last_words);
-        let bounded = !time.is_zero()
-            && start("winddown-force", move || {
-                thread::sleep(time);
-                exit::now(code)
-            })
-            .is_ok();
-        if !bounded {
+        if time.is_zero() {
+            exit::now(code);
+        }
+        // Where the second bounces, its echo is a third.
+        arm_after(policy.debounce);
+        let end = move || {
+            thread::sleep(time);
+            exit::now(code)
+        };
+        if start("winddown-force", end).is_err() {
             exit::now(code);
         }
     }
@@ -101,11 +93,21 @@ impl Drop for Process {
     }
 }
 
-/// From now on the handler forces.
-fn arm() {
-    // SeqCst, as signal-hook's own accesses to it in the handler.
-    #[cfg(unix)]
-    ARMED.store(true, Ordering::SeqCst);
+/// From then on the handler forces.
+fn arm_after(debounce: Duration) {
+    let arm = || {
+        // SeqCst, as signal-hook's own accesses to it in the handler.
+        #[cfg(unix)]
+        ARMED.store(true, Ordering::SeqCst);
+    };
+    let late = move || {
+        thread::sleep(debounce);
+        arm();
+    };
+    // A force too soon is better than none.
+    if debounce.is_zero() || start("winddown-debounce", late).is_err() {
+        arm();
+    }
 }
 
 fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -205,7 +207,8 @@ fn listen(signals: &[Signal], exit_code: i32, state: &Arc<State>) -> Result<(), 
     use std::sync::mpsc;
 
     // What may fail comes first, because a handler can't be taken back for good: the registry
-    // forgets what it should do, but the system's default is not restored.
+    // forgets what it should do, but the system's default is not restored. Should the last step fail
+    // all the same, because another thread took the descriptors, `Handlers` leaves the default.
     descriptors_left(signals.len()).map_err(InstallError::Register)?;
     let mut reader = Signals::new::<Signal>([]).map_err(InstallError::Register)?;
     let (to_thread, from_installer) = mpsc::channel();
@@ -249,7 +252,7 @@ fn read(mut signals: Signals, state: &Weak<State>) {
             },
             // It reads a socket of our own, so this can't be helped, only outlived. The handler
             // still ends the process on the second signal.
-            Some(Err(_)) | None => thread::sleep(std::time::Duration::from_millis(100)),
+            Some(Err(_)) | None => thread::sleep(Duration::from_millis(100)),
         }
     }
 }
@@ -289,7 +292,8 @@ pub(crate) fn announce(state: &Arc<State>, news: &'static [Stage]) {
     }
 }
 
-/// The handler's own actions. Unregistered when dropped, unless kept.
+/// The handler's own actions. Unregistered when dropped, unless kept; but for the system's default
+/// while nobody listens, without which Ctrl-C would be dead.
 #[cfg(unix)]
 struct Handlers(Vec<signal_hook::SigId>);
 
@@ -308,13 +312,10 @@ impl Handlers {
                 )?);
             }
             if std::process::id() != 1 {
-                this.0
-                    .push(flag::register_conditional_default(number, &IDLE)?);
+                flag::register_conditional_default(number, &IDLE)?;
             } else if ends_by_default(signal) {
                 // See `exit::as_unhandled`.
-                let code = 128 + number;
-                this.0
-                    .push(flag::register_conditional_shutdown(number, code, &IDLE)?);
+                flag::register_conditional_shutdown(number, 128 + number, &IDLE)?;
             }
             if policy.first_arms() {
                 this.0.push(flag::register(number, &ARMED)?);
@@ -395,5 +396,22 @@ pub(crate) fn name(signal: Signal) -> impl fmt::Display {
         Signal::Int => "Ctrl-C".to_owned(),
         Signal::Term => "termination".to_owned(),
         other => format!("SIG{other:?}").to_uppercase(),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_echo_of_a_force_leaves_the_last_words() {
+        let hour = Duration::from_secs(3600);
+        let policy = Policy {
+            debounce: hour,
+            last_words: hour,
+            ..Policy::DEFAULT
+        };
+        Process { exit_code: 1 }.force(&policy);
+        assert!(!ARMED.load(Ordering::SeqCst));
     }
 }

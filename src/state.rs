@@ -15,6 +15,7 @@
 //! - **S6** A child is in its parent's list before it looks whether the parent has begun; the parent
 //!   begins before it looks at its list. So one of them sees the other.
 
+use std::ops::Deref;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -28,7 +29,7 @@ use slab::Slab;
 use crate::deadline::deadline_after;
 use crate::policy::Policy;
 use crate::sites::{Table, Tally};
-use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
 use crate::sync::{Mutex, lock};
 use crate::trace;
 use crate::wakers::{self, Slot, Wakers, Watchers};
@@ -110,6 +111,7 @@ fn flag(stage: Stage) -> u8 {
 }
 
 /// How it began.
+#[derive(Default)]
 struct Begun {
     cause: Option<Cause>,
     /// When it was requested, and when the first slot was taken; if somebody wants to know.
@@ -138,6 +140,8 @@ enum Sent {
     Began,
     /// It took the first slot, but a trigger had begun the shutdown.
     Counted,
+    /// The same, and it ended the lame duck.
+    Hastened,
     /// It took the second slot.
     Forced,
     /// Both slots were taken.
@@ -176,11 +180,7 @@ impl State {
             .as_ref()
             .is_some_and(|policy| !policy.lame_duck.is_zero());
         Self {
-            begun: Mutex::new(Begun {
-                cause: None,
-                requested: None,
-                first: None,
-            }),
+            begun: Mutex::new(Begun::default()),
             watchers: Watchers::new(),
             children: Mutex::new(Slab::new()),
             tallies: Table::new(),
@@ -264,7 +264,8 @@ impl State {
             Some(_) => Duration::ZERO,
         };
         let may_force = self.policy().may_force(&cause);
-        let sent = self.change(cause, |word, begun| {
+        let now = self.now();
+        let sent = self.change(cause, now, |word, begun| {
             if word & FORCED != 0 {
                 (word, Sent::Full)
             } else if word & FIRST != 0 {
@@ -274,16 +275,23 @@ impl State {
                     (word, Sent::Full)
                 }
             } else {
-                begun.first = self.now();
-                match word & REQUESTED {
-                    0 => (word | FIRST | begins(lame_duck), Sent::Began),
-                    _ => (word | FIRST, Sent::Counted),
-                }
+                begun.first = now;
+                let next = word | FIRST | begins(lame_duck);
+                let sent = match next & !word & (REQUESTED | STOPPING) {
+                    0 => Sent::Counted,
+                    STOPPING => Sent::Hastened,
+                    _ => Sent::Began,
+                };
+                (next, sent)
             }
         });
         match sent {
             Sent::Full => return false,
             Sent::Counted => self.arm(),
+            Sent::Hastened => {
+                self.arm();
+                announce(self, &[Stage::Stopping]);
+            }
             Sent::Began => {
                 // Before anybody is woken: a waker may hang.
                 self.arm();
@@ -308,7 +316,7 @@ impl State {
             None => self.policy().lame_duck_for(&cause),
             Some(_) => Duration::ZERO,
         };
-        let began = self.change(cause, |word, _| match word & REQUESTED {
+        let began = self.change(cause, self.now(), |word, _| match word & REQUESTED {
             0 => (word | begins(lame_duck), true),
             _ => (word, false),
         });
@@ -319,41 +327,51 @@ impl State {
         began
     }
 
-    /// Takes over what the parent has come to. Returns whether that was news.
-    fn inherit(&self) -> bool {
+    /// Takes over what the parent has come to.
+    fn inherit(&self) {
         let Some(Parent { state: parent, .. }) = &self.parent else {
-            return false;
+            return;
         };
         // Acquire: as in `has_reached`.
         let parents = parent.word.load(Ordering::Acquire) & (REQUESTED | STOPPING | FORCED);
         if parents == 0 {
-            return false;
+            return;
         }
-        // S3
-        let Some(cause) = parent.cause() else {
-            return false;
-        };
-        self.change(cause, |word, _| (word | parents, word | parents != word))
+        // S3. The parent's time of grace, and not one that begins when the child hears of it.
+        let begun = lock(&parent.begun);
+        let (cause, requested) = (begun.cause.clone(), begun.requested);
+        drop(begun);
+        if let Some(cause) = cause {
+            self.change(cause, requested, |word, _| (word | parents, ()));
+        }
     }
 
-    /// The one place where the word changes. `cause` is stored if this raises the flag.
-    fn change<T>(&self, cause: Cause, next: impl FnOnce(u8, &mut Begun) -> (u8, T)) -> T {
+    /// The one place where the word changes. Cause and time are stored if this raises the flag.
+    fn change<T>(
+        &self,
+        cause: Cause,
+        requested: Option<Instant>,
+        next: impl FnOnce(u8, &mut Begun) -> (u8, T),
+    ) -> T {
         let mut begun = lock(&self.begun); // S2
         // Relaxed: the lock orders it after every other change.
         let word = self.word.load(Ordering::Relaxed);
         let (next, result) = next(word, &mut begun);
         if word & REQUESTED == 0 && next & REQUESTED != 0 {
             begun.cause = Some(cause); // S3
-            begun.requested = self.now();
+            begun.requested = requested;
         }
         // Release: pairs with the loads in `has_reached` and `stage`.
         self.word.store(next, Ordering::Release);
         result
     }
 
-    /// The time, if anything depends on it: the clock costs more than the rest of a request.
+    /// The time, if anything depends on it: the clock costs more than the rest of a request, and some
+    /// platforms have none.
     fn now(&self) -> Option<Instant> {
-        (self.policy.is_some() || cfg!(feature = "tracing")).then(Instant::now)
+        let policy = self.policy();
+        let told = cfg!(all(feature = "tracing", not(target_family = "wasm")));
+        (told || policy.grace.is_some() || !policy.debounce.is_zero()).then(Instant::now)
     }
 
     /// Whether a signal that comes now is the same as the first.
@@ -372,24 +390,29 @@ impl State {
 
     /// What goes on beside a shutdown that has begun, in threads of its own.
     fn begin(self: &Arc<Self>, lame_duck: Duration) {
+        #[cfg(not(target_family = "wasm"))]
         if !lame_duck.is_zero() {
             self.wait_as_lame_duck(lame_duck);
         }
+        let _ = lame_duck;
         #[cfg(all(unix, feature = "systemd"))]
         if let Force::Exit(_) = self.force {
             crate::systemd::follow(self);
         }
     }
 
-    /// Has waiters made ready when the delay has passed, by a thread, which no runtime can block.
+    /// Has waiters made ready when the delay has passed, by a thread, which no runtime can block, and
+    /// which ends when every handle is gone.
+    #[cfg(not(target_family = "wasm"))]
     fn wait_as_lame_duck(self: &Arc<Self>, delay: Duration) {
-        let state = self.clone();
+        let state = Arc::downgrade(self);
         let wait = move || {
-            #[cfg(not(target_family = "wasm"))]
-            state.block(deadline_after(delay), || {
+            Self::block_weakly(&state, deadline_after(delay), |state| {
                 state.has_reached(Stage::Stopping).then_some(())
             });
-            state.stop();
+            if let Some(state) = state.upgrade() {
+                state.stop();
+            }
         };
         let name = "winddown-lame-duck".into();
         if thread::Builder::new().name(name).spawn(wait).is_err() {
@@ -401,7 +424,9 @@ impl State {
     /// The end of the lame duck.
     fn stop(&self) {
         let Some(cause) = self.cause() else { return };
-        let news = self.change(cause, |word, _| (word | STOPPING, word & STOPPING == 0));
+        let news = self.change(cause, None, |word, _| {
+            (word | STOPPING, word & STOPPING == 0)
+        });
         if news {
             self.announce(&[Stage::Stopping]);
         }
@@ -409,21 +434,18 @@ impl State {
 
     /// Tells everybody below that the word has changed, and then wakes whoever waits for it.
     pub(crate) fn announce(&self, news: &[Stage]) {
-        // All are told before anybody is woken: a waker may hang.
-        let mut told = self.children();
+        // All are told before anybody is woken: a waker may hang. One that knew is told on as well:
+        // another thread may have told it just now, and not yet those below it.
+        let mut below = self.children();
         let mut next = 0;
-        while let Some(child) = told.get(next) {
-            if child.inherit() {
-                let below = child.children();
-                told.extend(below);
-                next += 1;
-            } else {
-                // It knew, and so do those below it.
-                told.swap_remove(next);
-            }
+        while let Some(child) = below.get(next) {
+            child.inherit();
+            let further = child.children();
+            below.extend(further);
+            next += 1;
         }
         self.wake();
-        for child in &told {
+        for child in &below {
             child.wake();
         }
         if !self.is_child() {
@@ -439,10 +461,10 @@ impl State {
             .collect()
     }
 
-    /// Wakes whoever waits for what has come. Threads first: they cannot hang.
+    /// Wakes whoever waits for what has come.
     fn wake(&self) {
-        self.threads.notify(usize::MAX);
-        // Drains first: they are few, and what they do next is bounded by a deadline.
+        // First threads, which cannot hang; then drains, of which there are few.
+        self.wake_threads();
         self.watchers.wake_all();
         if let Some(requested) = &self.requested {
             requested.wake_all();
@@ -452,6 +474,20 @@ impl State {
         }
         if self.has_reached(Stage::Forced) {
             self.forced.wake_all();
+        }
+    }
+
+    fn wake_threads(&self) {
+        // SeqCst: pairs with that of `listen`. Either we see the listener, or its check sees what we
+        // did before this.
+        fence(Ordering::SeqCst);
+        self.notify_threads();
+    }
+
+    fn notify_threads(&self) {
+        // Asked first, because `notify` allocates where nobody has ever listened: in most children.
+        if self.threads.total_listeners() > 0 {
+            self.threads.notify(usize::MAX);
         }
     }
 
@@ -500,17 +536,40 @@ impl State {
         deadline: Option<Instant>,
         mut check: impl FnMut() -> Option<T>,
     ) -> Option<T> {
+        Self::block_while(|| Some(self), deadline, |_| check())
+    }
+
+    /// The same for our own threads, which hold the state only to look at it. `None` also once it is
+    /// gone.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn block_weakly<T>(
+        state: &Weak<Self>,
+        deadline: Option<Instant>,
+        check: impl FnMut(&Self) -> Option<T>,
+    ) -> Option<T> {
+        Self::block_while(|| state.upgrade(), deadline, check)
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn block_while<S: Deref<Target = Self>, T>(
+        state: impl Fn() -> Option<S>,
+        deadline: Option<Instant>,
+        mut check: impl FnMut(&Self) -> Option<T>,
+    ) -> Option<T> {
         loop {
-            // Listen, then check: what happens between the two notifies the listener.
-            let listener = self.threads.listen();
-            if let Some(answer) = check() {
+            let held = state()?;
+            // Listen, then check: what happens between the two notifies the listener. So does the
+            // end of the state, which the next line may be.
+            let listener = held.threads.listen();
+            if let Some(answer) = check(&held) {
                 return Some(answer);
             }
+            drop(held);
             match deadline {
                 None => listener.wait(),
                 Some(deadline) => {
                     if listener.wait_deadline(deadline).is_none() {
-                        return check();
+                        return check(&*state()?);
                     }
                 }
             }
@@ -576,7 +635,7 @@ impl State {
         // and the lock of the watchers orders the rest.
         self.work
             .fetch_and(!(DRAINING | COUNTING), Ordering::Relaxed);
-        self.threads.notify(usize::MAX);
+        self.wake_threads();
         self.watchers.wake_all();
     }
 
@@ -646,6 +705,8 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
+        // Our own, which hold no state while they wait.
+        self.notify_threads();
         // Not by recursion: a long line of children may end here.
         let mut parent = self.parent.take();
         while let Some(Parent { state, key }) = parent {
@@ -680,6 +741,45 @@ mod tests {
         assert!(child.enter());
     }
 
+    #[test]
+    fn g2_a_child_that_another_thread_is_telling_hides_nobody_below() {
+        for (slots, stage) in [(1, Stage::Stopping), (2, Stage::Forced)] {
+            let parent = State::new(Force::Mark, None);
+            let child = State::child(&parent);
+            let below = State::child(&child);
+            // As another thread leaves it, between the flag and those below.
+            let cause = Cause::Requested(std::panic::Location::caller());
+            child.change(cause.clone(), None, |word, _| {
+                (word | FIRST | REQUESTED | STOPPING | FORCED, ())
+            });
+            for _ in 0..slots {
+                assert!(parent.request(cause.clone()));
+            }
+            assert!(below.has_reached(stage));
+        }
+    }
+
+    #[test]
+    fn g7_a_lame_duck_keeps_no_state_alive() {
+        let policy = Policy {
+            lame_duck: Duration::from_secs(3600),
+            ..Policy::DEFAULT
+        };
+        let state = State::new(Force::Mark, Some(policy));
+        assert!(state.trigger(Cause::Requested(std::panic::Location::caller())));
+        let state = {
+            let weak = Arc::downgrade(&state);
+            drop(state);
+            weak
+        };
+        // Its thread may be looking just now.
+        let since = Instant::now();
+        while state.upgrade().is_some() {
+            assert!(since.elapsed() < Duration::from_secs(20));
+            thread::yield_now();
+        }
+    }
+
     #[cfg(feature = "signals")]
     mod policies {
         use super::*;
@@ -707,6 +807,25 @@ mod tests {
             assert!(signal(&state, Signal::Int));
             assert_eq!(state.stage(), Stage::Forced);
             assert!(!signal(&state, Signal::Int));
+        }
+
+        #[test]
+        fn an_interrupt_ends_the_lame_duck_that_a_trigger_began() {
+            for (by, stage) in [
+                (Signal::Term, Stage::Requested),
+                (Signal::Int, Stage::Stopping),
+            ] {
+                let state = state(Policy {
+                    lame_duck: Duration::from_secs(3600),
+                    ..Policy::DEFAULT
+                });
+                let enough = Cause::Requested(std::panic::Location::caller());
+                assert!(state.trigger(enough.clone()));
+                let child = State::child(&state);
+                assert!(signal(&state, by));
+                assert_eq!((state.stage(), child.stage()), (stage, stage));
+                assert_eq!(state.cause(), Some(enough));
+            }
         }
 
         #[test]

@@ -1,8 +1,8 @@
 //! Messages for systemd, from a thread of their own.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 
@@ -21,22 +21,20 @@ pub(crate) fn follow(state: &Arc<State>) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;
     }
-    let state = state.clone();
+    let Some(cause) = state.cause() else { return };
+    let mut left = state.in_flight();
+    // Weakly: that systemd is told must not keep Ctrl-C from its default when every handle is gone.
+    let state = Arc::downgrade(state);
     let follow = move || {
-        let Some(cause) = state.cause() else { return };
-        let mut left = state.in_flight();
-        let status = format!("stopping: {cause}; {left} in flight");
-        let _ = sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status(&status)]);
-        while let Some(fewer) = fewer_than(&state, left) {
-            left = fewer;
-            let status = format!("stopping: {cause}; {left} in flight");
+        // One line: another one would be another message to systemd.
+        let cause = cause.to_string().replace(['\n', '\r'], " ");
+        let status = |left| format!("stopping: {cause}; {left} in flight");
+        let _ = sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status(&status(left))]);
+        while wait_for_fewer(&state, &mut left) {
             let _ = sd_notify::notify(&[
                 NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32),
-                NotifyState::Status(&status),
+                NotifyState::Status(&status(left)),
             ]);
-            if left == 0 {
-                break;
-            }
             thread::sleep(PAUSE);
         }
     };
@@ -45,13 +43,47 @@ pub(crate) fn follow(state: &Arc<State>) {
     let _ = thread::Builder::new().name(name).spawn(follow);
 }
 
-/// Waits until fewer guards are held, and says how many; `None` when it is over.
-fn fewer_than(state: &State, count: usize) -> Option<usize> {
-    state
-        .block(None::<Instant>, || match state.watch_count() {
-            _ if state.is_over() => Some(None),
-            now if now < count => Some(Some(now)),
-            _ => None,
-        })
-        .flatten()
+/// Waits until fewer guards are held than were last; `false` when it is over.
+fn wait_for_fewer(state: &Weak<State>, left: &mut usize) -> bool {
+    State::block_weakly(state, None, |state| {
+        let before = std::mem::replace(left, state.watch_count());
+        if state.is_over() {
+            Some(false)
+        } else {
+            (*left < before).then_some(true)
+        }
+    })
+    .unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Force;
+
+    #[test]
+    fn progress_is_seen_after_growth() {
+        const MANY: usize = 100_000;
+
+        let state = State::new(Force::Mark, None);
+        let weak = Arc::downgrade(&state);
+        for _ in 0..MANY {
+            assert!(state.enter());
+        }
+        let watch = thread::spawn(move || {
+            // As if there had been one, the last time it looked.
+            let mut left = 1;
+            (wait_for_fewer(&weak, &mut left), left)
+        });
+        // It looks once before it waits; what is dropped before that is nothing to it.
+        for _ in 0..MANY {
+            if watch.is_finished() {
+                break;
+            }
+            state.leave();
+            thread::yield_now();
+        }
+        let (fewer, left) = watch.join().unwrap();
+        assert!(fewer && left > 1);
+    }
 }

@@ -49,6 +49,7 @@ mod roles {
             "short_last_words" => speaks(builder.last_words(Duration::from_millis(1))),
             "last_words_waker_hangs" => hangs(builder.last_words(HOUR)),
             "lame_duck" => lame_duck(builder.lame_duck(HOUR)),
+            "abandoned" => abandoned(builder.lame_duck(HOUR)),
             #[cfg(feature = "systemd")]
             "systemd" => systemd(),
             other => panic!("no role '{other}'"),
@@ -147,6 +148,15 @@ mod roles {
         shutdown.waiter().wait_blocking();
     }
 
+    /// Begins a shutdown, and lets go of it.
+    fn abandoned(builder: Builder) {
+        let shutdown = builder.install().unwrap();
+        assert!(shutdown.trigger("no\nthing"));
+        drop(shutdown);
+        println!("ready");
+        park();
+    }
+
     #[cfg(feature = "systemd")]
     fn systemd() {
         let shutdown = Shutdown::install().unwrap();
@@ -191,6 +201,9 @@ mod tests {
             last_words_end_by_themselves,
             g4_with_last_words_and_a_waker_that_hangs,
             a_lame_duck_is_for_sigterm_alone,
+            g7_a_lame_duck_without_handles_dies_of_the_signal,
+            #[cfg(feature = "systemd")]
+            g7_systemd_without_handles_dies_of_the_signal,
             #[cfg(feature = "systemd")]
             systemd_is_told_in_order,
         ];
@@ -321,38 +334,75 @@ mod tests {
         assert_eq!(child.code(), 1);
     }
 
+    fn g7_a_lame_duck_without_handles_dies_of_the_signal() {
+        let mut child = begun("abandoned", SIGTERM);
+        assert_eq!(child.wait().signal(), Some(SIGTERM as i32));
+    }
+
+    /// What systemd is sent.
+    #[cfg(feature = "systemd")]
+    struct Messages {
+        socket: std::os::unix::net::UnixDatagram,
+        folder: tempfile::TempDir,
+    }
+
+    #[cfg(feature = "systemd")]
+    impl Messages {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("notify");
+            let socket = std::os::unix::net::UnixDatagram::bind(path).unwrap();
+            let patience = Some(crate::program::PATIENCE);
+            socket.set_read_timeout(patience).unwrap();
+            Self { socket, folder }
+        }
+
+        fn go_to(&self, command: &mut Command) {
+            command.env("NOTIFY_SOCKET", self.folder.path().join("notify"));
+        }
+
+        fn next(&self) -> String {
+            let mut buffer = [0; 512];
+            let length = self.socket.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..length]).into_owned()
+        }
+    }
+
+    #[cfg(feature = "systemd")]
+    fn g7_systemd_without_handles_dies_of_the_signal() {
+        let messages = Messages::new();
+        let mut command = command("abandoned");
+        messages.go_to(&mut command);
+        let mut child = Program::start(&mut command);
+        child.line("ready");
+        assert_eq!(
+            messages.next(),
+            "STOPPING=1\nSTATUS=stopping: no thing; 0 in flight\n"
+        );
+        child.send(SIGTERM);
+        assert_eq!(child.wait().signal(), Some(SIGTERM as i32));
+    }
+
     #[cfg(feature = "systemd")]
     fn systemd_is_told_in_order() {
         use std::io::Write;
-        use std::os::unix::net::UnixDatagram;
         use std::process::Stdio;
 
-        use crate::program::PATIENCE;
-
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notify");
-        let systemd = UnixDatagram::bind(&path).unwrap();
-        systemd.set_read_timeout(Some(PATIENCE)).unwrap();
-        let message = || {
-            let mut buffer = [0; 512];
-            let length = systemd.recv(&mut buffer).unwrap();
-            String::from_utf8_lossy(&buffer[..length]).into_owned()
-        };
-
+        let messages = Messages::new();
         let mut command = command("systemd");
-        command.env("NOTIFY_SOCKET", &path).stdin(Stdio::piped());
+        messages.go_to(command.stdin(Stdio::piped()));
         let mut child = Program::start_with_stdin(&mut command);
         let mut stdin = child.stdin();
         child.line("ready");
         child.send(SIGTERM);
         assert_eq!(
-            message(),
+            messages.next(),
             "STOPPING=1\nSTATUS=stopping: SIGTERM; 3 in flight\n"
         );
         for left in [2, 1] {
             stdin.write_all(b"\n").unwrap();
             assert_eq!(
-                message(),
+                messages.next(),
                 format!(
                     "EXTEND_TIMEOUT_USEC=15000000\nSTATUS=stopping: SIGTERM; {left} in flight\n"
                 )

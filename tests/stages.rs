@@ -116,9 +116,10 @@ fn grace_is_counted_from_the_request() {
     let deadline = shutdown.deadline().unwrap();
     assert!(before + HOUR <= deadline && deadline <= after + HOUR);
     assert!(shutdown.remaining().unwrap() <= HOUR);
+    // A child made now has no more time than the others.
     let waiter = shutdown.child().waiter();
     assert!(waiter.remaining().unwrap() <= HOUR);
-    assert!(waiter.deadline().unwrap() >= deadline);
+    assert_eq!(waiter.deadline(), Some(deadline));
     // What comes later moves nothing.
     shutdown.request_shutdown();
     assert_eq!(shutdown.deadline(), Some(deadline));
@@ -230,6 +231,7 @@ mod events {
     use std::fmt::Write;
     use std::sync::{Arc, Mutex};
 
+    use futures_lite::StreamExt;
     use tracing::field::{Field, Visit};
     use tracing::span::{Attributes, Id, Record};
     use tracing::{Event, Metadata, Subscriber};
@@ -251,6 +253,15 @@ mod events {
     }
 
     struct Line(String);
+
+    impl Lines {
+        /// Without the lines of the code.
+        fn so_far(&self) -> Vec<String> {
+            let lines = self.0.lock().unwrap();
+            let short = |line: &String| line.split(" at ").next().unwrap().to_owned();
+            lines.iter().map(short).collect()
+        }
+    }
 
     impl Subscriber for Lines {
         fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -284,13 +295,8 @@ mod events {
             drop(guard);
             assert!(shutdown.drain_blocking(Duration::ZERO).is_ok());
         });
-        let lines = lines.0.lock().unwrap();
-        let lines: Vec<_> = lines
-            .iter()
-            .map(|line| line.split(" at ").next().unwrap())
-            .collect();
         assert_eq!(
-            lines,
+            lines.so_far(),
             [
                 "INFO message=shutdown stage=Requested cause=enough in_flight=1",
                 "INFO message=shutdown stage=Stopping cause=enough in_flight=1",
@@ -299,5 +305,22 @@ mod events {
                 "INFO message=drained",
             ]
         );
+    }
+
+    #[test]
+    fn one_event_for_a_drain_that_was_watched() {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(lines.clone(), || {
+            let shutdown = Shutdown::new();
+            let guard = shutdown.guard();
+            let mut drain = shutdown.drain(HOUR);
+            let mut progress = drain.progress();
+            assert_eq!(future::block_on(progress.next()), Some(1));
+            drop(guard);
+            assert_eq!(future::block_on(progress.next()), None);
+            assert_eq!(future::block_on(&mut drain), Ok(()));
+            assert_eq!(future::block_on(drain), Ok(()));
+        });
+        assert_eq!(lines.so_far(), ["INFO message=drained"]);
     }
 }
