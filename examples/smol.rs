@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use smol::net::{TcpListener, TcpStream};
 use smol::stream::StreamExt;
 use smol_hyper::rt::{FuturesIo, SmolTimer};
@@ -72,18 +73,28 @@ async fn serve(options: Options) -> Result<(), String> {
 /// Says how many connections are left, and for how long: in a terminal in one line that changes,
 /// otherwise in a line for each change.
 async fn show_progress(shutdown: &Shutdown, drain: &mut Drain) {
-    let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{msg}").unwrap());
+    let seconds = {
+        let shutdown = shutdown.clone();
+        move || shutdown.remaining().unwrap_or_default().as_secs()
+    };
+    let countdown = seconds.clone();
+    let style = ProgressStyle::with_template("{msg}, {countdown} s")
+        .expect("it is well-formed")
+        .with_key("countdown", move |_: &ProgressState, f: &mut dyn Write| {
+            let _ = write!(f, "{}", countdown()); // fails for no terminal
+        });
+    let bar = ProgressBar::new_spinner().with_style(style);
+    bar.enable_steady_tick(Duration::from_secs(1));
     let mut progress = drain.progress();
     while let Some(left) = progress.next().await {
-        let seconds = shutdown.remaining().unwrap_or_default().as_secs();
         let connections = if left == 1 {
             "connection"
         } else {
             "connections"
         };
-        let message = format!("{left} {connections} left, {seconds} s");
+        let message = format!("{left} {connections} left");
         if bar.is_hidden() {
-            println!("{message}");
+            println!("{message}, {} s", seconds());
         } else {
             bar.set_message(message);
         }

@@ -32,7 +32,8 @@ use crate::{Reached, Waiter};
 /// # });
 /// ```
 ///
-/// None allocates anything. Polled again by the same task, each costs an atomic load more than what
+/// None allocates anything, but that the time of `limit_on_shutdown` is one of async-io's timers from the
+/// shutdown on. Polled again by the same task, each costs an atomic load more than what
 /// it wraps, or nothing.
 pub trait ShutdownExt: Sized {
     /// Runs the future until shutdown: `Some` of its output, or `None` if it was stopped.

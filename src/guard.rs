@@ -102,8 +102,7 @@ impl Clone for Guard {
     ///
     /// # Panics
     ///
-    /// At the limit of the counter, a quarter of `usize::MAX` guards or so, which takes as many
-    /// guards forgotten.
+    /// At the limit of the counter, `usize::MAX / 16` guards, which takes as many guards forgotten.
     fn clone(&self) -> Self {
         Self::take(&self.site).expect("a guard is held, so only the limit can refuse another")
     }
@@ -170,9 +169,9 @@ impl Drain {
 
     /// Waits as the drain does, and says meanwhile how many guards are left.
     ///
-    /// The stream's first item is the count when it is first polled, and then there is one whenever
-    /// the count has changed. It ends when the drain is ready; await the drain then to learn how it
-    /// ended.
+    /// The stream's first item is the count when it is first polled. Then it is woken whenever a guard
+    /// is dropped, and gives the count if that is another; several at once may be one item. It ends
+    /// when the drain is ready; await the drain then to learn how it ended.
     ///
     /// ```
     /// use futures_lite::{StreamExt, future};

@@ -115,7 +115,7 @@
 //!
 //! # Guarantees
 //!
-//! Each has tests that carry its label.
+//! Each of the first ten has tests that carry its label.
 //!
 //! - **G1** No lost wake-up: a waiter made before, during or after the request completes, on every
 //!   runtime.
@@ -124,19 +124,22 @@
 //! - **G3** At most two sends are ever accepted; who fills the second slot owns the force.
 //! - **G4** The second signal ends the process with the exit code within 50 ms even if every
 //!   executor thread is blocked, main is already inside `exit`, a waker hangs or stdout is blocked.
+//!   With [`last_words`](Builder::last_words) the third does, or the end of their time.
 //! - **G5** No foreign code (a waker) runs under one of our locks; one that panics, drops or polls
 //!   or clones waiters, or requests shutdown again keeps no other waiter asleep.
 //! - **G6** Installing twice is an `Err` that changes nothing; a failed install leaves nothing
 //!   registered and can be retried.
 //! - **G7** Dropping a handle never starts a shutdown, and Ctrl-C is never dead: when every handle,
-//!   waiter and guard is gone, a signal does what it would have done unhandled.
+//!   waiter and guard is gone, a signal does what the system does by default. If the first slot was
+//!   taken before, it is the second signal, and G4 holds.
 //! - **G8** A drain returns `Ok` only after every guard was dropped, and what was written before each
 //!   drop is visible after.
 //! - **G9** A drain that runs out of time says how many guards are left and on which lines they were
 //!   taken.
 //! - **G10** A waiter's re-poll takes no lock and allocates nothing; dropped waiters and guards leave
-//!   no memory behind.
-//! - **G11** `#![forbid(unsafe_code)]`.
+//!   no memory behind. (The room of waiters that were dropped is used again, and given back when none
+//!   is left.)
+//! - **G11** `#![forbid(unsafe_code)]`, which the compiler sees to.
 //!
 //! # Limitations
 //!
@@ -149,6 +152,9 @@
 //!   not wait for it.
 //! - Handlers stay registered until the process ends. Whoever sets another handler for the same
 //!   signal later, without chaining to ours, takes it from us.
+//! - A signal that was ignored when the process started, as a shell does with SIGINT for what it runs
+//!   in the background, is handled all the same. Leave it out of [`signals`](Builder::signals) if it
+//!   is to be ignored.
 //! - After `fork` without `exec`, the child has the handlers but not the thread that reads.
 //! - With a [`debounce`](Builder::debounce) or [`last_words`](Builder::last_words), a thread of ours
 //!   has to run between the first signal and the force.
@@ -159,14 +165,17 @@
 //! - As PID 1, the kernel knows no default action. Once every handle is gone, a signal ends the
 //!   process with code 128 + n there.
 //! - Without the feature `signals` there is no timer: deadlines are looked at when somebody polls.
+//! - Where std has no clock, as on `wasm32-unknown-unknown`, whatever asks for the time panics:
+//!   a [`grace`](Builder::grace), a [`debounce`](Builder::debounce), and timeouts other than zero and
+//!   `Duration::MAX`.
 //!
 //! # Features
 //!
 //! - `signals` (default): [`Shutdown::install`] and timers, with async-signal, async-io and
 //!   signal-hook, and on Windows winddown-console. Without it, the rest builds wherever std does.
 //! - `futures-io`, `tokio-io`: `seal_on_shutdown` for the I/O traits of the one or the other.
-//! - `tracing`: an event for each stage, with cause, elapsed time and guards in flight, and for each
-//!   drain that ends, with what it waited for in vain.
+//! - `tracing`: an event for each stage, with cause, elapsed time and guards in flight, and one for
+//!   each drain that ends, with what it waited for in vain.
 //! - `systemd`: tells systemd `STOPPING=1` with the cause as status, and asks for 15 s more
 //!   (`EXTEND_TIMEOUT_USEC`) as guards are dropped, once a second at the most.
 #![forbid(unsafe_code)]

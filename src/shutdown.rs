@@ -22,13 +22,14 @@ use crate::{Cause, Critical, Drain, Guard, Reached, Stage, Stragglers, Track, Wa
 ///
 /// | state | [`request_shutdown`] | a real signal | [`trigger`] |
 /// |---|---|---|---|
-/// | running | `true`; waiters are woken before it returns | same | `true`, same, but takes no slot |
+/// | running | `true`; waiters are woken before it returns (after the [lame duck], if there is one) | same | `true`, same, but takes no slot |
 /// | begun by `trigger` | `true`; takes the first slot, forces nothing yet | same | `false`, nothing changes |
 /// | one slot taken | `true`; forces: an installed one ends the process, a `new()` one becomes *forced* | forces | `false`, nothing changes |
 /// | forced | `false` | dropped | `false` |
 ///
 /// [`request_shutdown`]: Shutdown::request_shutdown
 /// [`trigger`]: Shutdown::trigger
+/// [lame duck]: Builder::lame_duck
 #[derive(Clone)]
 pub struct Shutdown {
     shared: Arc<Shared>,
@@ -93,7 +94,9 @@ impl Shutdown {
         }
     }
 
-    /// A future that is ready once a shutdown was requested. Cheap; make one wherever one is needed.
+    /// A future that is ready once everybody is to finish: when a shutdown was requested, and its
+    /// [`lame_duck`](Builder::lame_duck), if it has one, is over. Cheap; make one wherever one is
+    /// needed.
     #[inline]
     pub fn waiter(&self) -> Waiter {
         Waiter::new(self.shared.state.clone())
@@ -101,9 +104,11 @@ impl Shutdown {
 
     /// Sends a fake signal: as if the operating system had sent one. Returns whether it was taken.
     ///
-    /// The first asks everybody to finish; they have been woken when it returns. The second forces:
-    /// an installed shutdown ends the process at once, so this does not return; one made by
-    /// [`new`](Shutdown::new) becomes forced. A third is not taken.
+    /// The first asks everybody to finish; they have been woken when it returns (but for a
+    /// [`lame_duck`](Builder::lame_duck), which wakes them later). The second forces: an installed
+    /// shutdown ends the process at once, so this does not return, unless there is time for
+    /// [`last_words`](Builder::last_words); one made by [`new`](Shutdown::new) becomes forced. A third
+    /// is not taken.
     ///
     /// For a reason of the program's own that several parts may have, use
     /// [`trigger`](Shutdown::trigger), which never forces.
@@ -153,7 +158,8 @@ impl Shutdown {
 
     /// Whether the shutdown was forced: asked for a second time. One atomic load.
     ///
-    /// Nobody sees this of an installed shutdown, whose process has ended.
+    /// Of an installed shutdown nobody sees it, because the process has ended; unless there is time
+    /// for [`last_words`](Builder::last_words).
     pub fn is_forced(&self) -> bool {
         self.shared.state.has_reached(Stage::Forced)
     }
@@ -195,8 +201,9 @@ impl Shutdown {
     ///
     /// What is requested here is requested of the child, with the same cause, also if the child is
     /// made afterwards; and so is the force. What is requested of the child stays there: it never
-    /// ends the process. A guard of the child counts here too. It has the same time of
-    /// [`grace`](Builder::grace) from its own request on, and the same [`ForcePolicy`].
+    /// ends the process. A guard of the child counts here too. It has the same [`ForcePolicy`], and the
+    /// same time of [`grace`](Builder::grace): if it is requested alone from then on, otherwise from
+    /// the request made here.
     ///
     /// ```
     /// use winddown::Shutdown;
@@ -225,8 +232,11 @@ impl Shutdown {
     ///
     /// # Cost
     ///
-    /// No lock, and no allocation after the first guard of a line.
+    /// No lock, and no allocation but for the first guard of a line; or the first few, where several
+    /// threads take guards on one line, because each of up to eight groups of threads has a count of
+    /// its own.
     #[track_caller]
+    #[must_use = "without the guard, nobody waits for the work"]
     pub fn guard(&self) -> Option<Guard> {
         self.shared.guard(Origin {
             location: Location::caller(),
@@ -236,6 +246,7 @@ impl Shutdown {
 
     /// [`guard`](Shutdown::guard) with a name, for where a line says too little.
     #[track_caller]
+    #[must_use = "without the guard, nobody waits for the work"]
     pub fn guard_named(&self, name: &'static str) -> Option<Guard> {
         self.shared.guard(Origin {
             location: Location::caller(),
@@ -267,8 +278,8 @@ impl Shutdown {
     /// A future that does what `future` does, and without which the program cannot go on: if it
     /// ends, panics or is dropped before a shutdown was requested, it begins the shutdown.
     ///
-    /// The cause says which task it was and what became of it. It holds no guard; see
-    /// [`track`](Shutdown::track).
+    /// The cause says which task it was and what became of it. On a child, it is the child's shutdown
+    /// that begins. It holds no guard; see [`track`](Shutdown::track).
     ///
     /// ```
     /// use futures_lite::future;
@@ -279,6 +290,10 @@ impl Shutdown {
     /// assert_eq!(future::block_on(task), Err("no route to host"));
     /// assert_eq!(shutdown.cause().unwrap().to_string(), "critical task 'mail' ended");
     /// ```
+    ///
+    /// # Blocking
+    ///
+    /// Where it begins the shutdown, as [`request_shutdown`](Shutdown::request_shutdown).
     #[track_caller]
     pub fn critical<F: Future>(&self, name: impl Into<Arc<str>>, future: F) -> Critical<F> {
         let state = self.shared.state.clone();
@@ -326,7 +341,8 @@ impl Shutdown {
     ///
     /// It may be awaited before the request. It never ends by itself if no grace was set.
     ///
-    /// For threads, `drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))` is the same.
+    /// For threads, `drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))` is the same, once
+    /// the request has come.
     ///
     /// # Errors
     ///
@@ -429,8 +445,9 @@ impl Builder {
     /// the readiness probe turns red, and work is still accepted. Kubernetes' API server calls it the
     /// shutdown delay. None unless set.
     ///
-    /// The force cuts it short. It is skipped for an interrupt (SIGINT, Ctrl-C), because nobody at a
-    /// terminal has a load balancer; see [`lame_duck_on_interrupt`](Builder::lame_duck_on_interrupt).
+    /// The force cuts it short. It is skipped for an interrupt (SIGINT, Ctrl-C), which also ends one
+    /// that a [`trigger`](Shutdown::trigger) began, because nobody at a terminal has a load balancer;
+    /// see [`lame_duck_on_interrupt`](Builder::lame_duck_on_interrupt).
     /// It is the time of a thread of its own, so it passes whatever the runtime does. Children that
     /// are requested alone have none.
     #[cfg(not(target_family = "wasm"))]
@@ -461,12 +478,8 @@ impl Builder {
     /// `request_shutdown` returns `false`. Zero unless set.
     ///
     /// A terminal sends Ctrl-C to a whole group of processes, and a wrapper in it that forwards it
-    /// makes two of one within milliseconds.
-    ///
-    /// # Platforms
-    ///
-    /// With a debounce it is a thread, and not the first signal's handler, that lets the next one
-    /// end the process from the handler.
+    /// makes two of one within milliseconds. The same goes for the second and the third, where there is
+    /// time for [`last_words`](Builder::last_words).
     pub fn debounce(self, time: Duration) -> Self {
         self.set(|policy| policy.debounce = time)
     }

@@ -117,8 +117,8 @@ fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
         .map(drop)
 }
 
-/// Why [`Shutdown::install`](crate::Shutdown::install) failed. Nothing is left registered, and it
-/// can be tried again.
+/// Why [`Shutdown::install`](crate::Shutdown::install) failed. Nothing is left registered; unless there
+/// is one already, it can be tried again.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InstallError {

@@ -11,7 +11,8 @@ use crate::state::State;
 use crate::wakers::Slot;
 use crate::{Cause, Stage};
 
-/// A future that is ready once a shutdown was requested.
+/// A future that is ready once everybody is to finish: when a shutdown was requested, and its
+/// [`lame_duck`](crate::Builder::lame_duck), if it has one, is over.
 ///
 /// Made by [`Shutdown::waiter`](crate::Shutdown::waiter), cloned at will, awaited on any runtime or
 /// on none. Its output is `()`, so it can be handed to whoever takes a shutdown future:
@@ -83,7 +84,8 @@ impl Waiter {
         Reached::new(self.state.clone(), Stage::Forced)
     }
 
-    /// Whether a shutdown was requested. One atomic load.
+    /// Whether a shutdown was requested, also in its [`lame_duck`](crate::Builder::lame_duck), when the
+    /// waiter is not ready yet. One atomic load.
     #[inline]
     pub fn is_requested(&self) -> bool {
         self.state.has_reached(Stage::Requested)
@@ -106,7 +108,7 @@ impl Waiter {
         self.deadline().map(deadline::remaining)
     }
 
-    /// Blocks this thread until a shutdown is requested.
+    /// Blocks this thread until the waiter is ready.
     ///
     /// ```
     /// use winddown::Shutdown;
@@ -126,8 +128,8 @@ impl Waiter {
         self.block(None);
     }
 
-    /// Blocks this thread until a shutdown is requested, or the timeout has passed. Returns whether
-    /// a shutdown was requested.
+    /// Blocks this thread until the waiter is ready, or the timeout has passed. Returns whether the
+    /// waiter is ready.
     ///
     /// A timeout of zero is a check; one too long for the clock never ends.
     ///
