@@ -478,8 +478,8 @@ impl State {
     }
 
     fn wake_threads(&self) {
-        // SeqCst: pairs with that of `listen`. Either we see the listener, or its check sees what we
-        // did before this.
+        // SeqCst: pairs with that in `block_while`. Either we see the listener, or its check sees what
+        // we did before this.
         fence(Ordering::SeqCst);
         self.notify_threads();
     }
@@ -561,6 +561,8 @@ impl State {
             // Listen, then check: what happens between the two notifies the listener. So does the
             // end of the state, which the next line may be.
             let listener = held.threads.listen();
+            // SeqCst: pairs with that in `wake_threads`. (`listen` says that it has one. It has not.)
+            fence(Ordering::SeqCst);
             if let Some(answer) = check(&held) {
                 return Some(answer);
             }

@@ -2,12 +2,8 @@
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
-#[cfg(loom)]
-pub(crate) use loom::thread_local;
 #[cfg(not(loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
-#[cfg(not(loom))]
-pub(crate) use std::thread_local;
 
 use std::sync::PoisonError;
 

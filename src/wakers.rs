@@ -21,7 +21,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use crate::sync::{Mutex, lock, thread_local};
+use crate::sync::{Mutex, lock};
 
 /// One-shot: once woken, it is closed for ever.
 pub(crate) struct Wakers {
@@ -257,7 +257,11 @@ pub(crate) fn shards() -> usize {
 /// A small number for each thread, so that each keeps to its own shard.
 #[inline]
 pub(crate) fn thread_number() -> usize {
+    #[cfg(not(loom))]
     thread_local!(static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) });
+    // The model's threads share one of the system's. Its macro takes no `const`.
+    #[cfg(loom)]
+    loom::thread_local!(static NUMBER: Cell<usize> = Cell::new(usize::MAX));
     NUMBER.with(|number| match number.get() {
         usize::MAX => new_thread_number(number),
         known => known,

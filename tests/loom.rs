@@ -81,8 +81,10 @@ fn g1_a_waiter_races_the_request() {
     });
 }
 
-/// Mutation: `State::block` listens after it has checked.
-/// Mutation: `State::wake` does not notify `threads`.
+/// Mutation: `State::block_while` listens after it has checked.
+/// Mutation: `State::block_while` has no fence between the two.
+/// Mutation: `State::wake_threads` has no fence.
+/// Mutation: `State::wake` does not wake the threads.
 #[test]
 fn g1_a_thread_races_the_request() {
     model(5, || {
@@ -315,7 +317,7 @@ fn g8_a_guard_races_the_close() {
 /// Mutation: `State::leave_one` subtracts with `Relaxed`.
 /// Mutation: `State::close` only loads, and leaves no `DRAINING`.
 /// Mutation: `State::block` listens after it has checked.
-/// Mutation: `State::tell_watchers` does not notify `threads`.
+/// Mutation: `State::tell_watchers` does not wake the threads.
 #[test]
 fn g8_a_thread_s_drain_sees_what_was_written() {
     model(3, || {
