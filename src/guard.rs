@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,45 +18,87 @@ use crate::state::State;
 use crate::trace;
 use crate::wakers;
 
-/// What only handles hold: the state, and the table of sites, whose sites hold the state.
-pub(crate) struct Shared {
+/// What every handle to a shutdown holds.
+pub(crate) struct Handle {
     pub(crate) state: Arc<State>,
-    sites: Table<Site>,
+    /// Not the state's, because a site holds the state. Made by the first guard or the first clone,
+    /// whichever comes first: so all clones share one, and a child that needs none costs less.
+    sites: OnceLock<Arc<Sites>>,
+}
+
+struct Sites {
+    table: Table<Site>,
     /// One less than the number of lanes, a power of two.
     lanes: usize,
 }
 
-impl Shared {
+impl Handle {
     pub(crate) fn new(state: Arc<State>) -> Self {
         Self {
-            // Few threads share a child.
-            lanes: match state.is_child() {
-                true => 0,
-                false => wakers::shards() - 1,
-            },
             state,
-            sites: Table::new(),
+            sites: OnceLock::new(),
         }
     }
 
     #[inline]
+    fn sites(&self) -> &Arc<Sites> {
+        self.sites.get_or_init(|| {
+            Arc::new(Sites {
+                table: Table::new(),
+                // Few threads share a child.
+                lanes: match self.state.is_child() {
+                    true => 0,
+                    false => wakers::shards() - 1,
+                },
+            })
+        })
+    }
+
+    #[inline]
     pub(crate) fn guard(&self, origin: Origin) -> Option<Guard> {
-        let lane = wakers::thread_number() & self.lanes;
-        let site = self
-            .sites
-            .find(origin, lane, || Site::new(&self.state, origin));
+        let sites = self.sites();
+        let lane = wakers::thread_number() & sites.lanes;
+        let Origin { location, name } = origin;
+        let site = match sites.table.first(origin, lane) {
+            Some(site) => site,
+            None => self.site(location, name, lane),
+        };
         Guard::take(site)
+    }
+
+    /// In parts, so that these stay in registers when it is not called.
+    #[cold]
+    fn site(
+        &self,
+        location: &'static Location<'static>,
+        name: Option<&'static str>,
+        lane: usize,
+    ) -> &Arc<Site> {
+        let origin = Origin { location, name };
+        let make = || Site::new(&self.state, origin);
+        self.sites().table.find(origin, lane, make)
     }
 
     pub(crate) fn report(&self) -> Stragglers {
         let mut counts = Vec::new();
-        // The table's own reference is no guard.
-        self.sites
-            .for_each(|origin, site| counts.push((origin, Arc::strong_count(site) - 1)));
-        self.state
-            .tallies
-            .for_each(|origin, tally| counts.push((origin, tally.count())));
+        if let Some(sites) = self.sites.get() {
+            // The table's own reference is no guard.
+            let count = |origin, site: &_| counts.push((origin, Arc::strong_count(site) - 1));
+            sites.table.for_each(count);
+        }
+        if let Some(tallies) = self.state.tallies.get() {
+            tallies.for_each(|origin, tally| counts.push((origin, tally.count())));
+        }
         Stragglers::new(counts)
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+            sites: self.sites().clone().into(),
+        }
     }
 }
 
@@ -140,7 +182,7 @@ impl fmt::Debug for Guard {
 /// what is left now.
 #[must_use = "futures do nothing unless polled"]
 pub struct Drain {
-    shared: Arc<Shared>,
+    handle: Handle,
     /// `None` until it is known: that of the shutdown, which begins with the request.
     deadline: Option<Deadline>,
     key: Option<usize>,
@@ -149,18 +191,18 @@ pub struct Drain {
 }
 
 impl Drain {
-    pub(crate) fn new(shared: Arc<Shared>, timeout: Duration) -> Self {
+    pub(crate) fn new(handle: Handle, timeout: Duration) -> Self {
         Self {
-            shared,
+            handle,
             deadline: Some(Deadline::after(timeout)),
             key: None,
             traced: false,
         }
     }
 
-    pub(crate) fn to_deadline(shared: Arc<Shared>) -> Self {
+    pub(crate) fn to_deadline(handle: Handle) -> Self {
         Self {
-            shared,
+            handle,
             deadline: None,
             key: None,
             traced: false,
@@ -201,20 +243,20 @@ impl Drain {
 
     fn poll_with(&mut self, cx: &mut Context<'_>, counting: bool) -> Poll<Result<(), Stragglers>> {
         // Registered first and then asked, so that no guard is dropped unseen between the two.
-        self.shared.state.watch(&mut self.key, cx.waker());
+        self.handle.state.watch(&mut self.key, cx.waker());
         if self.deadline.is_none() {
-            self.deadline = self.shared.state.deadline().map(Deadline::at);
+            self.deadline = self.handle.state.deadline().map(Deadline::at);
         }
         let late = match &mut self.deadline {
             Some(deadline) => deadline.poll(cx).is_ready(),
             // Watchers are told of the request too.
             None => false,
         };
-        match self.shared.settled(counting, late) {
+        match self.handle.settled(counting, late) {
             Some(result) => {
-                self.shared.state.unwatch(&mut self.key);
+                self.handle.state.unwatch(&mut self.key);
                 if !std::mem::replace(&mut self.traced, true) {
-                    trace::drained(&self.shared.state, &result);
+                    trace::drained(&self.handle.state, &result);
                 }
                 Poll::Ready(result)
             }
@@ -223,7 +265,7 @@ impl Drain {
     }
 }
 
-impl Shared {
+impl Handle {
     /// How a drain ended, if it has.
     pub(crate) fn settled(&self, counting: bool, late: bool) -> Option<Result<(), Stragglers>> {
         // Asked first: when it is forced as the last guard is dropped, all is well.
@@ -251,14 +293,14 @@ impl Future for Drain {
 
 impl Drop for Drain {
     fn drop(&mut self) {
-        self.shared.state.unwatch(&mut self.key);
+        self.handle.state.unwatch(&mut self.key);
     }
 }
 
 impl fmt::Debug for Drain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Drain")
-            .field("in_flight", &self.shared.state.in_flight())
+            .field("in_flight", &self.handle.state.in_flight())
             .finish_non_exhaustive()
     }
 }
@@ -282,7 +324,7 @@ impl Stream for Progress<'_> {
         if self.drain.poll_with(cx, true).is_ready() {
             return Poll::Ready(None);
         }
-        let left = self.drain.shared.state.in_flight();
+        let left = self.drain.handle.state.in_flight();
         // Zero is for the end to say: the drain is woken for it.
         if left == 0 || self.last.replace(left) == Some(left) {
             return Poll::Pending;

@@ -10,7 +10,7 @@ use async_signal::Signal;
 
 #[cfg(feature = "signals")]
 use crate::InstallError;
-use crate::guard::Shared;
+use crate::guard::Handle;
 use crate::policy::{ForcePolicy, Policy};
 use crate::sites::Origin;
 use crate::state::{Force, State};
@@ -32,7 +32,7 @@ use crate::{Cause, Critical, Drain, Guard, Reached, Stage, Stragglers, Track, Wa
 /// [lame duck]: Builder::lame_duck
 #[derive(Clone)]
 pub struct Shutdown {
-    shared: Arc<Shared>,
+    handle: Handle,
 }
 
 impl Shutdown {
@@ -55,7 +55,7 @@ impl Shutdown {
 
     fn with(state: Arc<State>) -> Self {
         Self {
-            shared: Arc::new(Shared::new(state)),
+            handle: Handle::new(state),
         }
     }
 
@@ -99,7 +99,7 @@ impl Shutdown {
     /// needed.
     #[inline]
     pub fn waiter(&self) -> Waiter {
-        Waiter::new(self.shared.state.clone())
+        Waiter::new(self.handle.state.clone())
     }
 
     /// Sends a fake signal: as if the operating system had sent one. Returns whether it was taken.
@@ -119,7 +119,7 @@ impl Shutdown {
     /// as they do; one that panics is left to the panic hook, and the others are woken all the same.
     #[track_caller]
     pub fn request_shutdown(&self) -> bool {
-        self.shared
+        self.handle
             .state
             .request(Cause::Requested(Location::caller()))
     }
@@ -144,7 +144,7 @@ impl Shutdown {
     /// As [`request_shutdown`](Shutdown::request_shutdown).
     #[track_caller]
     pub fn trigger(&self, reason: impl Into<Arc<str>>) -> bool {
-        self.shared.state.trigger(Cause::Triggered {
+        self.handle.state.trigger(Cause::Triggered {
             reason: reason.into(),
             at: Location::caller(),
         })
@@ -153,7 +153,7 @@ impl Shutdown {
     /// Whether a shutdown was requested. One atomic load.
     #[inline]
     pub fn is_requested(&self) -> bool {
-        self.shared.state.has_reached(Stage::Requested)
+        self.handle.state.has_reached(Stage::Requested)
     }
 
     /// Whether the shutdown was forced: asked for a second time. One atomic load.
@@ -161,34 +161,34 @@ impl Shutdown {
     /// Of an installed shutdown nobody sees it, because the process has ended; unless there is time
     /// for [`last_words`](Builder::last_words).
     pub fn is_forced(&self) -> bool {
-        self.shared.state.has_reached(Stage::Forced)
+        self.handle.state.has_reached(Stage::Forced)
     }
 
     /// How far the shutdown has come. One atomic load.
     pub fn stage(&self) -> Stage {
-        self.shared.state.stage()
+        self.handle.state.stage()
     }
 
     /// A future that is ready once a shutdown was requested; for what has to happen before
     /// [`Waiter`]s are ready.
     pub fn requested(&self) -> Reached {
-        Reached::new(self.shared.state.clone(), Stage::Requested)
+        Reached::new(self.handle.state.clone(), Stage::Requested)
     }
 
     /// A future that is ready once the shutdown was forced.
     pub fn forced(&self) -> Reached {
-        Reached::new(self.shared.state.clone(), Stage::Forced)
+        Reached::new(self.handle.state.clone(), Stage::Forced)
     }
 
     /// Why the shutdown was requested; `None` while it was not.
     pub fn cause(&self) -> Option<Cause> {
-        self.shared.state.cause()
+        self.handle.state.cause()
     }
 
     /// When the time of [`grace`](Builder::grace) is over; `None` while nothing was requested, or if
     /// none was set.
     pub fn deadline(&self) -> Option<Instant> {
-        self.shared.state.deadline()
+        self.handle.state.deadline()
     }
 
     /// How much is left of the time of [`grace`](Builder::grace), zero when it is over; `None` as
@@ -221,7 +221,7 @@ impl Shutdown {
     ///
     /// Making and dropping one takes the same time however many there are, and leaves nothing behind.
     pub fn child(&self) -> Self {
-        Self::with(State::child(&self.shared.state))
+        Self::with(State::child(&self.handle.state))
     }
 
     /// Takes a guard: work in flight, which a [`drain`](Shutdown::drain) waits for. It is recorded
@@ -238,7 +238,7 @@ impl Shutdown {
     #[track_caller]
     #[must_use = "without the guard, nobody waits for the work"]
     pub fn guard(&self) -> Option<Guard> {
-        self.shared.guard(Origin {
+        self.handle.guard(Origin {
             location: Location::caller(),
             name: None,
         })
@@ -248,7 +248,7 @@ impl Shutdown {
     #[track_caller]
     #[must_use = "without the guard, nobody waits for the work"]
     pub fn guard_named(&self, name: &'static str) -> Option<Guard> {
-        self.shared.guard(Origin {
+        self.handle.guard(Origin {
             location: Location::caller(),
             name: Some(name),
         })
@@ -296,7 +296,7 @@ impl Shutdown {
     /// Where it begins the shutdown, as [`request_shutdown`](Shutdown::request_shutdown).
     #[track_caller]
     pub fn critical<F: Future>(&self, name: impl Into<Arc<str>>, future: F) -> Critical<F> {
-        let state = self.shared.state.clone();
+        let state = self.handle.state.clone();
         Critical::new(future, state, name.into(), Location::caller())
     }
 
@@ -333,7 +333,7 @@ impl Shutdown {
     /// There is no timer then: the time is looked at when the drain is polled, but nobody polls it
     /// for that. Race it against a timer of your runtime.
     pub fn drain(&self, timeout: Duration) -> Drain {
-        Drain::new(self.shared.clone(), timeout)
+        Drain::new(self.handle.clone(), timeout)
     }
 
     /// [`drain`](Shutdown::drain) until the [`deadline`](Shutdown::deadline): the time of
@@ -348,7 +348,7 @@ impl Shutdown {
     ///
     /// As `drain`.
     pub fn drain_gracefully(&self) -> Drain {
-        Drain::to_deadline(self.shared.clone())
+        Drain::to_deadline(self.handle.clone())
     }
 
     /// [`drain`](Shutdown::drain) for plain threads.
@@ -363,18 +363,18 @@ impl Shutdown {
     #[cfg(not(target_family = "wasm"))]
     pub fn drain_blocking(&self, timeout: Duration) -> Result<(), Stragglers> {
         let deadline = crate::deadline::deadline_after(timeout);
-        let settled = |late| self.shared.settled(false, late);
-        let result = match self.shared.state.block(deadline, || settled(false)) {
+        let settled = |late| self.handle.settled(false, late);
+        let result = match self.handle.state.block(deadline, || settled(false)) {
             Some(result) => result,
             None => settled(true).expect("a drain that is late has ended"),
         };
-        crate::trace::drained(&self.shared.state, &result);
+        crate::trace::drained(&self.handle.state, &result);
         result
     }
 
     /// How many guards are held, here and on every child.
     pub fn in_flight(&self) -> usize {
-        self.shared.state.in_flight()
+        self.handle.state.in_flight()
     }
 
     /// Which lines hold how many guards, here and on every child; what a drain would wait for.
@@ -384,7 +384,7 @@ impl Shutdown {
     ///
     /// [`in_flight`]: Shutdown::in_flight
     pub fn report(&self) -> Stragglers {
-        self.shared.report()
+        self.handle.report()
     }
 }
 

@@ -61,6 +61,7 @@ impl Site {
     }
 
     /// A guard more, for those above.
+    #[inline]
     pub(crate) fn tell_parents_more(&self) {
         for tally in self.tallies() {
             // Relaxed: the state's own count, which comes after it (L2), publishes it.
@@ -69,6 +70,7 @@ impl Site {
     }
 
     /// A guard less, for those above.
+    #[inline]
     pub(crate) fn tell_parents_less(&self) {
         for tally in self.tallies() {
             // Relaxed: a count for people.
@@ -98,7 +100,8 @@ impl Tally {
                 count: AtomicUsize::new(0),
                 above,
             };
-            Some(state.tallies.find(origin, 0, make).clone())
+            let tallies = state.tallies.get_or_init(|| Box::new(Table::new()));
+            Some(tallies.find(origin, 0, make).clone())
         })
     }
 
@@ -119,13 +122,11 @@ impl Drop for Tally {
 }
 
 /// Finds things by origin, without a lock and, but for the first time, without an allocation.
-pub(crate) struct Table<T>(OnceLock<Box<Chunk<T>>>);
-
-struct Chunk<T> {
+pub(crate) struct Table<T> {
     /// A power of two of them.
     entries: Box<[OnceLock<Entry<T>>]>,
     /// Twice as large, for what found no place here.
-    next: Table<T>,
+    next: OnceLock<Box<Self>>,
 }
 
 struct Entry<T> {
@@ -134,46 +135,42 @@ struct Entry<T> {
     value: Arc<T>,
 }
 
+impl<T> Entry<T> {
+    #[inline]
+    fn is(&self, origin: &Origin, lane: usize) -> bool {
+        self.origin.is(origin) && self.lane == lane
+    }
+}
+
 impl<T> Table<T> {
-    const FIRST: usize = 16;
     /// How far from its own place an entry may be.
     const REACH: usize = 8;
 
-    pub(crate) const fn new() -> Self {
-        Self(OnceLock::new())
+    pub(crate) fn new() -> Self {
+        Self::with(16)
+    }
+
+    fn with(size: usize) -> Self {
+        Self {
+            entries: (0..size).map(|_| OnceLock::new()).collect(),
+            next: OnceLock::new(),
+        }
+    }
+
+    /// What stands at this origin, if it has its own place in the first table, as almost all do.
+    #[inline]
+    pub(crate) fn first(&self, origin: Origin, lane: usize) -> Option<&Arc<T>> {
+        let entry = self.place(origin, lane, 0).get()?;
+        entry.is(&origin, lane).then_some(&entry.value)
     }
 
     /// What stands at this origin. A lane sets apart what threads would only contend for.
-    #[inline]
     pub(crate) fn find(&self, origin: Origin, lane: usize, make: impl FnOnce() -> T) -> &Arc<T> {
-        // Fibonacci hashing; the high bits are the good ones.
-        let hash = (origin.hash() ^ lane).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize);
-        let hash = hash.rotate_left(usize::BITS / 2);
-        // Almost always: it is there, at its first place.
-        if let Some(chunk) = self.0.get() {
-            if let Some(entry) = chunk.entries[hash & (Self::FIRST - 1)].get() {
-                if entry.origin.is(&origin) && entry.lane == lane {
-                    return &entry.value;
-                }
-            }
-        }
-        self.find_or_make(origin, lane, hash, make)
-    }
-
-    #[inline(never)]
-    fn find_or_make(
-        &self,
-        origin: Origin,
-        lane: usize,
-        hash: usize,
-        make: impl FnOnce() -> T,
-    ) -> &Arc<T> {
-        let (mut table, mut size, mut make) = (self, Self::FIRST, Some(make));
+        let (mut table, mut make) = (self, Some(make));
         loop {
-            let chunk = table.0.get_or_init(|| Chunk::new(size));
             for step in 0..Self::REACH {
                 // L1: an entry that is ours is found before the first place that is free.
-                let entry = chunk.entries[hash.wrapping_add(step) & (size - 1)].get_or_init(|| {
+                let entry = table.place(origin, lane, step).get_or_init(|| {
                     let make = make.take().expect("a place that was free is ours");
                     Entry {
                         origin,
@@ -181,30 +178,29 @@ impl<T> Table<T> {
                         value: Arc::new(make()),
                     }
                 });
-                if entry.origin.is(&origin) && entry.lane == lane {
+                if entry.is(&origin, lane) {
                     return &entry.value;
                 }
             }
-            (table, size) = (&chunk.next, size * 2);
+            let next = || Box::new(Self::with(table.entries.len() * 2));
+            table = table.next.get_or_init(next);
         }
+    }
+
+    #[inline]
+    fn place(&self, origin: Origin, lane: usize, step: usize) -> &OnceLock<Entry<T>> {
+        // Fibonacci hashing; the high bits are the good ones.
+        let hash = (origin.hash() ^ lane).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize);
+        let hash = hash.rotate_left(usize::BITS / 2);
+        &self.entries[hash.wrapping_add(step) & (self.entries.len() - 1)]
     }
 
     pub(crate) fn for_each(&self, mut visit: impl FnMut(Origin, &Arc<T>)) {
-        let mut table = self;
-        while let Some(chunk) = table.0.get() {
-            for entry in chunk.entries.iter().filter_map(OnceLock::get) {
+        let tables = std::iter::successors(Some(self), |table| table.next.get().map(Box::as_ref));
+        for entry in tables.flat_map(|table| table.entries.iter()) {
+            if let Some(entry) = entry.get() {
                 visit(entry.origin, &entry.value);
             }
-            table = &chunk.next;
         }
-    }
-}
-
-impl<T> Chunk<T> {
-    fn new(size: usize) -> Box<Self> {
-        Box::new(Self {
-            entries: (0..size).map(|_| OnceLock::new()).collect(),
-            next: Table::new(),
-        })
     }
 }

@@ -16,7 +16,7 @@
 //!   begins before it looks at its list. So one of them sees the other.
 
 use std::ops::Deref;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,10 +35,10 @@ use crate::trace;
 use crate::wakers::{self, Slot, Wakers, Watchers};
 use crate::{Cause, Stage};
 
-/// The first slot is taken.
-const FIRST: u8 = 0b0001;
 /// Somebody asked: with the first slot, or before it by a trigger or from above.
-const REQUESTED: u8 = 0b0010;
+const REQUESTED: u8 = 0b0001;
+/// The first slot is taken. Never without `REQUESTED`.
+const FIRST: u8 = 0b0010;
 /// Waiters are ready. Never without `REQUESTED`.
 const STOPPING: u8 = 0b0100;
 /// The second slot is taken, here or above. Never without the two before.
@@ -64,7 +64,7 @@ pub(crate) struct State {
     watchers: Watchers,
     children: Mutex<Slab<Weak<State>>>,
     /// The guards of children, by line.
-    pub(crate) tallies: Table<Tally>,
+    pub(crate) tallies: OnceLock<Box<Table<Tally>>>,
 
     word: AtomicU8,
     parent: Option<Parent>,
@@ -151,7 +151,7 @@ enum Sent {
 impl State {
     pub(crate) fn new(force: Force, policy: Option<Policy>) -> Arc<Self> {
         let policy = policy.map(Arc::new);
-        Arc::new(Self::with(None, force, policy, wakers::shards()))
+        Arc::new(Self::with(None, force, policy, Wakers::sharded()))
     }
 
     pub(crate) fn child(parent: &Arc<Self>) -> Arc<Self> {
@@ -163,18 +163,24 @@ impl State {
         };
         // One shard: a child is made for a connection or a job, and few wait for it.
         let policy = parent.policy.clone();
-        let child = Arc::new(Self::with(Some(link), Force::Mark, policy, 1));
-        entry.insert(Arc::downgrade(&child));
+        let mut weak = None;
+        // Cyclic only because that builds it where it stays, and has a `Weak` at hand: a third faster.
+        let child = Arc::new_cyclic(|this| {
+            weak = Some(this.clone());
+            Self::with(Some(link), Force::Mark, policy, Wakers::new())
+        });
+        entry.insert(weak.expect("it was made"));
         drop(children);
         child.inherit(); // S6
         child
     }
 
+    #[inline(always)]
     fn with(
         parent: Option<Parent>,
         force: Force,
         policy: Option<Arc<Policy>>,
-        shards: usize,
+        stopping: Wakers,
     ) -> Self {
         let lame_duck = policy
             .as_ref()
@@ -183,15 +189,15 @@ impl State {
             begun: Mutex::new(Begun::default()),
             watchers: Watchers::new(),
             children: Mutex::new(Slab::new()),
-            tallies: Table::new(),
+            tallies: OnceLock::new(),
             word: AtomicU8::new(0),
             parent,
             policy,
             force,
-            requested: lame_duck.then(|| Box::new(Wakers::new(1))),
+            requested: lame_duck.then(|| Box::new(Wakers::new())),
             threads: Event::new(),
-            forced: Wakers::new(1),
-            stopping: Wakers::new(shards),
+            forced: Wakers::new(),
+            stopping,
             work: AtomicUsize::new(0),
         }
     }

@@ -81,13 +81,22 @@ fn identity(waker: &Waker) -> (usize, usize) {
 }
 
 impl Wakers {
-    /// With as many shards, a power of two.
-    pub(crate) fn new(shards: usize) -> Self {
+    /// With one shard.
+    #[inline]
+    pub(crate) fn new() -> Self {
         Self {
             first: Mutex::new(Entries::new()),
-            others: (1..shards)
+            others: Box::default(),
+        }
+    }
+
+    /// With one for each of the threads that are likely to run at once.
+    pub(crate) fn sharded() -> Self {
+        Self {
+            others: (1..shards())
                 .map(|_| Padded(Mutex::new(Entries::new())))
                 .collect(),
+            ..Self::new()
         }
     }
 

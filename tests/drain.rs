@@ -138,6 +138,23 @@ fn a_dropped_drain_closes_nothing() {
 }
 
 #[test]
+fn g9_every_handle_names_what_another_has_taken() {
+    let parent = Shutdown::new();
+    for shutdown in [Shutdown::new(), parent.child(), parent.child()] {
+        let clone = shutdown.clone();
+        let guard = clone.guard();
+        drop(clone);
+        assert_eq!(shutdown.report().count(), 1);
+        let another = shutdown.clone();
+        let more = shutdown.guard();
+        drop(shutdown);
+        assert_eq!(another.report().count(), 2);
+        drop((guard, more));
+        assert_eq!(another.report().count(), 0);
+    }
+}
+
+#[test]
 fn g9_a_time_out_says_how_many_and_where() {
     let shutdown = Shutdown::new();
     let line = Location::caller().line();

@@ -316,7 +316,7 @@ fn g8_a_guard_races_the_close() {
 ///
 /// Mutation: `State::leave_one` subtracts with `Relaxed`.
 /// Mutation: `State::close` only loads, and leaves no `DRAINING`.
-/// Mutation: `State::block` listens after it has checked.
+/// Mutation: `State::block_while` listens after it has checked.
 /// Mutation: `State::tell_watchers` does not wake the threads.
 #[test]
 fn g8_a_thread_s_drain_sees_what_was_written() {

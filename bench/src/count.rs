@@ -32,6 +32,7 @@ pub fn role(what: &str, times: &str) {
         "first" => repeat(&mut || {
             let _ = black_box(pin!(shutdown.waiter()).poll(black_box(context)));
         }),
+        "child" => repeat(&mut || drop(black_box(shutdown.child()))),
         "guard" => repeat(&mut || drop(black_box(shutdown.guard()))),
         other => panic!("nothing to count is called '{other}'"),
     }

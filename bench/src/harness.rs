@@ -151,7 +151,8 @@ fn calibrate(run: &mut dyn FnMut(u64) -> Duration) -> u64 {
     const ROUND: Duration = Duration::from_millis(3);
     let mut times = 1;
     loop {
-        let took = run(times);
+        // Of several, because a neighbour on the machine may take some milliseconds of one.
+        let took = (0..3).map(|_| run(times)).min().expect("it ran");
         if took >= ROUND || times >= 1 << 30 {
             return times;
         }
