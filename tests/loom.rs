@@ -211,6 +211,26 @@ fn g5_g10_clone_move_and_drop_during_the_broadcast() {
     });
 }
 
+/// Polled again by the same task, a waiter does one atomic load, and takes no lock: loom gives up a
+/// model that does more than so many operations. (It counts a load twice: who runs, and what is read.)
+///
+/// Mutation: `State::poll` registers without asking whether the slot holds the waker.
+/// Mutation: `State::poll` takes a lock, be it that of `begun`.
+#[test]
+fn g10_a_repoll_is_one_load() {
+    const POLLS: usize = 1_000;
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = 2 * POLLS + 100;
+    builder.check(|| {
+        let shutdown = Shutdown::new();
+        let mut waiter = shutdown.waiter();
+        let (_, waker) = Counter::new();
+        for _ in 0..POLLS {
+            assert!(poll(&mut waiter, &waker).is_pending());
+        }
+    });
+}
+
 /// A waker that drops a waiter when it is dropped, as an executor does whose queue is gone, while the
 /// wakers are called.
 ///
