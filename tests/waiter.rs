@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use futures_lite::future;
-use support::{Call, Counter, poll};
+use support::{Call, Counter, in_time, poll};
 use winddown::{Shutdown, Waiter};
 
 #[test]
@@ -73,7 +73,7 @@ fn g1_a_clone_waits_for_itself() {
 }
 
 #[test]
-fn g1_a_dropped_waiter_is_not_woken() {
+fn g10_a_dropped_waiter_is_not_woken() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
     let mut dropped = shutdown.waiter();
@@ -128,7 +128,9 @@ fn g1_blocked_threads_and_tasks_end_together() {
         for _ in 0..3 {
             scope.spawn(|| shutdown.waiter().wait_blocking());
             scope.spawn(|| future::block_on(shutdown.waiter()));
-            scope.spawn(|| shutdown.waiter().wait_blocking_timeout(Duration::MAX));
+            scope.spawn(|| {
+                assert!(shutdown.waiter().wait_blocking_timeout(Duration::MAX));
+            });
         }
         shutdown.request_shutdown();
     });
@@ -161,26 +163,40 @@ fn by_reference_in_a_loop() {
     });
 }
 
-/// One shutdown with 100 waiters, one of which has `odd` for its waker. Everybody else must be woken
-/// exactly once.
-fn beside_99_others(odd: impl FnOnce(&Shutdown, &mut Vec<Waiter>) -> Waker) {
+/// One shutdown with 100 waiters, the waker of one of which calls `odd`. Everybody else must be woken
+/// exactly once, and `odd` must have been called once.
+///
+/// Returns what `odd` returned, `None` if it panicked. So what is asserted is asserted afterwards: a
+/// panic of a waker is heard by nobody.
+fn beside_99_others<T, F>(odd: impl FnOnce(&Shutdown) -> F + Send + 'static) -> Option<T>
+where
+    T: Send + 'static,
+    F: Fn() -> T + Send + Sync + 'static,
+{
+    in_time(|| beside_99_others_in_time(odd))
+}
+
+fn beside_99_others_in_time<T, F>(odd: impl FnOnce(&Shutdown) -> F) -> Option<T>
+where
+    T: Send + 'static,
+    F: Fn() -> T + Send + Sync + 'static,
+{
     let shutdown = Shutdown::new();
     let counters: Vec<_> = (0..99).map(|_| Counter::new()).collect();
     let mut waiters: Vec<_> = (0..100).map(|_| shutdown.waiter()).collect();
-    let mut extra = Vec::new();
-    let odd = odd(&shutdown, &mut extra);
-    for (position, waiter) in waiters.iter_mut().enumerate() {
-        let waker = match position {
-            50 => &odd,
-            _ => {
-                &counters[if position < 50 {
-                    position
-                } else {
-                    position - 1
-                }]
-                .1
-            }
-        };
+    let calls = Arc::new(AtomicUsize::new(0));
+    let returned = Arc::new(Mutex::new(None));
+    let odd = {
+        let (odd, calls, returned) = (odd(&shutdown), calls.clone(), returned.clone());
+        Call::waker(move || {
+            calls.fetch_add(1, Ordering::SeqCst);
+            let value = odd();
+            *returned.lock().unwrap() = Some(value);
+        })
+    };
+    let mut wakers: Vec<_> = counters.iter().map(|(_, waker)| waker).collect();
+    wakers.insert(50, &odd);
+    for (waiter, waker) in waiters.iter_mut().zip(wakers) {
         assert!(poll(waiter, waker).is_pending());
     }
     assert!(shutdown.request_shutdown());
@@ -190,11 +206,14 @@ fn beside_99_others(odd: impl FnOnce(&Shutdown, &mut Vec<Waiter>) -> Waker) {
     for waiter in &mut waiters {
         assert!(poll(waiter, Waker::noop()).is_ready());
     }
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    returned.lock().unwrap().take()
 }
 
 #[test]
 fn g5_panicking_waker_wakes_the_rest() {
-    beside_99_others(|_, _| Call::waker(|| panic!("a waker's own fault")));
+    let returned = beside_99_others(|_| || -> () { panic!("a waker's own fault") });
+    assert_eq!(returned, None);
 }
 
 #[test]
@@ -207,17 +226,23 @@ fn g5_waker_whose_panic_panics_again_wakes_the_rest() {
             }
         }
     }
-    beside_99_others(|_, _| Call::waker(|| std::panic::panic_any(Bomb)));
+    let returned = beside_99_others(|_| || -> () { std::panic::panic_any(Bomb) });
+    assert_eq!(returned, None);
 }
 
 #[test]
 fn g5_waker_that_drops_another_waiter() {
-    beside_99_others(|shutdown, _| {
+    let (counter, waker) = Counter::new();
+    let others = waker.clone();
+    let dropped = beside_99_others(move |shutdown| {
         let mut other = shutdown.waiter();
-        assert!(poll(&mut other, Waker::noop()).is_pending());
+        assert!(poll(&mut other, &others).is_pending());
         let other = Mutex::new(Some(other));
-        Call::waker(move || drop(other.lock().unwrap().take()))
+        move || other.lock().unwrap().take().is_some()
     });
+    assert_eq!(dropped, Some(true));
+    assert!(counter.count() <= 1);
+    assert_eq!(Arc::strong_count(&counter), 2);
 }
 
 #[test]
@@ -237,40 +262,50 @@ fn g5_waker_that_drops_its_own_waiter() {
     for waiter in &mut others[50..] {
         assert!(poll(waiter, &waker).is_pending());
     }
-    shutdown.request_shutdown();
+    assert!(in_time(move || shutdown.request_shutdown()));
     assert!(own.lock().unwrap().is_none());
     assert_eq!(counter.count(), 99);
 }
 
 #[test]
 fn g5_waker_that_polls_another_waiter() {
-    beside_99_others(|shutdown, _| {
+    let other = beside_99_others(|shutdown| {
         let other = Mutex::new(shutdown.waiter());
-        Call::waker(move || {
-            assert!(poll(&mut *other.lock().unwrap(), Waker::noop()).is_ready());
-        })
+        move || poll(&mut *other.lock().unwrap(), Waker::noop())
     });
+    assert_eq!(other, Some(Poll::Ready(())));
 }
 
 #[test]
 fn g5_waker_that_clones_a_waiter() {
-    beside_99_others(|shutdown, _| {
+    let clone = beside_99_others(|shutdown| {
         let other = shutdown.waiter();
-        Call::waker(move || {
-            assert!(poll(&mut other.clone(), Waker::noop()).is_ready());
-        })
+        move || poll(&mut other.clone(), Waker::noop())
     });
+    assert_eq!(clone, Some(Poll::Ready(())));
 }
 
 #[test]
 fn g5_waker_that_requests_again() {
-    beside_99_others(|shutdown, _| {
+    let again = beside_99_others(|shutdown| {
         let shutdown = shutdown.clone();
-        Call::waker(move || {
-            assert!(shutdown.request_shutdown());
-            assert!(shutdown.is_forced());
-        })
+        move || (shutdown.request_shutdown(), shutdown.is_forced())
     });
+    assert_eq!(again, Some((true, true)));
+}
+
+/// A chain: each waiter's registered waker owns the next waiter. The last has `waker`.
+fn chain(shutdown: &Shutdown, waker: &Waker) -> Waiter {
+    let mut next = shutdown.waiter();
+    assert!(poll(&mut next, waker).is_pending());
+    for _ in 0..10 {
+        let mut owner = shutdown.waiter();
+        let owned = Mutex::new(next);
+        let owns = Call::waker(move || drop(owned.lock()));
+        assert!(poll(&mut owner, &owns).is_pending());
+        next = owner;
+    }
+    next
 }
 
 /// Executors whose queue is gone drop a task when it is woken, and with it other waiters, whose
@@ -279,19 +314,33 @@ fn g5_waker_that_requests_again() {
 fn g5_dropping_a_waker_drops_waiters() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
+    let (kept_counter, kept_waker) = Counter::new();
     let mut kept = shutdown.waiter();
-    // A chain: each waker owns a waiter whose registered waker owns the next.
-    let mut next = shutdown.waiter();
-    for _ in 0..10 {
-        let mut owner = shutdown.waiter();
-        let owned = Mutex::new(next);
-        assert!(poll(&mut owner, &Call::waker(move || drop(owned.lock()))).is_pending());
-        next = owner;
-    }
-    assert!(poll(&mut kept, &waker).is_pending());
-    drop(next);
-    shutdown.request_shutdown();
-    assert_eq!(counter.count(), 1);
+    let dropped = chain(&shutdown, &waker);
+    assert!(poll(&mut kept, &kept_waker).is_pending());
+    in_time(|| drop(dropped));
+    assert_eq!(Arc::strong_count(&counter), 2, "the whole chain is gone");
+    // Another chain is dropped link by link as its wakers are called.
+    let woken = chain(&shutdown, &waker);
+    let asks = shutdown.clone();
+    assert!(in_time(move || asks.request_shutdown()));
+    assert_eq!((counter.count(), kept_counter.count()), (1, 1));
+    assert_eq!(Arc::strong_count(&counter), 2);
+    drop(woken);
+}
+
+/// The same, as a waiter is polled by another task: the waker it had is dropped.
+#[test]
+fn g5_replacing_a_waker_drops_waiters() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let mut moved = chain(&shutdown, &waker);
+    assert!(poll(&mut moved, Waker::noop()).is_pending());
+    assert_eq!(
+        Arc::strong_count(&counter),
+        2,
+        "the rest of the chain is gone"
+    );
 }
 
 #[test]
@@ -308,20 +357,21 @@ fn g10_a_repoll_allocates_nothing() {
     assert_eq!(info.count_total, 0);
 }
 
-/// A re-poll that took a lock would wait for whoever holds it; here a waker holds up a registration.
+/// That it takes no lock either is shown where the lock can be held, in `src/wakers.rs`, and where
+/// locks are counted, in `tests/loom.rs`.
 #[test]
-fn g10_a_repoll_clones_no_waker() {
+fn g10_a_repoll_keeps_no_second_waker() {
     let shutdown = Shutdown::new();
     let mut waiter = shutdown.waiter();
     let (counter, waker) = Counter::new();
     assert!(poll(&mut waiter, &waker).is_pending());
-    let held = Arc::strong_count(&counter);
+    assert_eq!(Arc::strong_count(&counter), 3);
     for _ in 0..10 {
         assert!(poll(&mut waiter, &waker).is_pending());
     }
-    assert_eq!(Arc::strong_count(&counter), held);
+    assert_eq!(Arc::strong_count(&counter), 3);
     drop(waiter);
-    assert_eq!(Arc::strong_count(&counter), held - 1);
+    assert_eq!(Arc::strong_count(&counter), 2);
 }
 
 #[test]
@@ -352,7 +402,7 @@ fn g10_a_crowd_leaves_no_memory_behind() {
 }
 
 #[test]
-fn g10_a_pending_waiter_costs_at_most_64_bytes() {
+fn a_pending_waiter_costs_64_bytes() {
     let shutdown = Shutdown::new();
     let (_, waker) = Counter::new();
     for count in [1_000, 1 << 16, (1 << 16) + 1, 100_000] {
@@ -374,53 +424,67 @@ fn g10_a_pending_waiter_costs_at_most_64_bytes() {
 }
 
 #[test]
-fn g10_a_drop_after_the_request_frees_all() {
+fn g10_the_request_and_a_drop_after_it_free_all() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
-    let mut waiters: Vec<_> = (0..100).map(|_| shutdown.waiter()).collect();
-    for waiter in &mut waiters {
-        assert!(poll(waiter, &waker).is_pending());
-    }
-    assert_eq!(Arc::strong_count(&counter), 102);
-    shutdown.request_shutdown();
-    assert_eq!(Arc::strong_count(&counter), 2);
-    drop(waiters);
-    assert_eq!(counter.count(), 100);
+    let info = measure(|| {
+        let mut waiters: Vec<_> = (0..1_000).map(|_| shutdown.waiter()).collect();
+        for waiter in &mut waiters {
+            assert!(poll(waiter, &waker).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&counter), 1_002);
+        shutdown.request_shutdown();
+        assert_eq!(Arc::strong_count(&counter), 2);
+    });
+    // What blocked threads would wait for, once.
+    assert!(info.bytes_current < 128, "{} bytes", info.bytes_current);
+    assert_eq!(counter.count(), 1_000);
 }
 
-/// Threads make, poll, move, clone and drop waiters while the request is made.
+/// Threads make, poll, move, clone and drop waiters while the request is made: whoever was pending is
+/// woken, and no waker stays behind.
 #[test]
-fn g5_g10_churn_during_the_request() {
-    static WOKEN: AtomicUsize = AtomicUsize::new(0);
+fn g1_g10_churn_during_the_request() {
     for _ in 0..500 {
         let shutdown = Shutdown::new();
         let barrier = Barrier::new(4);
-        thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    let waker = Call::waker(|| {
-                        WOKEN.fetch_add(1, Ordering::Relaxed);
-                    });
-                    barrier.wait();
-                    let mut first = shutdown.waiter();
-                    let mut kept = vec![];
-                    while poll(&mut first, &waker).is_pending() {
-                        let (_, other) = Counter::new();
-                        let mut waiter = first.clone();
-                        let _ = poll(&mut waiter, &waker);
-                        let _ = poll(&mut waiter, &other);
-                        kept.push(waiter);
-                        if kept.len() > 10 {
-                            drop(kept.swap_remove(3));
-                        }
-                    }
-                    for waiter in &mut kept {
-                        assert!(poll(waiter, &waker).is_ready());
-                    }
-                });
+        let churn = || {
+            let (shared, waker) = Counter::new();
+            barrier.wait();
+            let mut first = shutdown.waiter();
+            let mut dropped = vec![];
+            let mut kept = vec![];
+            while poll(&mut first, &waker).is_pending() {
+                let (counter, other) = Counter::new();
+                let mut waiter = first.clone();
+                let _ = poll(&mut waiter, &waker);
+                let pending = poll(&mut waiter, &other).is_pending();
+                kept.push((waiter, counter, pending));
+                if kept.len() > 10 {
+                    dropped.push(kept.swap_remove(3).1);
+                }
             }
+            (first, shared, kept, dropped)
+        };
+        let threads = thread::scope(|scope| {
+            let threads = [(); 3].map(|()| scope.spawn(churn));
             barrier.wait();
             shutdown.request_shutdown();
+            threads.map(|thread| thread.join().unwrap())
         });
+        // The request has returned, so the wakers were called.
+        for (first, shared, kept, dropped) in threads {
+            for (mut waiter, counter, pending) in kept {
+                assert_eq!(counter.count(), usize::from(pending));
+                assert!(poll(&mut waiter, Waker::noop()).is_ready());
+                assert_eq!(Arc::strong_count(&counter), 1);
+            }
+            for counter in dropped {
+                assert!(counter.count() <= 1);
+                assert_eq!(Arc::strong_count(&counter), 1);
+            }
+            drop(first);
+            assert_eq!(Arc::strong_count(&shared), 1);
+        }
     }
 }
