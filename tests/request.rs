@@ -182,14 +182,14 @@ fn g3_triggers_beside_senders_take_no_slot() {
             }
         });
         assert_eq!(trues(&accepted), 2);
-        // Two sends force only if no trigger came before the first; they are never lost, though.
+        // Whether a trigger came before, between or after them, two sends fill both slots.
         assert!(shutdown.is_forced());
         assert!(!shutdown.request_shutdown());
     }
 }
 
 #[test]
-fn g3_whoever_asks_first_wakes_before_returning() {
+fn g1_whoever_asks_wakes_everybody_before_returning() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
     let mut waiters: Vec<_> = (0..100).map(|_| shutdown.waiter()).collect();
@@ -216,7 +216,7 @@ fn g7_dropping_handles_starts_nothing() {
 }
 
 #[test]
-fn a_trigger_wakes_everybody_once() {
+fn a_trigger_ends_the_wait_of_every_thread() {
     let shutdown = Shutdown::new();
     let woken = Arc::new(AtomicUsize::new(0));
     let threads: Vec<_> = (0..4)
@@ -233,6 +233,13 @@ fn a_trigger_wakes_everybody_once() {
         thread.join().unwrap();
     }
     assert_eq!(woken.load(Ordering::SeqCst), 4);
+}
+
+/// The compiler does the rest: nothing below may allow what the crate forbids.
+#[test]
+fn g11_unsafe_code_is_forbidden() {
+    let root = include_str!("../src/lib.rs");
+    assert!(root.lines().any(|line| line == "#![forbid(unsafe_code)]"));
 }
 
 #[cfg(feature = "signals")]
