@@ -194,6 +194,35 @@ pub fn example(name: &str) -> PathBuf {
     path
 }
 
+/// For a role that has sent itself signals: waits until the thread `winddown` has read them all, and
+/// done what they ask for.
+///
+/// The handlers have written to its socket when `raise` returns. It reads that empty before it sleeps
+/// in `poll`, and what is written later wakes it.
+#[cfg(target_os = "linux")]
+pub fn all_are_read() {
+    use nix::libc;
+
+    #[cfg(target_arch = "x86_64")]
+    const POLL: libc::c_long = libc::SYS_poll;
+    #[cfg(not(target_arch = "x86_64"))]
+    const POLL: libc::c_long = libc::SYS_ppoll;
+
+    let poll = format!("{POLL} ");
+    until("the signals are read", || {
+        let mut tasks = std::fs::read_dir("/proc/self/task").expect("there is a /proc");
+        tasks.any(|task| {
+            let Ok(task) = task else { return false };
+            let read = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+            // Asleep first, and then where: it may sleep for a lock before it has read, but then
+            // `poll` would not sleep.
+            read("comm") == "winddown\n"
+                && read("status").contains("\nState:\tS")
+                && read("syscall").starts_with(&poll)
+        })
+    });
+}
+
 /// What makes a process PID 1, as in a container. `None` where that is not permitted.
 pub fn unshare() -> Option<Command> {
     for more in [&[][..], &["--user", "--map-root-user"]] {
