@@ -87,34 +87,6 @@ fn cancel_lets_the_finished_output_win() {
 }
 
 #[test]
-fn cancel_half_way_leaves_no_waker_behind() {
-    let shutdown = Shutdown::new();
-    let (counter, waker) = Counter::new();
-    let mut wrapped = Box::pin(Slow::new().0.cancel_on_shutdown(shutdown.waiter()));
-    assert!(poll(&mut wrapped, &waker).is_pending());
-    drop(wrapped);
-    assert_eq!(Arc::strong_count(&counter), 2);
-    shutdown.request_shutdown();
-    assert_eq!(counter.count(), 0);
-}
-
-#[test]
-fn a_panic_inside_is_passed_on() {
-    let shutdown = Shutdown::new();
-    let panics = || async { panic!("on purpose") };
-    fn fails(future: impl Future<Output = Option<()>>) -> bool {
-        catch_unwind(AssertUnwindSafe(|| future::block_on(future))).is_err()
-    }
-    assert!(fails(panics().cancel_on_shutdown(shutdown.waiter())));
-    assert!(fails(panics().abort_on_force(shutdown.waiter())));
-    assert!(fails(async {
-        panics().on_shutdown(shutdown.waiter(), |_| ()).await;
-        None
-    }));
-    assert!(!shutdown.is_requested());
-}
-
-#[test]
 fn abort_goes_on_until_the_force() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
@@ -256,7 +228,6 @@ fn stop_ends_the_iterator_for_good() {
     assert_eq!(numbers.next(), None);
 }
 
-/// A future or stream that panics half-way can still be dropped, and so can its wrapper.
 #[test]
 fn wrappers_are_debug_and_send() {
     fn checks(_: impl std::fmt::Debug + Send + Sync) {}
@@ -271,6 +242,398 @@ fn wrappers_are_debug_and_send() {
     checks((0..1).stop_on_shutdown(waiter.clone()));
     #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
     checks(futures_lite::io::empty().seal_on_shutdown(waiter.clone()));
+    checks(shutdown.track(ready()));
+    checks(shutdown.critical("mail", ready()));
+}
+
+/// What every wrapper does when what is inside panics, when it is dropped half-way, and when it is
+/// polled after it was ready: one table, and each test goes through it.
+mod every_wrapper {
+    use allocation_counter::measure;
+    use winddown::Guard;
+
+    use super::*;
+
+    /// What is inside: a future, a stream, an iterator and a reader, which does as it is told. It is
+    /// work in flight, whose guard shows when it is dropped.
+    struct Inside {
+        told: Rc<Told>,
+        _guard: Option<Guard>,
+    }
+
+    #[derive(Default)]
+    struct Told {
+        now: Cell<Now>,
+        polls: Cell<u32>,
+    }
+
+    #[derive(Clone, Copy, Default)]
+    enum Now {
+        #[default]
+        Waits,
+        Ends,
+        Panics,
+    }
+
+    impl Inside {
+        fn poll<T>(&self, end: T) -> Poll<T> {
+            self.told.polls.set(self.told.polls.get() + 1);
+            match self.told.now.get() {
+                Now::Waits => Poll::Pending,
+                Now::Ends => Poll::Ready(end),
+                Now::Panics => panic!("on purpose"),
+            }
+        }
+    }
+
+    impl Future for Inside {
+        type Output = ();
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            Self::poll(&self, ())
+        }
+    }
+
+    impl Stream for Inside {
+        type Item = ();
+        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<()>> {
+            Self::poll(&self, None)
+        }
+    }
+
+    impl Iterator for Inside {
+        type Item = ();
+        fn next(&mut self) -> Option<()> {
+            // One that would have to wait has an item.
+            match Self::poll(self, None) {
+                Poll::Ready(end) => end,
+                Poll::Pending => Some(()),
+            }
+        }
+    }
+
+    #[cfg(feature = "futures-io")]
+    impl futures_lite::AsyncRead for Inside {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut [u8],
+        ) -> Poll<std::io::Result<usize>> {
+            Self::poll(&self, Ok(0))
+        }
+    }
+
+    #[cfg(feature = "tokio-io")]
+    impl tokio::io::AsyncRead for Inside {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            Self::poll(&self, Ok(()))
+        }
+    }
+
+    /// Who answers when it is polled after it was ready.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Again {
+        /// Nobody: it panics, as it is documented to.
+        Panics,
+        /// The wrapper, as before.
+        Fused,
+        /// What is inside, which is asked again.
+        Inside,
+    }
+
+    /// A wrapper that was made, polled.
+    type Polled = Box<dyn FnMut(&mut Context<'_>) -> Poll<()>>;
+
+    struct Row {
+        name: &'static str,
+        wrap: fn(&Shutdown, Inside) -> Polled,
+        /// The guards that it holds itself.
+        guards: usize,
+        /// Whether it waits for the shutdown, with the waker that it was polled with.
+        waits: bool,
+        /// How many requests stop it, and who answers then; none if it goes on.
+        stopped: Option<(usize, Again)>,
+        /// Who answers once what is inside has ended.
+        ended: Again,
+    }
+
+    macro_rules! table {
+        ($($(#[$attribute:meta])* $name:literal:
+            |$shutdown:ident, $inside:ident| $wrapped:expr, |$pinned:ident, $cx:ident| $poll:expr;
+            guards $guards:literal, waits $waits:literal,
+            stopped $stopped:expr, ended $ended:expr;)*
+        ) => {
+            vec![$($(#[$attribute])* Row {
+                name: $name,
+                wrap: |$shutdown, $inside| {
+                    let mut wrapped = Box::pin($wrapped);
+                    Box::new(move |$cx| {
+                        let $pinned = wrapped.as_mut();
+                        $poll
+                    })
+                },
+                guards: $guards,
+                waits: $waits,
+                stopped: $stopped,
+                ended: $ended,
+            }),*]
+        };
+    }
+
+    fn table() -> Vec<Row> {
+        use Again::*;
+
+        table! {
+            "cancel_on_shutdown":
+                |shutdown, inside| inside.cancel_on_shutdown(shutdown.waiter()),
+                |it, cx| it.poll(cx).map(drop);
+                guards 0, waits true, stopped Some((1, Panics)), ended Panics;
+            "abort_on_force":
+                |shutdown, inside| inside.abort_on_force(shutdown.waiter()),
+                |it, cx| it.poll(cx).map(drop);
+                guards 0, waits true, stopped Some((2, Panics)), ended Panics;
+            "limit_on_shutdown":
+                |shutdown, inside| inside.limit_on_shutdown(shutdown.waiter(), Duration::ZERO),
+                |it, cx| it.poll(cx).map(drop);
+                guards 0, waits true, stopped Some((1, Panics)), ended Panics;
+            "on_shutdown":
+                |shutdown, inside| inside.on_shutdown(shutdown.waiter(), |_| ()),
+                |it, cx| it.poll(cx);
+                guards 0, waits true, stopped None, ended Inside;
+            "end_on_shutdown":
+                |shutdown, inside| inside.end_on_shutdown(shutdown.waiter()),
+                |it, cx| it.poll_next(cx).map(|item| assert!(item.is_none()));
+                guards 0, waits true, stopped Some((1, Fused)), ended Fused;
+            "stop_on_shutdown":
+                |shutdown, inside| inside.stop_on_shutdown(shutdown.waiter()),
+                |it, _cx| match it.get_mut().next() {
+                    Some(()) => Poll::Pending,
+                    None => Poll::Ready(()),
+                };
+                guards 0, waits false, stopped Some((1, Fused)), ended Fused;
+            #[cfg(feature = "futures-io")]
+            "seal_on_shutdown for futures-io":
+                |shutdown, inside| inside.seal_on_shutdown(shutdown.waiter()),
+                |it, cx| futures_lite::AsyncRead::poll_read(it, cx, &mut [0])
+                    .map(|read| assert_eq!(read.unwrap(), 0));
+                guards 0, waits true, stopped Some((1, Fused)), ended Inside;
+            #[cfg(feature = "tokio-io")]
+            "seal_on_shutdown for tokio":
+                |shutdown, inside| inside.seal_on_shutdown(shutdown.waiter()),
+                |it, cx| {
+                    let mut buffer = [0];
+                    let mut buffer = tokio::io::ReadBuf::new(&mut buffer);
+                    tokio::io::AsyncRead::poll_read(it, cx, &mut buffer).map(|read| {
+                        read.unwrap();
+                        assert!(buffer.filled().is_empty());
+                    })
+                };
+                guards 0, waits true, stopped Some((1, Fused)), ended Inside;
+            "track":
+                |shutdown, inside| shutdown.track(inside),
+                |it, cx| it.poll(cx);
+                guards 1, waits false, stopped None, ended Inside;
+            "critical":
+                |shutdown, inside| shutdown.critical("mail", inside),
+                |it, cx| it.poll(cx);
+                guards 0, waits false, stopped None, ended Inside;
+        }
+    }
+
+    /// A wrapper half-way: made, and polled once.
+    struct HalfWay {
+        name: &'static str,
+        shutdown: Shutdown,
+        wakes: Arc<Counter>,
+        waker: Waker,
+        told: Rc<Told>,
+        polled: Polled,
+    }
+
+    impl HalfWay {
+        fn new(row: &Row, shutdown: &Shutdown) -> Self {
+            let told = Rc::<Told>::default();
+            let inside = Inside {
+                told: told.clone(),
+                _guard: shutdown.guard(),
+            };
+            let (wakes, waker) = Counter::new();
+            let mut this = Self {
+                name: row.name,
+                shutdown: shutdown.clone(),
+                wakes,
+                waker,
+                told,
+                polled: (row.wrap)(shutdown, inside),
+            };
+            assert!(this.poll().is_pending(), "{}", this.name);
+            assert_eq!(shutdown.in_flight(), 1 + row.guards, "{}", this.name);
+            this.is_registered(row.waits);
+            this
+        }
+
+        fn poll(&mut self) -> Poll<()> {
+            (self.polled)(&mut Context::from_waker(&self.waker))
+        }
+
+        /// Polls it, and returns what it panics with.
+        fn panic(&mut self) -> Option<String> {
+            let poll = catch_unwind(AssertUnwindSafe(|| self.poll()));
+            let payload = poll.err()?;
+            let text = payload.downcast_ref::<&str>().copied().map(str::to_owned);
+            text.or_else(|| payload.downcast_ref::<String>().cloned())
+        }
+
+        fn is_registered(&self, registered: bool) {
+            let wakers = Arc::strong_count(&self.wakes);
+            assert_eq!(wakers, 2 + usize::from(registered), "{}", self.name);
+        }
+
+        /// Drops the wrapper, by whatever means: nothing of it is left, and nobody is woken for it.
+        fn leaves_nothing_after(self, drops: impl FnOnce(Polled)) {
+            let Self { name, polled, .. } = self;
+            let wakes = self.wakes.count();
+            drops(polled);
+            assert_eq!(Rc::strong_count(&self.told), 1, "{name}");
+            assert_eq!(Arc::strong_count(&self.wakes), 2, "{name}");
+            assert_eq!(self.shutdown.in_flight(), 0, "{name}");
+            for _ in 0..2 {
+                self.shutdown.request_shutdown();
+            }
+            assert_eq!(self.wakes.count(), wakes, "{name}");
+            assert!(self.shutdown.drain_blocking(Duration::ZERO).is_ok());
+        }
+
+        fn answers(&mut self, again: Again) {
+            let name = self.name;
+            let inside = Rc::strong_count(&self.told) == 2;
+            for _ in 0..3 {
+                let polls = self.told.polls.get();
+                if again == Again::Panics {
+                    assert_eq!(self.panic().unwrap(), "polled after it was ready", "{name}");
+                    assert!(!inside, "{name}: it was dropped at once");
+                } else {
+                    assert!(self.poll().is_ready(), "{name}");
+                }
+                let more = u32::from(again == Again::Inside);
+                assert_eq!(self.told.polls.get(), polls + more, "{name}");
+            }
+        }
+    }
+
+    /// Only a critical one begins the shutdown.
+    fn rang(row: &Row, shutdown: &Shutdown, fate: &str) {
+        let alarm = (row.name == "critical").then(|| format!("critical task 'mail' {fate}"));
+        let cause = shutdown.cause().map(|cause| cause.to_string());
+        assert_eq!(cause, alarm, "{}", row.name);
+    }
+
+    #[test]
+    fn passes_a_panic_on_and_can_be_dropped() {
+        for row in table() {
+            let shutdown = Shutdown::new();
+            let mut half_way = HalfWay::new(&row, &shutdown);
+            half_way.told.now.set(Now::Panics);
+            assert_eq!(half_way.panic().unwrap(), "on purpose", "{}", row.name);
+            assert_eq!(half_way.shutdown.cause(), None, "{}: it lives", row.name);
+            assert_eq!(shutdown.in_flight(), 1 + row.guards, "{}", row.name);
+            half_way.leaves_nothing_after(|polled| {
+                drop(polled);
+                rang(&row, &shutdown, "panicked");
+            });
+        }
+    }
+
+    #[test]
+    fn is_dropped_by_a_panic_inside() {
+        for row in table() {
+            let shutdown = Shutdown::new();
+            let half_way = HalfWay::new(&row, &shutdown);
+            half_way.told.now.set(Now::Panics);
+            let waker = half_way.waker.clone();
+            half_way.leaves_nothing_after(|mut polled| {
+                // As an executor does that catches panics, or a thread that dies of one.
+                let result = catch_unwind(AssertUnwindSafe(move || {
+                    let _ = polled(&mut Context::from_waker(&waker));
+                    unreachable!("it panics");
+                }));
+                let payload = result.unwrap_err();
+                assert_eq!(*payload.downcast_ref::<&str>().unwrap(), "on purpose");
+                rang(&row, &shutdown, "panicked");
+            });
+        }
+    }
+
+    #[test]
+    fn is_dropped_half_way() {
+        for row in table() {
+            let shutdown = Shutdown::new();
+            HalfWay::new(&row, &shutdown).leaves_nothing_after(|polled| {
+                drop(polled);
+                rang(&row, &shutdown, "was dropped");
+            });
+        }
+    }
+
+    #[test]
+    fn g10_dropped_half_way_leaves_no_memory_behind() {
+        for row in table() {
+            let shutdown = Shutdown::new();
+            // What the shutdown keeps is there after the first: a line of guards, the cause.
+            drop(HalfWay::new(&row, &shutdown));
+            let info = measure(|| (0..1_000).for_each(|_| drop(HalfWay::new(&row, &shutdown))));
+            assert_eq!(info.bytes_current, 0, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn ends_with_what_is_inside() {
+        for row in table() {
+            let shutdown = Shutdown::new();
+            let mut half_way = HalfWay::new(&row, &shutdown);
+            half_way.told.now.set(Now::Ends);
+            assert!(half_way.poll().is_ready(), "{}", row.name);
+            rang(&row, &shutdown, "ended");
+            // Its own guard is released now, and that inside if it was dropped.
+            let inside = usize::from(row.ended != Again::Panics);
+            assert_eq!(shutdown.in_flight(), inside, "{}", row.name);
+            half_way.answers(row.ended);
+            rang(&row, &shutdown, "ended");
+            half_way.leaves_nothing_after(drop);
+        }
+    }
+
+    #[test]
+    fn is_stopped_by_the_shutdown_or_goes_on() {
+        for row in table() {
+            let shutdown = Shutdown::new();
+            let mut half_way = HalfWay::new(&row, &shutdown);
+            let (requests, again) = row.stopped.unzip();
+            for request in 1..=2 {
+                assert!(shutdown.request_shutdown());
+                let stopped = requests.is_some_and(|requests| requests <= request);
+                if !stopped {
+                    assert!(half_way.poll().is_pending(), "{}", row.name);
+                    continue;
+                }
+                assert_eq!(
+                    half_way.wakes.count(),
+                    usize::from(row.waits),
+                    "{}",
+                    row.name
+                );
+                half_way.is_registered(false);
+                if requests == Some(request) {
+                    assert!(half_way.poll().is_ready(), "{}", row.name);
+                }
+                half_way.answers(again.unwrap());
+            }
+            half_way.leaves_nothing_after(drop);
+        }
+    }
 }
 
 #[cfg(feature = "futures-io")]
