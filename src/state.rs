@@ -732,6 +732,41 @@ impl Drop for State {
 mod tests {
     use super::*;
 
+    /// Every lock that a state has is held.
+    #[cfg(not(loom))]
+    #[test]
+    fn g10_a_repoll_takes_no_lock() {
+        use std::pin::Pin;
+        use std::sync::mpsc;
+        use std::task::Wake;
+
+        // Not `Waker::noop()`: where nothing is optimized, its clone has a vtable at another address.
+        struct Nothing;
+        impl Wake for Nothing {
+            fn wake(self: Arc<Self>) {}
+        }
+        let state = State::new(Force::Mark, None);
+        let mut waiter = crate::Waiter::new(state.clone());
+        let waker = Arc::new(Nothing).into();
+        let mut poll = || Pin::new(&mut waiter).poll(&mut Context::from_waker(&waker));
+        assert!(poll().is_pending());
+        let (said, hears) = mpsc::channel();
+        thread::scope(|scope| {
+            let held = (
+                state.stopping.hold(),
+                lock(&state.begun),
+                lock(&state.children),
+            );
+            scope.spawn(move || {
+                let _ = said.send(poll());
+            });
+            let answer = hears.recv_timeout(Duration::from_secs(20));
+            // Before the assert: the thread ends in any case.
+            drop(held);
+            assert_eq!(answer, Ok(Poll::Pending), "it waits for a lock");
+        });
+    }
+
     #[test]
     fn g8_at_the_limit_guards_are_refused_and_nothing_wraps() {
         let parent = State::new(Force::Mark, None);

@@ -174,6 +174,14 @@ impl Wakers {
     fn shard_bits(&self) -> u32 {
         self.others.len().count_ones()
     }
+
+    /// Takes every lock there is.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> impl Sized {
+        let others = self.others.iter().map(|shard| &shard.0);
+        let shards = std::iter::once(&self.first).chain(others);
+        shards.map(lock).collect::<Vec<_>>()
+    }
 }
 
 impl Entries {
@@ -287,75 +295,4 @@ fn new_thread_number(number: &Cell<usize>) -> usize {
     // Relaxed: only the number itself matters, and the read-modify-write makes it unique.
     number.set(NEXT.fetch_add(1, Ordering::Relaxed));
     number.get()
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use std::sync::{Arc, mpsc};
-    use std::task::{Context, Poll, Wake};
-    use std::thread;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::Stage;
-    use crate::state::{Force, State};
-
-    /// How long anything may take before the test is given up. Nothing waits for it to pass.
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    impl Wakers {
-        /// Takes every lock there is.
-        fn hold(&self) -> impl Sized {
-            let others = self.others.iter().map(|shard| &shard.0);
-            let shards = std::iter::once(&self.first).chain(others);
-            shards.map(lock).collect::<Vec<_>>()
-        }
-    }
-
-    /// Not `Waker::noop()`: where nothing is optimized, its clone has a vtable at another address.
-    fn waker() -> Waker {
-        struct Nothing;
-        impl Wake for Nothing {
-            fn wake(self: Arc<Self>) {}
-        }
-        Arc::new(Nothing).into()
-    }
-
-    #[test]
-    fn g10_a_slot_that_holds_the_waker_needs_no_lock() {
-        let wakers = Wakers::new(4);
-        let (mut slot, waker) = (Slot::vacant(), waker());
-        assert!(wakers.register(&mut slot, &waker));
-        let (said, hears) = mpsc::channel();
-        thread::scope(|scope| {
-            let held = wakers.hold();
-            scope.spawn(|| {
-                // As `State::poll` asks.
-                let again = slot.holds(&waker) || wakers.register(&mut slot, &waker);
-                let _ = said.send(again);
-            });
-            let answer = hears.recv_timeout(PATIENCE);
-            // Before the assert: the thread ends in any case.
-            drop(held);
-            assert_eq!(answer, Ok(true), "it waits for a lock");
-        });
-    }
-
-    /// `State::poll` itself, with a slot whose key leads nowhere: the registry would panic.
-    #[test]
-    fn g10_a_repoll_leaves_the_registry_alone() {
-        let state = State::new(Force::Mark, None);
-        let waker = waker();
-        let (data, vtable) = identity(&waker);
-        let key = 1000;
-        let mut slot = Slot { key, data, vtable };
-        let mut cx = Context::from_waker(&waker);
-        for _ in 0..3 {
-            assert_eq!(
-                state.poll(Stage::Stopping, &mut slot, &mut cx),
-                Poll::Pending
-            );
-        }
-        assert_eq!(slot.key, key);
-    }
 }
