@@ -115,7 +115,7 @@
 //!
 //! # Guarantees
 //!
-//! Each of the first ten has tests that carry its label.
+//! Each has tests that carry its label.
 //!
 //! - **G1** No lost wake-up: a waiter made before, during or after the request completes, on every
 //!   runtime.
@@ -139,7 +139,7 @@
 //! - **G10** A waiter's re-poll takes no lock and allocates nothing; dropped waiters and guards leave
 //!   no memory behind. (The room of waiters that were dropped is used again, and given back when none
 //!   is left.)
-//! - **G11** `#![forbid(unsafe_code)]`, which the compiler sees to.
+//! - **G11** `#![forbid(unsafe_code)]`.
 //!
 //! # Limitations
 //!

@@ -122,9 +122,11 @@ impl Drop for Tally {
 }
 
 /// Finds things by origin, without a lock and, but for the first time, without an allocation.
+///
+/// A few words until then.
 pub(crate) struct Table<T> {
     /// A power of two of them.
-    entries: Box<[OnceLock<Entry<T>>]>,
+    entries: OnceLock<Box<[OnceLock<Entry<T>>]>>,
     /// Twice as large, for what found no place here.
     next: OnceLock<Box<Self>>,
 }
@@ -146,13 +148,9 @@ impl<T> Table<T> {
     /// How far from its own place an entry may be.
     const REACH: usize = 8;
 
-    pub(crate) fn new() -> Self {
-        Self::with(16)
-    }
-
-    fn with(size: usize) -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
-            entries: (0..size).map(|_| OnceLock::new()).collect(),
+            entries: OnceLock::new(),
             next: OnceLock::new(),
         }
     }
@@ -160,17 +158,20 @@ impl<T> Table<T> {
     /// What stands at this origin, if it has its own place in the first table, as almost all do.
     #[inline]
     pub(crate) fn first(&self, origin: Origin, lane: usize) -> Option<&Arc<T>> {
-        let entry = self.place(origin, lane, 0).get()?;
+        let entries = self.entries.get()?;
+        let entry = entries[place(origin, lane, 0, entries.len())].get()?;
         entry.is(&origin, lane).then_some(&entry.value)
     }
 
     /// What stands at this origin. A lane sets apart what threads would only contend for.
     pub(crate) fn find(&self, origin: Origin, lane: usize, make: impl FnOnce() -> T) -> &Arc<T> {
-        let (mut table, mut make) = (self, Some(make));
+        let (mut table, mut size, mut make) = (self, 16, Some(make));
         loop {
+            let vacant = || (0..size).map(|_| OnceLock::new()).collect();
+            let entries = table.entries.get_or_init(vacant);
             for step in 0..Self::REACH {
                 // L1: an entry that is ours is found before the first place that is free.
-                let entry = table.place(origin, lane, step).get_or_init(|| {
+                let entry = entries[place(origin, lane, step, size)].get_or_init(|| {
                     let make = make.take().expect("a place that was free is ours");
                     Entry {
                         origin,
@@ -182,25 +183,24 @@ impl<T> Table<T> {
                     return &entry.value;
                 }
             }
-            let next = || Box::new(Self::with(table.entries.len() * 2));
-            table = table.next.get_or_init(next);
+            table = table.next.get_or_init(|| Box::new(Self::new()));
+            size *= 2;
         }
-    }
-
-    #[inline]
-    fn place(&self, origin: Origin, lane: usize, step: usize) -> &OnceLock<Entry<T>> {
-        // Fibonacci hashing; the high bits are the good ones.
-        let hash = (origin.hash() ^ lane).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize);
-        let hash = hash.rotate_left(usize::BITS / 2);
-        &self.entries[hash.wrapping_add(step) & (self.entries.len() - 1)]
     }
 
     pub(crate) fn for_each(&self, mut visit: impl FnMut(Origin, &Arc<T>)) {
         let tables = std::iter::successors(Some(self), |table| table.next.get().map(Box::as_ref));
-        for entry in tables.flat_map(|table| table.entries.iter()) {
-            if let Some(entry) = entry.get() {
-                visit(entry.origin, &entry.value);
-            }
+        let entries = tables.flat_map(|table| table.entries.get().into_iter().flatten());
+        for entry in entries.filter_map(OnceLock::get) {
+            visit(entry.origin, &entry.value);
         }
     }
+}
+
+/// Where it would be among so many, that many steps from its own place.
+#[inline]
+fn place(origin: Origin, lane: usize, step: usize, size: usize) -> usize {
+    // Fibonacci hashing; the high bits are the good ones.
+    let hash = (origin.hash() ^ lane).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize);
+    hash.rotate_left(usize::BITS / 2).wrapping_add(step) & (size - 1)
 }
