@@ -23,9 +23,7 @@ test() {
 # Instructions for the operations of bench/instructions.txt: the same on a busy machine, as time is not.
 # Fails when one takes 10 % more than that file says.
 perf() {
-    if ! command -v valgrind >/dev/null; then
-        $([ "$(id -u)" = 0 ] || echo sudo) apt-get install -y valgrind
-    fi
+    packages valgrind
     cargo build --release -p winddown-bench
     # What one takes is what 20,000 take more than 10,000.
     collected() {
@@ -49,7 +47,7 @@ perf() {
 
 # Two of each server behind HAProxy, restarted in turn under load; see the head of rolling.py.
 rolling() {
-    debian haproxy
+    packages haproxy
     cargo build --examples
     timeout 1200 python3 tests/rolling/rolling.py target/debug/examples
 }
@@ -64,7 +62,7 @@ kubernetes() {
 
 # The unit file, as systemd reads it. It is shown that a mistake would be seen.
 systemd() {
-    debian systemd
+    packages systemd
     cargo build --example smol --features systemd
     local folder=target/systemd
     mkdir -p "$folder"
@@ -82,14 +80,6 @@ verify() {
     said=$(systemd-analyze verify "$1" 2>&1) || true
     printf '%s: %s\n' "$1" "${said:-nothing to object to}"
     [ -z "$said" ]
-}
-
-# A Debian package, installed where that is permitted.
-debian() {
-    ! dpkg --status "$1" >/dev/null 2>&1 || return 0
-    [ "$(id -u)" = 0 ] || { echo "ci.sh: it takes 'apt-get install $1'" >&2; return 1; }
-    apt-get update --quiet=2
-    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --no-install-recommends "$1"
 }
 
 # Models of the shipped code under every interleaving; see the head of tests/loom.rs.
@@ -187,8 +177,8 @@ coverage() {
         --show-missing-lines
 }
 
-# Debian's compiler, which can build std anew: `debian cargo ...`.
-debian() {
+# Runs a command with Debian's compiler, which can build std anew.
+debian_rust() {
     packages rustc-web cargo-web rust-web-src rust-web-clippy
     RUSTC_BOOTSTRAP=1 PATH=/usr/bin:$PATH "$@"
 }
@@ -197,7 +187,7 @@ debian() {
 sanitized() {
     packages clang-22 libclang-rt-22-dev
     local flags="-Zsanitizer=$1 -Zexternal-clangrt -Clinker=clang-22 -Clink-arg=-fsanitize=$1"
-    CARGO_TARGET_DIR=target/$1 RUSTFLAGS=$flags ran 50 debian cargo test -Zbuild-std \
+    CARGO_TARGET_DIR=target/$1 RUSTFLAGS=$flags ran 50 debian_rust cargo test -Zbuild-std \
         --target x86_64-unknown-linux-gnu --all-features --lib "${suite[@]}"
 }
 
@@ -214,10 +204,10 @@ targets() {
     for target in x86_64-pc-windows-gnu x86_64-pc-windows-msvc aarch64-apple-darwin \
         x86_64-unknown-freebsd aarch64-unknown-linux-gnu; do
         say "$target"
-        CARGO_TARGET_DIR=target/targets debian cargo clippy -Zbuild-std --target "$target" -- -D warnings
+        CARGO_TARGET_DIR=target/targets debian_rust cargo clippy -Zbuild-std --target "$target" -- -D warnings
     done
     say wasm32-unknown-unknown
-    CARGO_TARGET_DIR=target/targets debian cargo clippy -Zbuild-std=std,panic_abort \
+    CARGO_TARGET_DIR=target/targets debian_rust cargo clippy -Zbuild-std=std,panic_abort \
         --target wasm32-unknown-unknown --no-default-features -- -D warnings
 }
 
@@ -263,9 +253,9 @@ tool() {
 
 # Installs Debian packages, unless they are there.
 packages() {
-    dpkg -s "$@" >/dev/null 2>&1 && return
+    ! dpkg -s "$@" >/dev/null 2>&1 || return 0
     as_root apt-get update -qq
-    as_root apt-get install -y -qq --no-install-recommends "$@"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
 }
 
 as_root() {
@@ -292,9 +282,12 @@ ran() {
     [ "$passed" -ge "$least" ] || { echo "ci.sh: expected at least $least" >&2; return 1; }
 }
 
-[ $# -gt 0 ] || { echo "usage: ./ci.sh VERB ...; the verbs are its functions, see CONTRIBUTING.md" >&2; exit 2; }
+# What the table in CONTRIBUTING.md has a line for; the other functions help these.
+verbs=$(sed -n 's/^| `\([a-z]*\)` |.*/\1/p' CONTRIBUTING.md)
+
+[ $# -gt 0 ] || { echo "usage: ./ci.sh VERB ...; the verbs are" $verbs >&2; exit 2; }
 for verb in "$@"; do
-    [ "$(type -t "$verb")" = function ] || { echo "ci.sh: no verb '$verb'" >&2; exit 2; }
+    grep -qxF -- "$verb" <<<"$verbs" || { echo "ci.sh: no verb '$verb'" >&2; exit 2; }
     say "$verb"
     "$verb"
 done
