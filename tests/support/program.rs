@@ -69,8 +69,9 @@ impl Program {
         self.target
     }
 
-    /// From now on, signals go to the one process that the child has started.
-    #[cfg(target_os = "linux")]
+    /// From now on, signals go to the one process that the child has started. On Linux, which has
+    /// what `unshare` needs.
+    #[cfg(unix)]
     pub fn aim_at_its_child(&mut self) {
         let parent = format!("\nPPid:\t{}\n", self.child.id());
         self.target = std::fs::read_dir("/proc")
