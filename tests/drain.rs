@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, LazyLock, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -227,12 +227,11 @@ fn g9_lines_of_many_threads_add_up() {
 #[test]
 fn g9_many_lines_are_told_apart() {
     // More names than the first chunks of the table have places.
-    let names: Vec<&'static str> = (0..500)
-        .map(|number| &*Box::leak(format!("name {number}").into_boxed_str()))
-        .collect();
+    static NAMES: LazyLock<Vec<String>> =
+        LazyLock::new(|| (0..500).map(|number| format!("name {number}")).collect());
     let shutdown = Shutdown::new();
     let guards: Vec<_> = (0..3)
-        .flat_map(|_| &names)
+        .flat_map(|_| NAMES.iter())
         .map(|name| shutdown.guard_named(name))
         .collect();
     let report = shutdown.report();
