@@ -42,6 +42,10 @@ mod roles {
         match role {
             "dies_of_its_signal" => dies(builder),
             "returns_the_code" => return returns(builder),
+            "ends_well" => ends_well(),
+            "lame_duck_on_interrupt" => {
+                lame_duck(builder.lame_duck(HOUR).lame_duck_on_interrupt(true))
+            }
             "only_interrupt" => repeats(
                 builder.force_policy(ForcePolicy::OnlyInterrupt),
                 &[Signal::SIGTERM],
@@ -84,6 +88,13 @@ mod roles {
     fn dies(builder: Builder) {
         // Not ended by a line feed: it is flushed all the same.
         let shutdown = begin(builder);
+        print!("last word");
+        shutdown.cause().unwrap().exit()
+    }
+
+    fn ends_well() {
+        let shutdown = Shutdown::install().unwrap();
+        shutdown.trigger("nothing is left to do");
         print!("last word");
         shutdown.cause().unwrap().exit()
     }
@@ -204,6 +215,7 @@ mod tests {
         }
         let mut trials = trials![
             cause_exit_dies_of_the_signal,
+            cause_exit_ends_well_without_a_signal,
             the_code_of_a_cause_is_that_of_a_shell,
             only_interrupt_is_forced_by_sigint,
             never_is_never_forced,
@@ -256,6 +268,12 @@ mod tests {
             let status = child.wait();
             assert_eq!(status.signal(), Some(signal as i32), "{status}");
         }
+    }
+
+    fn cause_exit_ends_well_without_a_signal() {
+        let mut child = Program::start(&mut command("ends_well"));
+        child.line("last word");
+        assert_eq!(child.code(), 0);
     }
 
     /// The kernel would drop the signal at its default there. `unshare` hands on how its child ended.
@@ -350,6 +368,11 @@ mod tests {
         child.line("Stopping");
         assert_eq!(child.code(), 0);
         let mut child = begun("lame_duck", SIGTERM);
+        child.line("Requested");
+        child.send(SIGTERM);
+        assert_eq!(child.code(), 1);
+        // Unless the program says otherwise.
+        let mut child = begun("lame_duck_on_interrupt", SIGINT);
         child.line("Requested");
         child.send(SIGTERM);
         assert_eq!(child.code(), 1);

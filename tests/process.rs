@@ -54,9 +54,18 @@ mod roles {
             "fake_then_real" => fake_then_real(),
             "trigger_then_real" => trigger_then_real(),
             "other_signals" => other_signals(),
+            #[cfg(target_os = "linux")]
+            "debounce_without_threads" => without_threads(&Shutdown::builder().debounce(HOUR)),
+            #[cfg(target_os = "linux")]
+            "last_words_without_threads" => without_threads(&Shutdown::builder().last_words(HOUR)),
+            #[cfg(target_os = "linux")]
+            "lame_duck_without_threads" => without_threads(&Shutdown::builder().lame_duck(HOUR)),
             other => panic!("no role '{other}'"),
         }
     }
+
+    #[cfg(target_os = "linux")]
+    const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
 
     fn say(line: &str) {
         println!("{line}");
@@ -266,6 +275,22 @@ mod roles {
         }
     }
 
+    /// Installed while there was still memory for threads.
+    #[cfg(target_os = "linux")]
+    fn without_threads(builder: &winddown::Builder) {
+        let shutdown = builder.clone().install().unwrap();
+        // A thread's stack takes two MiB.
+        let size = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = size.split(' ').next().unwrap().parse().unwrap();
+        let (_, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
+        setrlimit(Resource::RLIMIT_AS, pages * 4096 + (1 << 20), hard).unwrap();
+        assert!(thread::Builder::new().spawn(|| ()).is_err());
+        plain(&shutdown);
+        loop {
+            thread::park();
+        }
+    }
+
     fn other_signals() {
         let shutdown = Shutdown::builder()
             // Twice the same is once.
@@ -295,11 +320,13 @@ mod tests {
 
     pub(crate) fn all() -> Vec<Trial> {
         macro_rules! trials {
-            ($($name:ident),* $(,)?) => {
-                vec![$(Trial::test(stringify!($name), || { $name(); Ok(()) })),*]
+            ($($(#[$attribute:meta])* $name:ident),* $(,)?) => {
+                vec![$($(#[$attribute])* Trial::test(stringify!($name), || { $name(); Ok(()) })),*]
             };
         }
         trials![
+            #[cfg(target_os = "linux")]
+            g4_without_threads,
             a_signal_asks,
             other_signals_and_exit_code,
             g3_fake_twice_forces,
@@ -458,6 +485,22 @@ mod tests {
         child.line("stopping");
         child.send(SIGTERM);
         assert_eq!(child.code(), 1);
+    }
+
+    /// What a thread would do in an hour is done at once: the lame duck ends, and the second forces.
+    #[cfg(target_os = "linux")]
+    fn g4_without_threads() {
+        for name in [
+            "debounce_without_threads",
+            "last_words_without_threads",
+            "lame_duck_without_threads",
+        ] {
+            let mut child = role(name);
+            child.line("ready");
+            child.send(SIGTERM);
+            child.line("stopping: SIGTERM");
+            forced(&mut child, name, SIGTERM);
+        }
     }
 
     fn g6_failed_installs_leave_nothing_and_can_be_retried() {

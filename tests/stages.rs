@@ -282,6 +282,36 @@ mod events {
         fn exit(&self, _: &Id) {}
     }
 
+    /// A subscriber that fails.
+    struct Panics;
+
+    impl Subscriber for Panics {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, _: &Event<'_>) {
+            panic!("the disk is full");
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn a_subscriber_that_panics_stops_nothing() {
+        tracing::subscriber::with_default(Panics, || {
+            let shutdown = Shutdown::new();
+            assert!(shutdown.request_shutdown());
+            assert!(shutdown.request_shutdown());
+            assert_eq!(shutdown.stage(), Stage::Forced);
+            assert!(shutdown.drain_blocking(Duration::ZERO).is_ok());
+        });
+    }
+
     #[test]
     fn one_event_for_each_stage_and_drain() {
         let lines = Lines::default();

@@ -1,0 +1,88 @@
+//! What somebody reads who prints one of our types.
+#![cfg(not(target_family = "wasm"))]
+
+use std::future;
+use std::time::Duration;
+
+use winddown::{Shutdown, ShutdownExt};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_shutdown_says_how_far_it_has_come() {
+    let shutdown = Shutdown::default();
+    let (waiter, forced) = (shutdown.waiter(), shutdown.forced());
+    assert_eq!(
+        format!("{shutdown:?}"),
+        "Shutdown { cause: None, forced: false, in_flight: 0, .. }"
+    );
+    assert_eq!(format!("{waiter:?}"), "Waiter { requested: false, .. }");
+    assert_eq!(format!("{forced:?}"), "Reached { stage: Forced, .. }");
+
+    let guard = shutdown.guard();
+    let drain = shutdown.drain(SECOND);
+    shutdown.request_shutdown();
+    shutdown.request_shutdown();
+    let text = format!("{shutdown:?}");
+    assert!(text.contains("printed.rs"), "{text}");
+    assert!(text.ends_with("forced: true, in_flight: 1, .. }"), "{text}");
+    assert_eq!(format!("{waiter:?}"), "Waiter { requested: true, .. }");
+    assert_eq!(format!("{guard:?}"), "Some(Guard { .. })");
+    assert_eq!(format!("{drain:?}"), "Drain { in_flight: 1, .. }");
+}
+
+#[test]
+fn a_wrapper_says_what_is_inside() {
+    let shutdown = Shutdown::new();
+    let waiter = || shutdown.waiter();
+    let ready = || future::ready(7);
+
+    let text = format!("{:?}", ready().on_shutdown(waiter(), |_| ()));
+    assert!(text.contains("Ready(Some(7))") && text.contains("told: false"));
+    let text = format!("{:?}", shutdown.critical("mail", ready()));
+    assert!(text.contains("Ready(Some(7))") && text.contains("mail"));
+    let text = format!("{:?}", shutdown.track(ready()));
+    assert!(text.contains("Ready(Some(7))") && text.contains("Guard"));
+}
+
+/// The time of a limit begins with the request.
+#[cfg(feature = "signals")]
+#[test]
+fn a_limit_says_whether_its_time_is_running() {
+    use futures_lite::future::{block_on, poll_once};
+
+    let shutdown = Shutdown::new();
+    let mut limited =
+        Box::pin(future::pending::<()>().limit_on_shutdown(shutdown.waiter(), SECOND));
+    assert!(format!("{limited:?}").contains("1s after the request"));
+    shutdown.request_shutdown();
+    assert!(block_on(poll_once(&mut limited)).is_none());
+    assert!(format!("{limited:?}").contains("time is running"));
+}
+
+#[cfg(feature = "signals")]
+#[test]
+fn an_install_error_says_what_to_do_and_why() {
+    use std::error::Error;
+    use std::io;
+
+    use winddown::{InstallError, Signal};
+
+    let refused = || io::Error::other("no more of them");
+    let cases = [
+        (InstallError::AlreadyInstalled, "clone its handle", false),
+        (InstallError::NoSignals, "name at least one", false),
+        (
+            InstallError::Unusable(Signal::Kill),
+            "SIGKILL can't be used",
+            false,
+        ),
+        (InstallError::Register(refused()), "no more of them", true),
+        (InstallError::Thread(refused()), "no more of them", true),
+    ];
+    for (error, expected, has_source) in cases {
+        let text = error.to_string();
+        assert!(text.contains(expected), "{text}");
+        assert_eq!(error.source().is_some(), has_source, "{text}");
+    }
+}
