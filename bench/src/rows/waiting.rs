@@ -31,7 +31,9 @@ pub fn rows() -> Vec<Row> {
 struct Task;
 
 impl Wake for Task {
-    fn wake(self: Arc<Self>) {}
+    fn wake(self: Arc<Self>) {
+        drop(self);
+    }
     fn wake_by_ref(self: &Arc<Self>) {}
 }
 
