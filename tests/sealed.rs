@@ -1,9 +1,7 @@
 //! A sealed handle passes everything on to what is inside, and ends each way of reading.
 #![cfg(any(feature = "futures-io", feature = "tokio-io"))]
 
-use std::future::poll_fn;
 use std::io::IoSlice;
-use std::pin::Pin;
 
 use futures_lite::future::block_on;
 use winddown::{Shutdown, ShutdownExt};
@@ -66,6 +64,9 @@ mod futures_io {
 
 #[cfg(feature = "tokio-io")]
 mod tokio_io {
+    use std::future::poll_fn;
+    use std::pin::Pin;
+
     use tokio::io::{AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
     use super::*;
