@@ -15,9 +15,11 @@
 //! - **S6** A child is in its parent's list before it looks whether the parent has begun; the parent
 //!   begins before it looks at its list. So one of them sees the other.
 
+#[cfg(not(target_family = "wasm"))]
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
+#[cfg(not(target_family = "wasm"))]
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,7 @@ use event_listener::Event;
 use event_listener::Listener;
 use slab::Slab;
 
+#[cfg(not(target_family = "wasm"))]
 use crate::deadline::deadline_after;
 use crate::policy::Policy;
 use crate::sites::{Table, Tally};
@@ -428,6 +431,7 @@ impl State {
     }
 
     /// The end of the lame duck.
+    #[cfg(not(target_family = "wasm"))]
     fn stop(&self) {
         let Some(cause) = self.cause() else { return };
         let news = self.change(cause, None, |word, _| {

@@ -1,6 +1,8 @@
 //! What happens, for those who watch: events for `tracing`, and messages for systemd.
 
 use crate::state::State;
+#[cfg(feature = "tracing")]
+use crate::wakers::shielded;
 use crate::{Stage, Stragglers};
 
 /// The shutdown has come so far.
@@ -10,7 +12,7 @@ pub(crate) fn reached(state: &State, stage: Stage) {
     #[cfg(feature = "tracing")]
     if let Some(cause) = state.cause() {
         let (elapsed, in_flight) = (state.elapsed(), state.in_flight());
-        safely(|| {
+        shielded(|| {
             tracing::info!(?stage, %cause, ?elapsed, in_flight, "shutdown");
         });
     }
@@ -22,7 +24,7 @@ pub(crate) fn drained(state: &State, result: &Result<(), Stragglers>) {
     #[cfg(feature = "tracing")]
     {
         let elapsed = state.elapsed();
-        safely(|| match result {
+        shielded(|| match result {
             Ok(()) => tracing::info!(?elapsed, "drained"),
             Err(stragglers) => {
                 let in_flight = stragglers.count();
@@ -31,13 +33,4 @@ pub(crate) fn drained(state: &State, result: &Result<(), Stragglers>) {
         });
     }
     let _ = (state, result);
-}
-
-/// A subscriber that panics takes nobody's thread with it.
-#[cfg(feature = "tracing")]
-fn safely(tell: impl FnOnce()) {
-    if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(tell)) {
-        // A payload may panic when it is dropped.
-        std::mem::forget(payload);
-    }
 }

@@ -242,11 +242,18 @@ impl Watchers {
     }
 }
 
-/// A waker that panics has been reported by the panic hook, and keeps nobody else asleep.
 fn wake(waker: Waker) {
-    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-        // A payload may panic when it is dropped.
-        mem::forget(payload);
+    shielded(|| waker.wake());
+}
+
+/// Runs foreign code. If it panics, the panic hook has reported that, and nobody else is kept from
+/// anything.
+pub(crate) fn shielded(foreign: impl FnOnce()) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(foreign)) {
+        // What it carries may panic when it is dropped; and what that carries is better leaked.
+        if let Err(another) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            mem::forget(another);
+        }
     }
 }
 

@@ -343,6 +343,7 @@ mod events {
 
     #[test]
     fn one_event_for_a_drain_that_was_watched() {
+        let _another = tracing::Dispatch::new(Panics); // as above
         let lines = Lines::default();
         tracing::subscriber::with_default(lines.clone(), || {
             let shutdown = Shutdown::new();
