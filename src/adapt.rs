@@ -32,8 +32,8 @@ use crate::{Reached, Waiter};
 /// # });
 /// ```
 ///
-/// None allocates anything, but that the time of `limit_on_shutdown` is one of async-io's timers from the
-/// shutdown on. Polled again by the same task, each costs an atomic load more than what
+/// None allocates anything of its own; the waiter has a place in the list of those to wake, and the time
+/// of `limit_on_shutdown` is one of async-io's timers. Polled again by the same task, each costs an atomic load more than what
 /// it wraps, or nothing.
 pub trait ShutdownExt: Sized {
     /// Runs the future until shutdown: `Some` of its output, or `None` if it was stopped.
@@ -86,6 +86,9 @@ pub trait ShutdownExt: Sized {
     ///
     /// For work that may use the whole time that is left. It is the waiter's shutdown that is
     /// watched; otherwise as [`cancel_on_shutdown`](ShutdownExt::cancel_on_shutdown).
+    ///
+    /// The force of an installed shutdown ends the process at once, unless there is time for
+    /// [`last_words`](crate::Builder::last_words).
     fn abort_on_force(self, waiter: Waiter) -> AbortOnForce<Self>
     where
         Self: Future,
@@ -99,8 +102,8 @@ pub trait ShutdownExt: Sized {
     /// Runs the future, but from the shutdown on for `time` at the most: `Some` of its output, or
     /// `None` when its time was up.
     ///
-    /// It is dropped at once then. As long as nobody asks for a shutdown it may take as long as it
-    /// likes. The finished output wins.
+    /// It is dropped at once then. The time begins when the future is first polled after the shutdown,
+    /// for which it is woken. Before, it may take as long as it likes. The finished output wins.
     ///
     /// Without the feature `signals` there is no timer, and the time is looked at when the future is
     /// polled.
@@ -300,6 +303,10 @@ fn poll_until<F: Future>(
 
 pin_project! {
     /// Made by [`ShutdownExt::on_shutdown`].
+    ///
+    /// # Panics
+    ///
+    /// Polled after it was ready, it does what the future inside does.
     ///
     /// # Cancel safety
     ///

@@ -68,7 +68,7 @@ impl Cause {
     ///
     /// # Blocking
     ///
-    /// As long as flushing standard output does. Another signal still ends the process.
+    /// As long as flushing standard output does. A signal that forces still ends the process.
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn exit(&self) -> ! {

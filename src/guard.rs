@@ -105,7 +105,8 @@ impl Clone for Handle {
 /// Work in flight: a [drain](crate::Shutdown::drain) waits until it is dropped.
 ///
 /// Taken by [`Shutdown::guard`](crate::Shutdown::guard), which records the line of the call. A clone
-/// is one more guard of the same line. It is released when it is dropped, also while panicking.
+/// is one more guard of the same line. It is released when it is dropped, also while panicking; and
+/// the last one to be dropped calls the wakers of the drains that wait.
 ///
 /// ```
 /// use std::time::Duration;
@@ -347,7 +348,9 @@ impl Stream for Progress<'_> {
 /// //   2 'mail' at src/main.rs:5
 /// # assert!(shutdown.report().to_string().starts_with("2 guards are held:\n  "));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// So is its `Debug`, because that is what a `main` prints that returns it as its error.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Stragglers {
     lines: Vec<Straggler>,
 }
@@ -407,6 +410,12 @@ impl fmt::Display for Stragglers {
             write!(f, "\n  {line}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Stragglers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

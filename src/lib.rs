@@ -2,16 +2,24 @@
 //!
 #![cfg_attr(feature = "signals", doc = "```no_run")]
 #![cfg_attr(not(feature = "signals"), doc = "```ignore")]
-//! use futures_lite::future;
-//! use winddown::Shutdown;
+//! use std::time::Duration;
+//! use winddown::{Shutdown, Waiter};
 //!
-//! # async fn serve() {}
+//! # fn spawn(_: impl Future) {}
+//! # async fn work_until(_: Waiter) {}
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let shutdown = Shutdown::install()?; // SIGINT and SIGTERM; once in a program
 //!
-//! // Serves until the first signal. The second would end the process with code 1.
-//! future::block_on(future::or(shutdown.waiter(), serve()));
-//! # Ok::<(), winddown::InstallError>(())
+//! // Work in flight, one for each connection, request or job. Who takes a waiter is told to finish.
+//! spawn(shutdown.track(work_until(shutdown.waiter())));
+//!
+//! shutdown.waiter().await; // until the first signal; the second ends the process with code 1
+//! shutdown.drain(Duration::from_secs(10)).await?; // or an error with the lines that are not done
+//! # Ok(())
+//! # }
 //! ```
+//!
+//! In threads, it is `wait_blocking` and `drain_blocking`.
 //!
 //! # The model
 //!
@@ -130,8 +138,8 @@
 //! - **G6** Installing twice is an `Err` that changes nothing; a failed install leaves nothing
 //!   registered and can be retried.
 //! - **G7** Dropping a handle never starts a shutdown, and Ctrl-C is never dead: when every handle,
-//!   waiter and guard is gone, a signal does what the system does by default. If the first slot was
-//!   taken before, it is the second signal, and G4 holds.
+//!   waiter and guard is gone, a signal does what the system does by default. After a first signal
+//!   the next is the second all the same, and G4 holds, or the [`ForcePolicy`].
 //! - **G8** A drain returns `Ok` only after every guard was dropped, and what was written before each
 //!   drop is visible after.
 //! - **G9** A drain that runs out of time says how many guards are left and on which lines they were
@@ -155,7 +163,10 @@
 //! - A signal that was ignored when the process started, as a shell does with SIGINT for what it runs
 //!   in the background, is handled all the same. Leave it out of [`signals`](Builder::signals) if it
 //!   is to be ignored.
-//! - After `fork` without `exec`, the child has the handlers but not the thread that reads.
+//! - After `fork` without `exec`, the child has the handlers but not the thread that reads: a signal
+//!   that it is sent is taken for one of the parent's. Set such a child's handlers back first.
+//! - Should descriptors run out in the middle of `install`, after it has made sure that there are
+//!   enough, a handler stays that does what the system does by default.
 //! - With a [`debounce`](Builder::debounce) or [`last_words`](Builder::last_words), a thread of ours
 //!   has to run between the first signal and the force.
 //! - On Windows, console events stand for signals: Ctrl-C and Ctrl-Break for [`Signal::Int`]; a closed

@@ -27,6 +27,11 @@ use crate::{Cause, Critical, Drain, Guard, Reached, Stage, Stragglers, Track, Wa
 /// | one slot taken | `true`; forces: an installed one ends the process, a `new()` one becomes *forced* | forces | `false`, nothing changes |
 /// | forced | `false` | dropped | `false` |
 ///
+/// A [`ForcePolicy`] and a [`debounce`] say which signals count as the second. With [`last_words`], a
+/// forced shutdown that is installed ends the process on another real signal.
+///
+/// [`debounce`]: Builder::debounce
+/// [`last_words`]: Builder::last_words
 /// [`request_shutdown`]: Shutdown::request_shutdown
 /// [`trigger`]: Shutdown::trigger
 /// [lame duck]: Builder::lame_duck
@@ -104,8 +109,9 @@ impl Shutdown {
 
     /// Sends a fake signal: as if the operating system had sent one. Returns whether it was taken.
     ///
-    /// The first asks everybody to finish; they have been woken when it returns (but for a
-    /// [`lame_duck`](Builder::lame_duck), which wakes them later). The second forces: an installed
+    /// The first asks everybody to finish; they have been woken when it returns (but for those whom
+    /// another thread is waking that very moment, and a [`lame_duck`](Builder::lame_duck), which wakes
+    /// them later). The second forces: an installed
     /// shutdown ends the process at once, so this does not return, unless there is time for
     /// [`last_words`](Builder::last_words); one made by [`new`](Shutdown::new) becomes forced. A third
     /// is not taken.
@@ -497,6 +503,8 @@ impl Builder {
 
     /// The signals that ask for a shutdown, in place of SIGINT and SIGTERM.
     ///
+    /// For [`install`](Builder::install); what is built otherwise listens to none.
+    ///
     /// On Windows there are only these two: [`Signal::Int`] is Ctrl-C and Ctrl-Break,
     /// [`Signal::Term`] a closed console, a logoff and the end of the system.
     #[cfg(feature = "signals")]
@@ -508,7 +516,8 @@ impl Builder {
 
     /// The exit code with which the force ends the process; 1 unless said otherwise.
     ///
-    /// Unix hands on the lowest eight bits of it.
+    /// For [`install`](Builder::install); what is built otherwise ends no process. Unix hands on the
+    /// lowest eight bits of it.
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn exit_code(mut self, code: i32) -> Self {
@@ -542,7 +551,8 @@ impl Builder {
 }
 
 /// Sends a fake signal to the installed shutdown, from anywhere in the program; see
-/// [`Shutdown::request_shutdown`]. `false` when none is installed, or every handle to it is gone.
+/// [`Shutdown::request_shutdown`]. `false` when none is installed, or every handle to it was gone
+/// before the first signal.
 ///
 /// ```
 /// assert!(!winddown::request_shutdown()); // none is installed here

@@ -10,8 +10,8 @@
 //! So the second signal needs no thread: not ours, which may be inside a waker that hangs, and not
 //! the program's. A signal that the program sent itself arms the handler by `Process::arm`.
 //!
-//! With a debounce, or time for last words, 3. is left to threads that do nothing else, and the
-//! thread `winddown` runs nobody's wakers, so that it always reads on.
+//! With a debounce, or time for last words, 3. is left to whoever takes the slot, or to a thread that
+//! does nothing else, and the thread `winddown` runs nobody's wakers, so that it always reads on.
 //!
 //! Windows starts a thread for each console event and runs our handler there. That does what the
 //! thread `winddown` does elsewhere, and runs nobody's wakers either: the next event waits for it.
@@ -22,7 +22,7 @@ use std::fmt;
 use std::io;
 #[cfg(unix)]
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -32,10 +32,10 @@ use async_signal::Signals;
 
 #[cfg(unix)]
 use crate::Cause;
+use crate::exit;
 use crate::policy::Policy;
 use crate::state::{Force, State};
 use crate::sync::lock;
-use crate::{Stage, exit};
 
 /// One slot was taken: the next signal ends the process. Read by the handler.
 #[cfg(unix)]
@@ -48,6 +48,10 @@ static IDLE: AtomicBool = AtomicBool::new(true);
 /// The installed shutdown. Once set it stays, even if the shutdown itself is gone.
 static INSTALLED: Mutex<Option<Weak<State>>> = Mutex::new(None);
 
+/// The same, once its first slot is taken: from then on its policy says what the next signal does,
+/// whoever still holds it.
+static BEGUN: OnceLock<Arc<State>> = OnceLock::new();
+
 /// Held by whoever installs. Not `INSTALLED`, because Windows registers a handler under a lock under
 /// which it also calls them, and another's handler may call `request_shutdown`.
 static INSTALLING: Mutex<()> = Mutex::new(());
@@ -58,8 +62,10 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// The first slot is taken.
-    pub(crate) fn arm(&self, policy: &Policy) {
+    /// The first slot of `state`, which is the installed one's, is taken.
+    pub(crate) fn arm(&self, state: &Arc<State>) {
+        BEGUN.get_or_init(|| state.clone());
+        let policy = state.policy();
         // With last words the force arms, and not the request.
         if policy.last_words.is_zero() {
             arm_after(policy.debounce);
@@ -85,7 +91,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Every handle, waiter and guard is gone. Ctrl-C must not be dead.
+    /// Every handle, waiter and guard is gone, and no slot was taken. Ctrl-C must not be dead.
     fn drop(&mut self) {
         // SeqCst, as signal-hook's own accesses to it in the handler.
         #[cfg(unix)]
@@ -281,13 +287,13 @@ fn next(signals: &mut Signals) -> Option<io::Result<Signal>> {
 }
 
 /// Announces from this thread, or, if the second signal needs this thread, from one that may hang.
-pub(crate) fn announce(state: &Arc<State>, news: &'static [Stage]) {
+pub(crate) fn announce(state: &Arc<State>, raised: u8) {
     if cfg!(unix) && state.policy().first_arms() {
-        state.announce(news);
+        state.announce(raised);
     } else {
         let another = state.clone();
-        if start("winddown-announce", move || another.announce(news)).is_err() {
-            state.announce(news);
+        if start("winddown-announce", move || another.announce(raised)).is_err() {
+            state.announce(raised);
         }
     }
 }

@@ -44,7 +44,7 @@ const REQUESTED: u8 = 0b0001;
 const FIRST: u8 = 0b0010;
 /// Waiters are ready. Never without `REQUESTED`.
 const STOPPING: u8 = 0b0100;
-/// The second slot is taken, here or above. Never without the two before.
+/// The second slot is taken, here or above. Never without `REQUESTED` and `STOPPING`.
 const FORCED: u8 = 0b1000;
 
 /// A drain has completed: no guards any more.
@@ -86,15 +86,6 @@ pub(crate) struct State {
 }
 
 /// What the first who asks brings about.
-fn news(lame_duck: Duration) -> &'static [Stage] {
-    if lame_duck.is_zero() {
-        &[Stage::Requested, Stage::Stopping]
-    } else {
-        &[Stage::Requested]
-    }
-}
-
-/// The flags of that.
 fn begins(lame_duck: Duration) -> u8 {
     if lame_duck.is_zero() {
         REQUESTED | STOPPING
@@ -102,6 +93,9 @@ fn begins(lame_duck: Duration) -> u8 {
         REQUESTED
     }
 }
+
+/// Those that somebody can be told of.
+const STAGES: [Stage; 3] = [Stage::Requested, Stage::Stopping, Stage::Forced];
 
 #[inline]
 fn flag(stage: Stage) -> u8 {
@@ -143,12 +137,10 @@ enum Sent {
     Began,
     /// It took the first slot, but a trigger had begun the shutdown.
     Counted,
-    /// The same, and it ended the lame duck.
-    Hastened,
     /// It took the second slot.
     Forced,
-    /// Both slots were taken.
-    Full,
+    /// It took none: both were taken, or it may not force, or not yet.
+    Refused,
 }
 
 impl State {
@@ -223,9 +215,9 @@ impl State {
     pub(crate) fn stage(&self) -> Stage {
         // Acquire: as in `has_reached`.
         let word = self.word.load(Ordering::Acquire);
-        [Stage::Forced, Stage::Stopping, Stage::Requested]
+        STAGES
             .into_iter()
-            .find(|stage| word & flag(*stage) != 0)
+            .rfind(|stage| word & flag(*stage) != 0)
             .unwrap_or(Stage::Running)
     }
 
@@ -258,54 +250,53 @@ impl State {
     /// A signal, real or fake: takes a slot if one is free, and does what that slot means. Whoever
     /// waits has been woken when it returns.
     pub(crate) fn request(self: &Arc<Self>, cause: Cause) -> bool {
-        self.request_with(cause, |state, news| state.announce(news))
+        self.request_with(cause, |state, raised| state.announce(raised))
     }
 
     /// The same, with another way to announce.
     pub(crate) fn request_with(
         self: &Arc<Self>,
         cause: Cause,
-        announce: impl FnOnce(&Arc<Self>, &'static [Stage]),
+        announce: impl FnOnce(&Arc<Self>, u8),
     ) -> bool {
-        // A child requested alone is no server of its own, for whose end others would need time.
-        let lame_duck = match self.parent {
-            None => self.policy().lame_duck_for(&cause),
-            Some(_) => Duration::ZERO,
-        };
+        let lame_duck = self.lame_duck_for(&cause);
         let may_force = self.policy().may_force(&cause);
         let now = self.now();
-        let sent = self.change(cause, now, |word, begun| {
+        let (sent, raised) = self.change(cause, now, |word, begun| {
+            // An interrupt ends a lame duck, whatever else becomes of it.
+            let asked = word | begins(lame_duck);
             if word & FORCED != 0 {
-                (word, Sent::Full)
-            } else if word & FIRST != 0 {
-                if may_force && !self.bounces(begun) {
-                    (word | STOPPING | FORCED, Sent::Forced)
-                } else {
-                    (word, Sent::Full)
-                }
-            } else {
+                (word, Sent::Refused)
+            } else if word & FIRST == 0 {
                 begun.first = now;
-                let next = word | FIRST | begins(lame_duck);
-                let sent = match next & !word & (REQUESTED | STOPPING) {
-                    0 => Sent::Counted,
-                    STOPPING => Sent::Hastened,
-                    _ => Sent::Began,
-                };
-                (next, sent)
+                match word & REQUESTED {
+                    0 => (asked | FIRST, Sent::Began),
+                    _ => (asked | FIRST, Sent::Counted),
+                }
+            } else if may_force && !self.bounces(begun) {
+                (word | STOPPING | FORCED, Sent::Forced)
+            } else {
+                (asked, Sent::Refused)
             }
         });
         match sent {
-            Sent::Full => return false,
-            Sent::Counted => self.arm(),
-            Sent::Hastened => {
+            Sent::Refused => {
+                if raised != 0 {
+                    announce(self, raised);
+                }
+                return false;
+            }
+            Sent::Counted => {
                 self.arm();
-                announce(self, &[Stage::Stopping]);
+                // Also if no stage is new: whoever triggered may not have told everybody yet, and
+                // we say that everybody knows (G2).
+                announce(self, raised);
             }
             Sent::Began => {
                 // Before anybody is woken: a waker may hang.
                 self.arm();
                 self.begin(lame_duck);
-                announce(self, news(lame_duck));
+                announce(self, raised);
             }
             Sent::Forced => {
                 match &self.force {
@@ -313,7 +304,7 @@ impl State {
                     #[cfg(feature = "signals")]
                     Force::Exit(process) => process.force(self.policy()),
                 }
-                announce(self, &[Stage::Forced]);
+                announce(self, raised);
             }
         }
         true
@@ -321,19 +312,25 @@ impl State {
 
     /// Begins the shutdown without taking a slot, unless it has begun.
     pub(crate) fn trigger(self: &Arc<Self>, cause: Cause) -> bool {
-        let lame_duck = match self.parent {
-            None => self.policy().lame_duck_for(&cause),
-            Some(_) => Duration::ZERO,
-        };
-        let began = self.change(cause, self.now(), |word, _| match word & REQUESTED {
-            0 => (word | begins(lame_duck), true),
-            _ => (word, false),
-        });
+        let lame_duck = self.lame_duck_for(&cause);
+        let ((), raised) = self.change(cause, self.now(), |word, _| (word | begins(lame_duck), ()));
+        let began = raised & REQUESTED != 0;
         if began {
             self.begin(lame_duck);
-            self.announce(news(lame_duck));
+        }
+        if raised != 0 {
+            self.announce(raised);
         }
         began
+    }
+
+    /// None for a child that is requested alone: it is no server of its own, for whose end others
+    /// would need time.
+    fn lame_duck_for(&self, cause: &Cause) -> Duration {
+        match self.parent {
+            None => self.policy().lame_duck_for(cause),
+            Some(_) => Duration::ZERO,
+        }
     }
 
     /// Takes over what the parent has come to.
@@ -355,13 +352,14 @@ impl State {
         }
     }
 
-    /// The one place where the word changes. Cause and time are stored if this raises the flag.
+    /// The one place where the word changes. Cause and time are stored if this raises the flag. Returns
+    /// which flags were raised, too.
     fn change<T>(
         &self,
         cause: Cause,
         requested: Option<Instant>,
         next: impl FnOnce(u8, &mut Begun) -> (u8, T),
-    ) -> T {
+    ) -> (T, u8) {
         let mut begun = lock(&self.begun); // S2
         // Relaxed: the lock orders it after every other change.
         let word = self.word.load(Ordering::Relaxed);
@@ -372,7 +370,7 @@ impl State {
         }
         // Release: pairs with the loads in `has_reached` and `stage`.
         self.word.store(next, Ordering::Release);
-        result
+        (result, next & !word)
     }
 
     /// The time, if anything depends on it: the clock costs more than the rest of a request, and some
@@ -390,10 +388,10 @@ impl State {
     }
 
     /// From now on the signal handler itself forces.
-    fn arm(&self) {
+    fn arm(self: &Arc<Self>) {
         #[cfg(feature = "signals")]
         if let Force::Exit(process) = &self.force {
-            process.arm(self.policy());
+            process.arm(self);
         }
     }
 
@@ -434,16 +432,14 @@ impl State {
     #[cfg(not(target_family = "wasm"))]
     fn stop(&self) {
         let Some(cause) = self.cause() else { return };
-        let news = self.change(cause, None, |word, _| {
-            (word | STOPPING, word & STOPPING == 0)
-        });
-        if news {
-            self.announce(&[Stage::Stopping]);
+        let ((), raised) = self.change(cause, None, |word, _| (word | STOPPING, ()));
+        if raised != 0 {
+            self.announce(raised);
         }
     }
 
     /// Tells everybody below that the word has changed, and then wakes whoever waits for it.
-    pub(crate) fn announce(&self, news: &[Stage]) {
+    pub(crate) fn announce(&self, raised: u8) {
         // All are told before anybody is woken: a waker may hang. One that knew is told on as well:
         // another thread may have told it just now, and not yet those below it.
         let mut below = self.children();
@@ -459,7 +455,11 @@ impl State {
             child.wake();
         }
         if !self.is_child() {
-            news.iter().for_each(|stage| trace::reached(self, *stage));
+            let news = |stage: &Stage| raised & flag(*stage) != 0;
+            STAGES
+                .into_iter()
+                .filter(news)
+                .for_each(|stage| trace::reached(self, stage));
         }
     }
 
@@ -652,7 +652,7 @@ impl State {
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        // Acquire: pairs with the Release in `enter`.
+        // Acquire: pairs with the Release in `enter_one`.
         let work = self.work.load(Ordering::Acquire);
         // On a closed one, somebody may be about to take back what was refused (S5).
         if work & CLOSED != 0 { 0 } else { work / GUARD }
@@ -796,7 +796,7 @@ mod tests {
             let below = State::child(&child);
             // As another thread leaves it, between the flag and those below.
             let cause = Cause::Requested(std::panic::Location::caller());
-            child.change(cause.clone(), None, |word, _| {
+            let ((), _) = child.change(cause.clone(), None, |word, _| {
                 (word | FIRST | REQUESTED | STOPPING | FORCED, ())
             });
             for _ in 0..slots {
@@ -804,6 +804,19 @@ mod tests {
             }
             assert!(below.has_reached(stage));
         }
+    }
+
+    #[test]
+    fn g2_a_signal_after_a_trigger_tells_whom_the_trigger_has_not_told_yet() {
+        let parent = State::new(Force::Mark, None);
+        let child = State::child(&parent);
+        let cause = Cause::Requested(std::panic::Location::caller());
+        // As another thread leaves it, between the flag and those below.
+        parent.change(cause.clone(), None, |word, _| {
+            (word | REQUESTED | STOPPING, ())
+        });
+        assert!(parent.request(cause));
+        assert!(child.has_reached(Stage::Stopping) && child.cause().is_some());
     }
 
     #[test]
@@ -873,6 +886,24 @@ mod tests {
                 assert_eq!((state.stage(), child.stage()), (stage, stage));
                 assert_eq!(state.cause(), Some(enough));
             }
+        }
+
+        #[test]
+        fn an_interrupt_that_may_not_force_ends_the_lame_duck() {
+            let state = state(Policy {
+                lame_duck: Duration::from_secs(3600),
+                force: ForcePolicy::Never,
+                ..Policy::DEFAULT
+            });
+            let child = State::child(&state);
+            assert!(signal(&state, Signal::Term));
+            assert!(!signal(&state, Signal::Term));
+            assert_eq!(state.stage(), Stage::Requested);
+            assert!(!signal(&state, Signal::Int));
+            assert_eq!(
+                (state.stage(), child.stage()),
+                (Stage::Stopping, Stage::Stopping)
+            );
         }
 
         #[test]

@@ -15,6 +15,10 @@ pin_project! {
     /// A future that is work in flight until it has ended. Made by
     /// [`Shutdown::track`](crate::Shutdown::track).
     ///
+    /// # Panics
+    ///
+    /// Polled after it was ready, it does what the future inside does.
+    ///
     /// # Cancel safety
     ///
     /// That of the future inside. Dropping it releases the guard.
@@ -48,6 +52,10 @@ impl<F: Future> Future for Track<F> {
 pin_project! {
     /// A future without which the program cannot go on. Made by
     /// [`Shutdown::critical`](crate::Shutdown::critical).
+    ///
+    /// # Panics
+    ///
+    /// Polled after it was ready, it does what the future inside does.
     ///
     /// # Cancel safety
     ///

@@ -106,7 +106,7 @@ impl Wakers {
     pub(crate) fn register(&self, slot: &mut Slot, waker: &Waker) -> bool {
         let waker = waker.clone(); // W1
         let (data, vtable) = identity(&waker);
-        if slot.is_vacant() {
+        let old = if slot.is_vacant() {
             let number = thread_number() & self.others.len();
             let mut entries = lock(self.shard(number));
             if entries.closed {
@@ -114,6 +114,7 @@ impl Wakers {
                 return false;
             }
             slot.key = (entries.wakers.insert(waker) << self.shard_bits()) | number;
+            None
         } else {
             let mut entries = lock(self.shard(slot.key));
             if entries.closed {
@@ -121,11 +122,12 @@ impl Wakers {
                 *slot = Slot::vacant();
                 return false;
             }
-            let old = mem::replace(&mut entries.wakers[slot.key >> self.shard_bits()], waker);
-            drop(entries);
-            drop(old); // W1
-        }
+            let old = &mut entries.wakers[slot.key >> self.shard_bits()];
+            Some(mem::replace(old, waker))
+        };
+        // Before the old one goes, which may panic: W4.
         (slot.data, slot.vtable) = (data, vtable);
+        drop(old); // W1
         true
     }
 
@@ -302,4 +304,37 @@ fn new_thread_number(number: &Cell<usize>) -> usize {
     // Relaxed: only the number itself matters, and the read-modify-write makes it unique.
     number.set(NEXT.fetch_add(1, Ordering::Relaxed));
     number.get()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Panics when it is dropped, if it is to.
+    struct Task(bool);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Task {
+        fn drop(&mut self) {
+            assert!(!self.0, "a waker's own fault");
+        }
+    }
+
+    #[test]
+    fn w4_a_waker_that_panics_as_it_goes_leaves_its_slot_to_the_next() {
+        let wakers = Wakers::new();
+        let mut slot = Slot::vacant();
+        assert!(wakers.register(&mut slot, &Arc::new(Task(true)).into()));
+        let next = Arc::new(Task(false)).into();
+        let moved = panic::catch_unwind(AssertUnwindSafe(|| wakers.register(&mut slot, &next)));
+        assert!(moved.is_err());
+        assert!(slot.holds(&next));
+        wakers.remove(&mut slot);
+    }
 }

@@ -39,7 +39,7 @@ mod roles {
 
     pub(crate) fn run(role: &str) -> ExitCode {
         let builder = Shutdown::builder();
-        match role {
+        match role.strip_suffix(" and drops").unwrap_or(role) {
             "dies_of_its_signal" => dies(builder),
             "returns_the_code" => return returns(builder),
             "ends_well" => ends_well(),
@@ -107,15 +107,23 @@ mod roles {
     /// Signals that may not force. Their handlers have run when `raise` returns, and each is read before
     /// anything is said of it.
     fn repeats(builder: Builder, signals: &[Signal]) {
-        let shutdown = begin(builder);
+        let shutdown = unless_dropped(begin(builder));
         for signal in signals.iter().cycle().take(4) {
             raise(*signal).unwrap();
             all_are_read();
-            assert_eq!(shutdown.stage(), Stage::Stopping, "{signal}");
-            assert!(!shutdown.request_shutdown());
+            if let Some(shutdown) = &shutdown {
+                assert_eq!(shutdown.stage(), Stage::Stopping, "{signal}");
+            }
+            assert!(!winddown::request_shutdown());
         }
         println!("repeated");
         park();
+    }
+
+    /// As a program does that only waits for the first signal, and then cleans up.
+    fn unless_dropped(shutdown: Shutdown) -> Option<Shutdown> {
+        let role = std::env::var("WINDDOWN_ROLE").unwrap();
+        (!role.ends_with(" and drops")).then_some(shutdown)
     }
 
     /// Sends signals until one forces: those that came too soon did not.
@@ -156,7 +164,12 @@ mod roles {
     }
 
     fn speaks(builder: Builder) {
-        let shutdown = begin(builder);
+        let Some(shutdown) = unless_dropped(begin(builder)) else {
+            raise(Signal::SIGTERM).unwrap();
+            all_are_read();
+            println!("forced");
+            park();
+        };
         let _guard = shutdown.guard();
         let drained = shutdown.drain_blocking(HOUR);
         assert!(drained.is_err() && shutdown.is_forced());
@@ -229,6 +242,7 @@ mod tests {
             a_debounced_repeat_is_the_same,
             after_the_debounce_the_second_forces,
             g4_with_a_debounce_and_a_waker_that_hangs,
+            policies_outlive_the_handles,
             last_words_end_by_a_third_signal,
             last_words_end_by_themselves,
             g4_with_last_words_and_a_waker_that_hangs,
@@ -320,6 +334,20 @@ mod tests {
     fn a_debounced_repeat_is_the_same() {
         let child = begun("debounce", SIGTERM);
         child.line("repeated");
+    }
+
+    /// The program waits for the first signal, drops everything, and cleans up.
+    fn policies_outlive_the_handles() {
+        let mut child = begun("only_interrupt and drops", SIGTERM);
+        child.line("repeated");
+        child.send(SIGINT);
+        assert_eq!(child.code(), 1);
+        begun("never and drops", SIGINT).line("repeated");
+        begun("debounce and drops", SIGTERM).line("repeated");
+        let mut child = begun("last_words and drops", SIGTERM);
+        child.line("forced");
+        child.send(SIGTERM);
+        assert_eq!(child.code(), 1);
     }
 
     fn after_the_debounce_the_second_forces() {

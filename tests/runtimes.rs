@@ -132,6 +132,7 @@ fn wrapped(shutdown: &Shutdown) -> Vec<(&'static str, Task)> {
     let abort = never().abort_on_force(waiter());
     let (tell, told) = smol::channel::bounded::<()>(1);
     let on_shutdown = async move { told.recv().await }.on_shutdown(waiter(), move |_| drop(tell));
+    let stop = std::iter::repeat(()).stop_on_shutdown(waiter());
     let mut end = stream::pending::<()>().end_on_shutdown(waiter());
     let mut drain = shutdown.drain(Duration::MAX);
     let guard = shutdown.guard();
@@ -147,6 +148,15 @@ fn wrapped(shutdown: &Shutdown) -> Vec<(&'static str, Task)> {
         (
             "tell",
             Box::pin(async { assert!(on_shutdown.await.is_err()) }),
+        ),
+        (
+            "stop",
+            Box::pin(async move {
+                // An iterator blocks, so it gives way to the others between its items.
+                for _ in stop {
+                    future::yield_now().await;
+                }
+            }),
         ),
         (
             "end",

@@ -100,6 +100,13 @@ fn a_child_of_a_lame_duck_tells_the_stages_apart() {
     assert!(poll(&mut waiter, &waker).is_pending());
     // One made now is told as much.
     assert_eq!(shutdown.child().stage(), Stage::Requested);
+    // One that has a reason of its own does not wait for the others.
+    let hasty = shutdown.child();
+    assert!(!hasty.trigger("it has begun"));
+    assert_eq!(
+        (hasty.stage(), shutdown.stage()),
+        (Stage::Stopping, Stage::Requested)
+    );
     // One that is requested alone has no lame duck.
     let alone = Shutdown::builder().lame_duck(HOUR).build().child();
     alone.request_shutdown();
