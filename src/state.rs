@@ -58,8 +58,8 @@ const GUARD: usize = 0b1000;
 /// From here on guards are refused. Far enough from the end for every thread to overshoot.
 const LIMIT: usize = usize::MAX / 2;
 
-/// The order of the fields keeps what changes often (the strong count in front, the first shard of
-/// the wakers, the work) more than a cache line away from what every poll reads (the word).
+/// The order of the fields keeps what changes often (the strong count in front, a child's list of
+/// wakers, the work) more than a cache line away from what every poll reads (the word).
 #[repr(C)]
 pub(crate) struct State {
     begun: Mutex<Begun>,

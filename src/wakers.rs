@@ -25,9 +25,10 @@ use crate::sync::{Mutex, lock};
 
 /// One-shot: once woken, it is closed for ever.
 pub(crate) struct Wakers {
-    first: Shard,
-    /// One less than a power of two more, so that threads don't meet at one lock.
-    others: Box<[Padded<Shard>]>,
+    /// The only one, or unused: beside a lock that threads take, nobody could read `shards` in peace.
+    only: Shard,
+    /// None, or a power of two, so that threads don't meet at one lock.
+    shards: Box<[Padded<Shard>]>,
 }
 
 /// Two cache lines apart, because the hardware prefetches in pairs.
@@ -85,15 +86,15 @@ impl Wakers {
     #[inline]
     pub(crate) fn new() -> Self {
         Self {
-            first: Mutex::new(Entries::new()),
-            others: Box::default(),
+            only: Mutex::new(Entries::new()),
+            shards: Box::default(),
         }
     }
 
     /// With one for each of the threads that are likely to run at once.
     pub(crate) fn sharded() -> Self {
         Self {
-            others: (1..shards())
+            shards: (0..shards())
                 .map(|_| Padded(Mutex::new(Entries::new())))
                 .collect(),
             ..Self::new()
@@ -107,7 +108,10 @@ impl Wakers {
         let waker = waker.clone(); // W1
         let (data, vtable) = identity(&waker);
         let old = if slot.is_vacant() {
-            let number = thread_number() & self.others.len();
+            let number = match self.shards.len() {
+                0 => 0,
+                shards => thread_number() & (shards - 1),
+            };
             let mut entries = lock(self.shard(number));
             if entries.closed {
                 drop(entries); // before the waker: W1
@@ -151,8 +155,7 @@ impl Wakers {
 
     /// Wakes everybody, once.
     pub(crate) fn wake_all(&self) {
-        let others = self.others.iter().map(|shard| &shard.0);
-        for shard in std::iter::once(&self.first).chain(others) {
+        for shard in self.all() {
             let mut entries = lock(shard);
             entries.closed = true;
             let wakers = mem::take(&mut entries.wakers); // W3
@@ -166,23 +169,29 @@ impl Wakers {
     /// The shard that a key, or a thread's number, names in its lowest bits.
     #[inline]
     fn shard(&self, key: usize) -> &Shard {
-        match key & self.others.len() {
-            0 => &self.first,
-            number => &self.others[number - 1].0,
+        match self.shards.len() {
+            0 => &self.only,
+            shards => &self.shards[key & (shards - 1)].0,
         }
+    }
+
+    /// Those in use.
+    fn all(&self) -> impl Iterator<Item = &Shard> {
+        let only = self.shards.is_empty().then_some(&self.only);
+        only.into_iter()
+            .chain(self.shards.iter().map(|shard| &shard.0))
     }
 
     #[inline]
     fn shard_bits(&self) -> u32 {
-        self.others.len().count_ones()
+        // Of none, 0; and of one, too.
+        self.shards.len().checked_ilog2().unwrap_or(0)
     }
 
     /// Takes every lock there is.
     #[cfg(test)]
     pub(crate) fn hold(&self) -> impl Sized {
-        let others = self.others.iter().map(|shard| &shard.0);
-        let shards = std::iter::once(&self.first).chain(others);
-        shards.map(lock).collect::<Vec<_>>()
+        self.all().map(lock).collect::<Vec<_>>()
     }
 }
 

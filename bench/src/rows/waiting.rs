@@ -88,12 +88,20 @@ fn first(threads: usize) -> Row {
             })
         })
     }
+    // What it costs alone to keep the shared state alive.
+    let shared = Arc::new(());
+    let count = Contender::timed("Arc", move |n| {
+        timed_on(
+            threads,
+            n,
+            || (),
+            |()| drop(black_box(black_box(&shared).clone())),
+        )
+    });
     let what = "make a waiter, poll it once, drop it";
-    let row = Row::new(format!("first, {}", on(threads)), what).goal(Goal::Best(if threads == 1 {
-        1.0
-    } else {
-        1.0 / 1.5
-    }));
+    let row = Row::new(format!("first, {}", on(threads)), what)
+        .goal(Goal::Best(if threads == 1 { 1.0 } else { 1.0 / 1.5 }))
+        .with(count.yardstick());
     row_of_peers!(row, contender, threads)
 }
 
