@@ -747,7 +747,9 @@ mod tests {
         // Not `Waker::noop()`: where nothing is optimized, its clone has a vtable at another address.
         struct Nothing;
         impl Wake for Nothing {
-            fn wake(self: Arc<Self>) {}
+            fn wake(self: Arc<Self>) {
+                drop(self);
+            }
         }
         let state = State::new(Force::Mark, None);
         let mut waiter = crate::Waiter::new(state.clone());
