@@ -265,24 +265,26 @@ fn read(mut signals: Signals, state: &Weak<State>) {
 
 /// Blocks until there is a signal.
 ///
-/// It polls the socket itself. The reactor would tell it of a signal as well, but from async-io's
-/// thread, and every signal would have to cross to this one.
+/// It waits for the socket itself, and asks only when there is something to read. Asked before, the
+/// socket would be the reactor's to watch, and every signal would wake async-io's thread too.
 #[cfg(unix)]
 fn next(signals: &mut Signals) -> Option<io::Result<Signal>> {
     use std::os::fd::AsFd;
+    use std::task::{Context, Poll, Waker};
 
-    use futures_lite::{StreamExt, future};
+    use futures_lite::StreamExt;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     loop {
-        if let Some(next) = future::block_on(future::poll_once(signals.next())) {
-            return next;
-        }
-        // An error is an interruption, by the very signal perhaps: look again.
+        // An error is an interruption, by the very signal perhaps: look in any case.
         let _ = poll(
             &mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)],
             PollTimeout::NONE,
         );
+        let context = &mut Context::from_waker(Waker::noop());
+        if let Poll::Ready(next) = signals.poll_next(context) {
+            return next;
+        }
     }
 }
 
