@@ -1,5 +1,6 @@
 //! Words for what users have: a future, a connection, a stream, a loop.
 
+use std::borrow::BorrowMut;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -32,16 +33,37 @@ use crate::{Reached, Waiter};
 /// # });
 /// ```
 ///
-/// None allocates anything of its own; the waiter has a place in the list of those to wake, and the time
-/// of `limit_on_shutdown` is one of async-io's timers. Polled again by the same task, each costs an atomic load more than what
-/// it wraps, or nothing.
+/// Instead of a waiter of its own, each also takes a `&mut Waiter`. So one waiter does for a whole loop,
+/// and takes its place in the list of those to wake only once:
+///
+/// ```
+/// use smol::Timer;
+/// use std::time::Duration;
+/// use winddown::{Shutdown, ShutdownExt};
+///
+/// # smol::block_on(async {
+/// # let shutdown = Shutdown::new();
+/// # let mut saved = 0;
+/// # let mut save = || { saved += 1; if saved == 3 { shutdown.request_shutdown(); } };
+/// let mut waiter = shutdown.waiter();
+/// let pause = Duration::from_millis(10);
+/// while Timer::after(pause).cancel_on_shutdown(&mut waiter).await.is_some() {
+///     save();
+/// }
+/// # assert_eq!(saved, 3);
+/// # });
+/// ```
+///
+/// None allocates anything of its own; the waiter has a place in the list of those to wake, and the
+/// time of `limit_on_shutdown` is one of async-io's timers. Polled again by the same task, each costs
+/// an atomic load more than what it wraps, or nothing.
 pub trait ShutdownExt: Sized {
     /// Runs the future until shutdown: `Some` of its output, or `None` if it was stopped.
     ///
     /// A stopped future is dropped at once. The finished output wins: if the future is ready when it
     /// is polled, its output is returned, whatever was requested meanwhile; and it is polled at
     /// least once.
-    fn cancel_on_shutdown(self, waiter: Waiter) -> CancelOnShutdown<Self>
+    fn cancel_on_shutdown<W: BorrowMut<Waiter>>(self, waiter: W) -> CancelOnShutdown<Self, W>
     where
         Self: Future,
     {
@@ -70,7 +92,7 @@ pub trait ShutdownExt: Sized {
     ///
     /// It is told before it is polled, and so is one that has not been polled at all. One that is
     /// ready when the request comes is not told any more.
-    fn on_shutdown<F>(self, waiter: Waiter, tell: F) -> OnShutdown<Self, F>
+    fn on_shutdown<W: BorrowMut<Waiter>, F>(self, waiter: W, tell: F) -> OnShutdown<Self, F, W>
     where
         Self: Future,
         F: FnOnce(Pin<&mut Self>),
@@ -89,13 +111,13 @@ pub trait ShutdownExt: Sized {
     ///
     /// The force of an installed shutdown ends the process at once, unless there is time for
     /// [`last_words`](crate::Builder::last_words).
-    fn abort_on_force(self, waiter: Waiter) -> AbortOnForce<Self>
+    fn abort_on_force<W: BorrowMut<Waiter>>(self, waiter: W) -> AbortOnForce<Self>
     where
         Self: Future,
     {
         AbortOnForce {
             future: Some(self),
-            forced: waiter.forced(),
+            forced: waiter.borrow().forced(),
         }
     }
 
@@ -107,7 +129,11 @@ pub trait ShutdownExt: Sized {
     ///
     /// Without the feature `signals` there is no timer, and the time is looked at when the future is
     /// polled.
-    fn limit_on_shutdown(self, waiter: Waiter, time: Duration) -> LimitOnShutdown<Self>
+    fn limit_on_shutdown<W: BorrowMut<Waiter>>(
+        self,
+        waiter: W,
+        time: Duration,
+    ) -> LimitOnShutdown<Self, W>
     where
         Self: Future,
     {
@@ -123,7 +149,7 @@ pub trait ShutdownExt: Sized {
     /// The shutdown wins, so that a stream that always has an item, as the connections of a busy
     /// listener, ends too. What it has not given out by then stays in it. Fused: once it has ended it
     /// stays ended.
-    fn end_on_shutdown(self, waiter: Waiter) -> EndOnShutdown<Self>
+    fn end_on_shutdown<W: BorrowMut<Waiter>>(self, waiter: W) -> EndOnShutdown<Self, W>
     where
         Self: Stream,
     {
@@ -138,7 +164,7 @@ pub trait ShutdownExt: Sized {
     ///
     /// The shutdown is looked at before every item. An iterator that blocks is not woken: for one
     /// that waits for input, unblock it by its own means. Fused.
-    fn stop_on_shutdown(self, waiter: Waiter) -> StopOnShutdown<Self>
+    fn stop_on_shutdown<W: BorrowMut<Waiter>>(self, waiter: W) -> StopOnShutdown<Self, W>
     where
         Self: Iterator,
     {
@@ -159,7 +185,7 @@ pub trait ShutdownExt: Sized {
     /// futures-io, with `tokio-io` of tokio.
     #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
     #[cfg_attr(docsrs, doc(cfg(any(feature = "futures-io", feature = "tokio-io"))))]
-    fn seal_on_shutdown(self, waiter: Waiter) -> SealOnShutdown<Self> {
+    fn seal_on_shutdown<W: BorrowMut<Waiter>>(self, waiter: W) -> SealOnShutdown<Self, W> {
         SealOnShutdown { io: self, waiter }
     }
 }
@@ -181,20 +207,22 @@ pin_project! {
     /// That of the future inside: being stopped, it is dropped where it waits.
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
-    pub struct CancelOnShutdown<F> {
+    pub struct CancelOnShutdown<F, W = Waiter> {
         #[pin]
         future: Option<F>,
-        waiter: Waiter,
+        waiter: W,
     }
 }
 
-impl<F: Future> Future for CancelOnShutdown<F> {
+impl<F: Future, W: BorrowMut<Waiter>> Future for CancelOnShutdown<F, W> {
     type Output = Option<F::Output>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        poll_until(this.future, cx, |cx| Pin::new(this.waiter).poll(cx))
+        poll_until(this.future, cx, |cx| {
+            Pin::new(this.waiter.borrow_mut()).poll(cx)
+        })
     }
 }
 
@@ -239,10 +267,10 @@ pin_project! {
     /// That of the future inside: being stopped, it is dropped where it waits.
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
-    pub struct LimitOnShutdown<F> {
+    pub struct LimitOnShutdown<F, W = Waiter> {
         #[pin]
         future: Option<F>,
-        waiter: Waiter,
+        waiter: W,
         limit: Limit,
     }
 }
@@ -254,7 +282,7 @@ enum Limit {
     Stopping(Deadline),
 }
 
-impl<F: Future> Future for LimitOnShutdown<F> {
+impl<F: Future, W: BorrowMut<Waiter>> Future for LimitOnShutdown<F, W> {
     type Output = Option<F::Output>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -262,7 +290,7 @@ impl<F: Future> Future for LimitOnShutdown<F> {
         let (waiter, limit) = (this.waiter, this.limit);
         poll_until(this.future, cx, |cx| {
             if let Limit::Running(time) = *limit {
-                ready!(Pin::new(waiter).poll(cx));
+                ready!(Pin::new(waiter.borrow_mut()).poll(cx));
                 *limit = Limit::Stopping(Deadline::after(time));
             }
             match limit {
@@ -312,21 +340,21 @@ pin_project! {
     ///
     /// That of the future inside.
     #[must_use = "futures do nothing unless polled"]
-    pub struct OnShutdown<F, T> {
+    pub struct OnShutdown<F, T, W = Waiter> {
         #[pin]
         future: F,
-        waiter: Waiter,
+        waiter: W,
         tell: Option<T>,
     }
 }
 
-impl<F: Future, T: FnOnce(Pin<&mut F>)> Future for OnShutdown<F, T> {
+impl<F: Future, T: FnOnce(Pin<&mut F>), W: BorrowMut<Waiter>> Future for OnShutdown<F, T, W> {
     type Output = F::Output;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        if this.tell.is_some() && Pin::new(this.waiter).poll(cx).is_ready() {
+        if this.tell.is_some() && Pin::new(this.waiter.borrow_mut()).poll(cx).is_ready() {
             if let Some(tell) = this.tell.take() {
                 tell(this.future.as_mut());
             }
@@ -343,28 +371,28 @@ pin_project! {
     /// Its `next` is cancel safe if that of the stream inside is.
     #[must_use = "streams do nothing unless polled"]
     #[derive(Debug)]
-    pub struct EndOnShutdown<S> {
+    pub struct EndOnShutdown<S, W = Waiter> {
         #[pin]
         stream: S,
-        waiter: Waiter,
+        waiter: W,
         ended: bool,
     }
 }
 
-impl<S: Stream> Stream for EndOnShutdown<S> {
+impl<S: Stream, W: BorrowMut<Waiter>> Stream for EndOnShutdown<S, W> {
     type Item = S::Item;
 
     #[inline]
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
         let this = self.project();
-        if *this.ended || this.waiter.is_stopping() {
+        if *this.ended || (*this.waiter).borrow().is_stopping() {
             *this.ended = true;
             return Poll::Ready(None);
         }
         match this.stream.poll_next(cx) {
             Poll::Ready(Some(item)) => return Poll::Ready(Some(item)),
             Poll::Ready(None) => {}
-            Poll::Pending => ready!(Pin::new(this.waiter).poll(cx)),
+            Poll::Pending => ready!(Pin::new(this.waiter.borrow_mut()).poll(cx)),
         }
         *this.ended = true;
         Poll::Ready(None)
@@ -382,18 +410,18 @@ impl<S: Stream> Stream for EndOnShutdown<S> {
 /// Made by [`ShutdownExt::stop_on_shutdown`].
 #[must_use = "iterators do nothing unless consumed"]
 #[derive(Debug)]
-pub struct StopOnShutdown<I> {
+pub struct StopOnShutdown<I, W = Waiter> {
     iterator: I,
-    waiter: Waiter,
+    waiter: W,
     ended: bool,
 }
 
-impl<I: Iterator> Iterator for StopOnShutdown<I> {
+impl<I: Iterator, W: BorrowMut<Waiter>> Iterator for StopOnShutdown<I, W> {
     type Item = I::Item;
 
     #[inline]
     fn next(&mut self) -> Option<I::Item> {
-        if !self.ended && !self.waiter.is_stopping() {
+        if !self.ended && !self.waiter.borrow().is_stopping() {
             if let Some(item) = self.iterator.next() {
                 return Some(item);
             }
@@ -411,7 +439,7 @@ impl<I: Iterator> Iterator for StopOnShutdown<I> {
     }
 }
 
-impl<I: Iterator> std::iter::FusedIterator for StopOnShutdown<I> {}
+impl<I: Iterator, W: BorrowMut<Waiter>> std::iter::FusedIterator for StopOnShutdown<I, W> {}
 
 #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
 pin_project! {
@@ -423,10 +451,10 @@ pin_project! {
     #[must_use = "I/O handles do nothing unless used"]
     #[cfg_attr(docsrs, doc(cfg(any(feature = "futures-io", feature = "tokio-io"))))]
     #[derive(Debug)]
-    pub struct SealOnShutdown<T> {
+    pub struct SealOnShutdown<T, W = Waiter> {
         #[pin]
         pub(crate) io: T,
-        pub(crate) waiter: Waiter,
+        pub(crate) waiter: W,
     }
 }
 
@@ -452,13 +480,13 @@ macro_rules! inner {
     };
 }
 
-inner!(EndOnShutdown<S>, stream, S);
-inner!(StopOnShutdown<I>, iterator, I);
+inner!(EndOnShutdown<S, W>, stream, S);
+inner!(StopOnShutdown<I, W>, iterator, I);
 #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
-inner!(SealOnShutdown<T>, io, T);
-inner!(OnShutdown<F, T>, future, F);
+inner!(SealOnShutdown<T, W>, io, T);
+inner!(OnShutdown<F, T, W>, future, F);
 
-impl<F: fmt::Debug, T> fmt::Debug for OnShutdown<F, T> {
+impl<F: fmt::Debug, T, W: fmt::Debug> fmt::Debug for OnShutdown<F, T, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OnShutdown")
             .field("future", &self.future)

@@ -38,7 +38,8 @@
 //!
 //! # What to use for what
 //!
-//! Everything takes a [`Waiter`], which [`Shutdown::waiter`] hands out and anybody may clone.
+//! Everything takes a [`Waiter`], which [`Shutdown::waiter`] hands out and anybody may clone; or a
+//! `&mut` to one, which then does for a whole loop.
 //!
 //! | you have | use | at shutdown |
 //! |---|---|---|

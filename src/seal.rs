@@ -1,5 +1,6 @@
 //! I/O handles whose reading ends at shutdown.
 
+use std::borrow::BorrowMut;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -32,14 +33,16 @@ mod futures {
 
     use super::*;
 
-    impl<T: AsyncRead> AsyncRead for SealOnShutdown<T> {
+    impl<T: AsyncRead, W: BorrowMut<Waiter>> AsyncRead for SealOnShutdown<T, W> {
         fn poll_read(
             self: Pin<&mut Self>,
             cx: &mut Context<'_>,
             buf: &mut [u8],
         ) -> Poll<io::Result<usize>> {
             let this = self.project();
-            let read = poll_read_until(this.waiter, cx, |cx| this.io.poll_read(cx, buf));
+            let read = poll_read_until(this.waiter.borrow_mut(), cx, |cx| {
+                this.io.poll_read(cx, buf)
+            });
             read.map(|read| read.unwrap_or(Ok(0)))
         }
 
@@ -49,15 +52,18 @@ mod futures {
             bufs: &mut [io::IoSliceMut<'_>],
         ) -> Poll<io::Result<usize>> {
             let this = self.project();
-            let read = poll_read_until(this.waiter, cx, |cx| this.io.poll_read_vectored(cx, bufs));
+            let read = poll_read_until(this.waiter.borrow_mut(), cx, |cx| {
+                this.io.poll_read_vectored(cx, bufs)
+            });
             read.map(|read| read.unwrap_or(Ok(0)))
         }
     }
 
-    impl<T: AsyncBufRead> AsyncBufRead for SealOnShutdown<T> {
+    impl<T: AsyncBufRead, W: BorrowMut<Waiter>> AsyncBufRead for SealOnShutdown<T, W> {
         fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
             let this = self.project();
-            let read = poll_read_until(this.waiter, cx, |cx| this.io.poll_fill_buf(cx));
+            let read =
+                poll_read_until(this.waiter.borrow_mut(), cx, |cx| this.io.poll_fill_buf(cx));
             read.map(|read| read.unwrap_or(Ok(&[])))
         }
 
@@ -66,7 +72,7 @@ mod futures {
         }
     }
 
-    impl<T: AsyncWrite> AsyncWrite for SealOnShutdown<T> {
+    impl<T: AsyncWrite, W: BorrowMut<Waiter>> AsyncWrite for SealOnShutdown<T, W> {
         fn poll_write(
             self: Pin<&mut Self>,
             cx: &mut Context<'_>,
@@ -99,7 +105,7 @@ mod tokio {
 
     use super::*;
 
-    impl<T: AsyncRead> AsyncRead for SealOnShutdown<T> {
+    impl<T: AsyncRead, W: BorrowMut<Waiter>> AsyncRead for SealOnShutdown<T, W> {
         fn poll_read(
             self: Pin<&mut Self>,
             cx: &mut Context<'_>,
@@ -107,15 +113,18 @@ mod tokio {
         ) -> Poll<io::Result<()>> {
             let this = self.project();
             // A buffer in which nothing was filled is the end.
-            let read = poll_read_until(this.waiter, cx, |cx| this.io.poll_read(cx, buf));
+            let read = poll_read_until(this.waiter.borrow_mut(), cx, |cx| {
+                this.io.poll_read(cx, buf)
+            });
             read.map(|read| read.unwrap_or(Ok(())))
         }
     }
 
-    impl<T: AsyncBufRead> AsyncBufRead for SealOnShutdown<T> {
+    impl<T: AsyncBufRead, W: BorrowMut<Waiter>> AsyncBufRead for SealOnShutdown<T, W> {
         fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
             let this = self.project();
-            let read = poll_read_until(this.waiter, cx, |cx| this.io.poll_fill_buf(cx));
+            let read =
+                poll_read_until(this.waiter.borrow_mut(), cx, |cx| this.io.poll_fill_buf(cx));
             read.map(|read| read.unwrap_or(Ok(&[])))
         }
 
@@ -124,7 +133,7 @@ mod tokio {
         }
     }
 
-    impl<T: AsyncWrite> AsyncWrite for SealOnShutdown<T> {
+    impl<T: AsyncWrite, W: BorrowMut<Waiter>> AsyncWrite for SealOnShutdown<T, W> {
         fn poll_write(
             self: Pin<&mut Self>,
             cx: &mut Context<'_>,

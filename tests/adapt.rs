@@ -87,6 +87,28 @@ fn cancel_lets_the_finished_output_win() {
 }
 
 #[test]
+fn a_borrowed_waiter_takes_its_place_once_for_a_whole_loop() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let mut cx = Context::from_waker(&waker);
+    let mut waiter = shutdown.waiter();
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let (slow, output) = Slow::new();
+        let mut wrapped = pin!(slow.cancel_on_shutdown(&mut waiter));
+        assert!(wrapped.as_mut().poll(&mut cx).is_pending());
+        output.set(Some(7));
+        assert_eq!(wrapped.poll(&mut cx), Poll::Ready(Some(7)));
+        held.push(Arc::strong_count(&counter));
+    }
+    assert_eq!(held, [held[0]; 3], "the waker was cloned once");
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 1);
+    let stopped = future::pending::<()>().cancel_on_shutdown(&mut waiter);
+    assert_eq!(pin!(stopped).poll(&mut cx), Poll::Ready(None));
+}
+
+#[test]
 fn abort_goes_on_until_the_force() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();

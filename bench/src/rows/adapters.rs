@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use futures_lite::io::{AsyncRead, AsyncReadExt, repeat};
 use futures_lite::stream::{self, Stream, StreamExt};
 use stop_token::{StopSource, future::FutureExt as _, stream::StreamExt as _};
-use winddown::ShutdownExt;
+use winddown::{ShutdownExt, Waiter};
 
 use crate::harness::{Contender, Goal, OURS, Row, timed};
 use crate::peers::{Peer, Token, Winddown};
@@ -27,21 +27,17 @@ const BARE: &str = "bare";
 
 /// Makes a future and polls it ready, each time.
 fn each<F: Future>(name: &'static str, make: impl Fn() -> F + 'static) -> Contender {
-    Contender::timed(name, move |n| {
-        timed(
-            n,
-            || (),
-            |()| {
-                let polled = pin!(make()).poll(&mut Context::from_waker(black_box(Waker::noop())));
-                assert!(black_box(polled).is_ready());
-            },
-        )
-    })
+    Contender::timed(name, move |n| timed(n, || (), |()| poll_ready(make())))
+}
+
+fn poll_ready(future: impl Future) {
+    let polled = pin!(future).poll(&mut Context::from_waker(black_box(Waker::noop())));
+    assert!(black_box(polled).is_ready());
 }
 
 fn future() -> Row {
     let item = || ready(black_box(1_u64));
-    let shutdown = Winddown::new();
+    let (shutdown, another) = (Winddown::new(), Winddown::new());
     let (token, swansong) = (Token::new(), swansong::Swansong::new());
     let manager = async_shutdown::ShutdownManager::<()>::new();
     let source = StopSource::new();
@@ -50,9 +46,17 @@ fn future() -> Row {
         "wrap a future that is ready, and poll it",
     )
     .with(each(BARE, item).yardstick())
-    .with(each(OURS, move || {
-        item().cancel_on_shutdown(shutdown.waiter())
+    .with(Contender::timed(OURS, move |n| {
+        // One waiter for the whole loop.
+        let wrap = |waiter: &mut Waiter| poll_ready(item().cancel_on_shutdown(waiter));
+        timed(n, || another.waiter(), wrap)
     }))
+    .with(
+        each("winddown (a waiter for each)", move || {
+            item().cancel_on_shutdown(shutdown.waiter())
+        })
+        .yardstick(),
+    )
     .with(each_of(
         Token::NAME,
         || (),
@@ -140,10 +144,6 @@ fn each_of<S: 'static, T>(
     next: impl AsyncFn(&mut S) -> T + 'static,
 ) -> Contender {
     Contender::timed(name, move |n| {
-        timed(n, &make, |source| {
-            let polled =
-                pin!(next(source)).poll(&mut Context::from_waker(black_box(Waker::noop())));
-            assert!(black_box(polled).is_ready());
-        })
+        timed(n, &make, |source| poll_ready(next(source)))
     })
 }
