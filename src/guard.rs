@@ -131,7 +131,7 @@ impl Guard {
         // Counted at its line first (L2).
         let site = site.clone();
         site.tell_parents_more();
-        if site.state.enter() {
+        if site.state.enter(site.thread) {
             Some(Self { site })
         } else {
             site.tell_parents_less();
@@ -155,7 +155,7 @@ impl Drop for Guard {
     #[inline]
     fn drop(&mut self) {
         // Forgotten at its line last (L2): `site` is dropped after this.
-        self.site.state.leave();
+        self.site.state.leave(self.site.thread);
         self.site.tell_parents_less();
     }
 }

@@ -217,6 +217,7 @@ mod task;
 mod trace;
 mod waiter;
 mod wakers;
+mod work;
 
 #[cfg(feature = "signals")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]

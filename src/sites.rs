@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::state::State;
 use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::wakers;
 
 /// Where a guard was taken, and what it was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +49,8 @@ impl Origin {
 #[repr(align(64))]
 pub(crate) struct Site {
     pub(crate) state: Arc<State>,
+    /// The number of the thread that made it, which says in which lane its guards are counted.
+    pub(crate) thread: usize,
     /// The same line, as the parent counts it.
     tally: Option<Arc<Tally>>,
 }
@@ -56,6 +59,7 @@ impl Site {
     pub(crate) fn new(state: &Arc<State>, origin: Origin) -> Self {
         Self {
             state: state.clone(),
+            thread: wakers::thread_number(),
             tally: Tally::of(state.and_above().skip(1), origin),
         }
     }

@@ -1,7 +1,7 @@
 //! The shared state: a queue of two slots that is never emptied, a count of the work in flight, and
 //! the tree of parents and children.
 //!
-//! Invariants, cited in the code as S1..S6:
+//! Invariants, cited in the code as S1..S5:
 //!
 //! - **S1** The word only gains: slots fill, flags rise, nothing is ever taken back. So one load
 //!   answers `is_requested`, and an answer of "yes" stays true.
@@ -10,9 +10,7 @@
 //! - **S3** The cause is stored before the word that says there is one.
 //! - **S4** A guard counts in the work of its own state and of every state above, before it is handed
 //!   out and until it is dropped. So no parent is drained while a child has a guard.
-//! - **S5** The work is closed only by the exchange of a zero, and stays closed. Nobody's guard can
-//!   be behind a closed one: whoever adds to it afterwards sees that it is closed, and takes it back.
-//! - **S6** A child is in its parent's list before it looks whether the parent has begun; the parent
+//! - **S5** A child is in its parent's list before it looks whether the parent has begun; the parent
 //!   begins before it looks at its list. So one of them sees the other.
 
 #[cfg(not(target_family = "wasm"))]
@@ -32,10 +30,11 @@ use slab::Slab;
 use crate::deadline::deadline_after;
 use crate::policy::Policy;
 use crate::sites::{Table, Tally};
-use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
+use crate::sync::atomic::{AtomicU8, Ordering, fence};
 use crate::sync::{Mutex, lock};
 use crate::trace;
 use crate::wakers::{self, Slot, Wakers, Watchers};
+use crate::work::{Closed, Work};
 use crate::{Cause, Stage};
 
 /// Somebody asked: with the first slot, or before it by a trigger or from above.
@@ -46,17 +45,6 @@ const FIRST: u8 = 0b0010;
 const STOPPING: u8 = 0b0100;
 /// The second slot is taken, here or above. Never without `REQUESTED` and `STOPPING`.
 const FORCED: u8 = 0b1000;
-
-/// A drain has completed: no guards any more.
-const CLOSED: usize = 0b001;
-/// A drain waits: whoever drops the last guard tells the watchers.
-const DRAINING: usize = 0b010;
-/// Somebody shows the progress: whoever drops any guard tells the watchers.
-const COUNTING: usize = 0b100;
-/// The bits above count the guards.
-const GUARD: usize = 0b1000;
-/// From here on guards are refused. Far enough from the end for every thread to overshoot.
-const LIMIT: usize = usize::MAX / 2;
 
 /// The order of the fields keeps what changes often (the strong count in front, a child's list of
 /// wakers, the work) more than a cache line away from what every poll reads (the word).
@@ -82,7 +70,7 @@ pub(crate) struct State {
     forced: Wakers,
     stopping: Wakers,
 
-    work: AtomicUsize,
+    work: Work,
 }
 
 /// What the first who asks brings about.
@@ -146,7 +134,13 @@ enum Sent {
 impl State {
     pub(crate) fn new(force: Force, policy: Option<Policy>) -> Arc<Self> {
         let policy = policy.map(Arc::new);
-        Arc::new(Self::with(None, force, policy, Wakers::sharded()))
+        Arc::new(Self::with(
+            None,
+            force,
+            policy,
+            Wakers::sharded(),
+            Work::sharded(),
+        ))
     }
 
     pub(crate) fn child(parent: &Arc<Self>) -> Arc<Self> {
@@ -162,11 +156,11 @@ impl State {
         // Cyclic only because that builds it where it stays, and has a `Weak` at hand: a third faster.
         let child = Arc::new_cyclic(|this| {
             weak = Some(this.clone());
-            Self::with(Some(link), Force::Mark, policy, Wakers::new())
+            Self::with(Some(link), Force::Mark, policy, Wakers::new(), Work::new())
         });
         entry.insert(weak.expect("it was made"));
         drop(children);
-        child.inherit(); // S6
+        child.inherit(); // S5
         child
     }
 
@@ -176,6 +170,7 @@ impl State {
         force: Force,
         policy: Option<Arc<Policy>>,
         stopping: Wakers,
+        work: Work,
     ) -> Self {
         let lame_duck = policy
             .as_ref()
@@ -193,7 +188,7 @@ impl State {
             threads: Event::new(),
             forced: Wakers::new(),
             stopping,
-            work: AtomicUsize::new(0),
+            work,
         }
     }
 
@@ -591,71 +586,54 @@ impl State {
 
 /// The work in flight.
 impl State {
-    /// Counts one more guard, here and above. `false` if one of them is closed.
+    /// Counts one more guard, here and above; `false` if one of them is closed. The number is any
+    /// thread's, and the same when the guard is dropped.
     #[must_use]
     #[inline]
-    pub(crate) fn enter(&self) -> bool {
+    pub(crate) fn enter(&self, thread: usize) -> bool {
         // Most have nobody above.
-        self.enter_one() && (self.parent.is_none() || self.enter_above())
+        self.work.enter(thread) && (self.parent.is_none() || self.enter_above(thread))
     }
 
-    fn enter_above(&self) -> bool {
+    fn enter_above(&self, thread: usize) -> bool {
         for (below, state) in self.and_above().enumerate().skip(1) {
-            if !state.enter_one() {
-                self.and_above().take(below).for_each(Self::leave_one);
+            if !state.work.enter(thread) {
+                self.and_above()
+                    .take(below)
+                    .for_each(|state| state.leave_one(thread));
                 return false;
             }
         }
         true
     }
 
-    #[inline]
-    fn enter_one(&self) -> bool {
-        // Release: pairs with the Acquire of `in_flight` and `close`, so that whoever sees the guard
-        // counted here sees it counted at its line (L2).
-        let old = self.work.fetch_add(GUARD, Ordering::Release);
-        let entered = old & CLOSED == 0 && old < LIMIT;
-        if !entered {
-            self.leave_one(); // S5
-        }
-        entered
-    }
-
     /// Counts one guard less, here and above.
     #[inline]
-    pub(crate) fn leave(&self) {
-        self.leave_one();
+    pub(crate) fn leave(&self, thread: usize) {
+        self.leave_one(thread);
         if self.parent.is_some() {
-            self.and_above().skip(1).for_each(Self::leave_one);
+            self.and_above()
+                .skip(1)
+                .for_each(|state| state.leave_one(thread));
         }
     }
 
     #[inline]
-    fn leave_one(&self) {
-        // Release: pairs with the Acquire of `close`, so that a drain sees what was written before
-        // the guard was dropped. Later changes of the work are read-modify-writes, which carry it on.
-        let old = self.work.fetch_sub(GUARD, Ordering::Release);
-        let last = old < 2 * GUARD;
-        if old & COUNTING != 0 || (last && old & DRAINING != 0) {
+    fn leave_one(&self, thread: usize) {
+        if self.work.leave(thread) {
             self.tell_watchers();
         }
     }
 
     #[cold]
     fn tell_watchers(&self) {
-        // Whoever still watches says so again. Relaxed: who registered before this is woken below,
-        // and the lock of the watchers orders the rest.
-        self.work
-            .fetch_and(!(DRAINING | COUNTING), Ordering::Relaxed);
+        self.work.unwatch();
         self.wake_threads();
         self.watchers.wake_all();
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        // Acquire: pairs with the Release in `enter_one`.
-        let work = self.work.load(Ordering::Acquire);
-        // On a closed one, somebody may be about to take back what was refused (S5).
-        if work & CLOSED != 0 { 0 } else { work / GUARD }
+        self.work.count()
     }
 
     /// Closes the work if there is none. Returns whether it is closed.
@@ -663,31 +641,10 @@ impl State {
     /// If not, the watchers are told when it may be; `counting`, with every guard that is dropped.
     /// So a watcher registers first and then calls this.
     pub(crate) fn close(&self, counting: bool) -> bool {
-        let watched = if counting {
-            COUNTING | DRAINING
-        } else {
-            DRAINING
-        };
-        // Acquire, here and below: pairs with the Release in `leave_one` (G8), also if it was
-        // another drain that closed it, because what it wrote continues the guards' releases.
-        let mut work = self.work.fetch_or(watched, Ordering::Acquire) | watched;
-        while work & CLOSED == 0 {
-            if work >= GUARD {
-                return false;
-            }
-            match self.work.compare_exchange_weak(
-                work,
-                CLOSED,
-                Ordering::Acquire,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => self.tell_watchers(), // other drains
-                Err(now) => {
-                    work = now;
-                    continue;
-                }
-            }
-            break;
+        match self.work.close(counting) {
+            Closed::No => return false,
+            Closed::Before => {}
+            Closed::Now => self.tell_watchers(), // other drains
         }
         true
     }
@@ -695,15 +652,14 @@ impl State {
     /// How many guards are held; and the threads that block are told when one is dropped.
     #[cfg(all(unix, feature = "systemd"))]
     pub(crate) fn watch_count(&self) -> usize {
-        // Relaxed: a count for people, and a flag that `leave_one` finds in the same word.
-        self.work.fetch_or(COUNTING, Ordering::Relaxed) / GUARD
+        self.work.watch_count();
+        self.in_flight()
     }
 
     /// Whether there will be no more work, or nobody waits for it any more.
     #[cfg(all(unix, feature = "systemd"))]
     pub(crate) fn is_over(&self) -> bool {
-        // Relaxed: nothing is read that the guards have written.
-        self.work.load(Ordering::Relaxed) & CLOSED != 0 || self.has_reached(Stage::Forced)
+        self.work.is_closed() || self.has_reached(Stage::Forced)
     }
 
     pub(crate) fn watch(&self, key: &mut Option<usize>, waker: &Waker) {
@@ -777,17 +733,17 @@ mod tests {
     fn g8_at_the_limit_guards_are_refused_and_nothing_wraps() {
         let parent = State::new(Force::Mark, None);
         let child = State::child(&parent);
-        parent
-            .work
-            .store(LIMIT / GUARD * GUARD + GUARD, Ordering::SeqCst);
-        let before = parent.in_flight();
-        for _ in 0..3 {
-            assert!(!parent.enter());
-            assert!(!child.enter());
+        for full in [&parent, &child] {
+            full.work.fill();
+            let before = full.in_flight();
+            for _ in 0..3 {
+                assert!(!full.enter(0));
+                assert!(!child.enter(0));
+            }
+            assert_eq!(full.in_flight(), before);
+            full.leave(0);
         }
-        assert_eq!((parent.in_flight(), child.in_flight()), (before, 0));
-        parent.leave();
-        assert!(child.enter());
+        assert!(child.enter(0));
     }
 
     #[test]

@@ -68,7 +68,7 @@ mod tests {
         let state = State::new(Force::Mark, None);
         let weak = Arc::downgrade(&state);
         for _ in 0..MANY {
-            assert!(state.enter());
+            assert!(state.enter(0));
         }
         let watch = thread::spawn(move || {
             // As if there had been one, the last time it looked.
@@ -80,7 +80,7 @@ mod tests {
             if watch.is_finished() {
                 break;
             }
-            state.leave();
+            state.leave(0);
             thread::yield_now();
         }
         let (fewer, left) = watch.join().unwrap();

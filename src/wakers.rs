@@ -33,7 +33,7 @@ pub(crate) struct Wakers {
 
 /// Two cache lines apart, because the hardware prefetches in pairs.
 #[repr(align(128))]
-struct Padded<T>(T);
+pub(crate) struct Padded<T>(pub(crate) T);
 
 type Shard = Mutex<Entries>;
 

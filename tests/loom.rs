@@ -528,11 +528,11 @@ fn g8_s4_parent_and_child_are_drained() {
     });
 }
 
-/// Mutation: `State::child` does not inherit (S6).
-/// Mutation: `State::child` inherits before the child is in the list (S6).
+/// Mutation: `State::child` does not inherit (S5).
+/// Mutation: `State::child` inherits before the child is in the list (S5).
 /// Mutation: `State::announce` tells no children.
 #[test]
-fn s6_a_child_is_made_during_the_request() {
+fn s5_a_child_is_made_during_the_request() {
     model(None, || {
         let parent = Shutdown::new();
         let other = parent.clone();
@@ -551,7 +551,7 @@ fn s6_a_child_is_made_during_the_request() {
 ///
 /// Mutation: `State::announce` does not go below the children.
 #[test]
-fn s6_a_grandchild_is_made_during_the_request() {
+fn s5_a_grandchild_is_made_during_the_request() {
     model(5, || {
         let root = Shutdown::new();
         let child = root.child();
@@ -570,7 +570,7 @@ fn s6_a_grandchild_is_made_during_the_request() {
 ///
 /// Mutation: `State::announce` does not wake those it has told.
 #[test]
-fn s6_parent_and_child_are_requested_at_once() {
+fn s5_parent_and_child_are_requested_at_once() {
     model(3, || {
         let parent = Shutdown::new();
         let child = parent.child();
