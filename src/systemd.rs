@@ -26,8 +26,10 @@ pub(crate) fn follow(state: &Arc<State>) {
     // Weakly: that systemd is told must not keep Ctrl-C from its default when every handle is gone.
     let state = Arc::downgrade(state);
     let follow = move || {
-        // One line: another one would be another message to systemd.
-        let cause = cause.to_string().replace(['\n', '\r'], " ");
+        // One line: another one would be another message to systemd. And not all of a long one, because
+        // systemd ignores what has more than 4096 bytes; or a NUL.
+        let cause = cause.to_string().replace(char::is_control, " ");
+        let cause: String = cause.chars().take(1000).collect();
         let status = |left| format!("stopping: {cause}; {left} in flight");
         let _ = sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status(&status(left))]);
         while wait_for_fewer(&state, &mut left) {

@@ -192,7 +192,8 @@ mod roles {
 
         let shutdown = builder.install().unwrap();
         let before = threads();
-        assert!(shutdown.trigger("no\nthing"));
+        let reason = "no\nthing\0".to_owned() + &"🦀".repeat(5000);
+        assert!(shutdown.trigger(reason));
         drop(shutdown);
         // They look at it now and then, and hold it for as long as that takes.
         until("the threads of the shutdown end", || threads() == before);
@@ -443,7 +444,8 @@ mod tests {
         }
 
         fn next(&self) -> String {
-            let mut buffer = [0; 512];
+            // As much as systemd reads.
+            let mut buffer = [0; 4096];
             let length = self.socket.recv(&mut buffer).unwrap();
             String::from_utf8_lossy(&buffer[..length]).into_owned()
         }
@@ -456,10 +458,10 @@ mod tests {
         messages.go_to(&mut command);
         let mut child = Program::start(&mut command);
         child.line("ready");
-        assert_eq!(
-            messages.next(),
-            "STOPPING=1\nSTATUS=stopping: no thing; 0 in flight\n"
-        );
+        let message = messages.next();
+        let start = "STOPPING=1\nSTATUS=stopping: no thing 🦀🦀";
+        assert!(message.starts_with(start), "{message}");
+        assert!(message.ends_with("🦀🦀; 0 in flight\n"), "{message}");
         child.send(SIGTERM);
         assert_eq!(child.wait().signal(), Some(SIGTERM as i32));
     }
