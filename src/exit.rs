@@ -21,7 +21,9 @@ pub(crate) fn now(code: i32) -> ! {
 /// Ends the process as the signal would have; or with the code that a shell makes of that.
 pub(crate) fn of_signal(signal: async_signal::Signal) -> ! {
     #[cfg(unix)]
-    as_unhandled(signal);
+    if crate::signals::ends_by_default(signal) {
+        as_unhandled(signal);
+    }
     now(128 + signal as i32)
 }
 

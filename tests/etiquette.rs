@@ -30,7 +30,7 @@ mod roles {
     use std::time::Duration;
 
     use nix::sys::signal::{Signal, raise};
-    use winddown::{Builder, ForcePolicy, Shutdown, Stage};
+    use winddown::{Builder, Cause, ForcePolicy, Shutdown, Stage};
 
     use crate::program::all_are_read;
 
@@ -41,6 +41,7 @@ mod roles {
         let builder = Shutdown::builder();
         match role.strip_suffix(" and drops").unwrap_or(role) {
             "dies_of_its_signal" => dies(builder),
+            "ends_where_it_would_stop" => Cause::Signal(winddown::Signal::Tstp).exit(),
             "returns_the_code" => return returns(builder),
             "ends_well" => ends_well(),
             "lame_duck_on_interrupt" => {
@@ -236,6 +237,7 @@ mod tests {
         }
         let mut trials = trials![
             cause_exit_dies_of_the_signal,
+            cause_exit_ends_where_the_signal_would_stop,
             cause_exit_ends_well_without_a_signal,
             the_code_of_a_cause_is_that_of_a_shell,
             only_interrupt_is_forced_by_sigint,
@@ -291,6 +293,11 @@ mod tests {
             let status = child.wait();
             assert_eq!(status.signal(), Some(signal as i32), "{status}");
         }
+    }
+
+    fn cause_exit_ends_where_the_signal_would_stop() {
+        let mut child = Program::start(&mut command("ends_where_it_would_stop"));
+        assert_eq!(child.code(), 128 + Signal::SIGTSTP as i32);
     }
 
     fn cause_exit_ends_well_without_a_signal() {
