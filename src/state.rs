@@ -798,6 +798,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn our_own_threads_end_with_the_state() {
+        let state = State::new(Force::Mark, None);
+        let weak = Arc::downgrade(&state);
+        let waits = thread::spawn(move || State::block_weakly(&weak, None, |_| None::<()>));
+        let since = Instant::now();
+        let until = |happened: &dyn Fn() -> bool| {
+            while !happened() {
+                assert!(since.elapsed() < Duration::from_secs(20));
+                thread::yield_now();
+            }
+        };
+        // By then it has found the state there.
+        until(&|| state.threads.total_listeners() > 0);
+        drop(state);
+        until(&|| waits.is_finished());
+    }
+
     #[cfg(feature = "signals")]
     mod policies {
         use super::*;

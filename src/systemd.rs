@@ -64,6 +64,18 @@ mod tests {
     use crate::state::Force;
 
     #[test]
+    fn no_time_is_asked_for_when_it_is_over() {
+        let cause = || crate::Cause::Requested(std::panic::Location::caller());
+        let (drained, forced) = (State::new(Force::Mark, None), State::new(Force::Mark, None));
+        assert!(drained.close(false));
+        assert!(forced.request(cause()) && forced.request(cause()));
+        for state in [drained, forced] {
+            // As if one had been dropped.
+            assert!(!wait_for_fewer(&Arc::downgrade(&state), &mut 1));
+        }
+    }
+
+    #[test]
     fn progress_is_seen_after_growth() {
         const MANY: usize = 100_000;
 

@@ -59,6 +59,7 @@ mod roles {
             "last_words" => speaks(builder.last_words(HOUR)),
             "last_words_waker_hangs" => hangs(builder.last_words(HOUR)),
             "lame_duck" => lame_duck(builder.lame_duck(HOUR)),
+            "short_lame_duck" => lame_duck(builder.lame_duck(Duration::from_millis(1))),
             #[cfg(target_os = "linux")]
             "abandoned" => abandoned(builder.lame_duck(HOUR)),
             #[cfg(feature = "systemd")]
@@ -250,6 +251,7 @@ mod tests {
             last_words_end_by_themselves,
             g4_with_last_words_and_a_waker_that_hangs,
             a_lame_duck_is_for_sigterm_alone,
+            a_lame_duck_ends_by_itself,
             #[cfg(target_os = "linux")]
             g7_a_lame_duck_without_handles_dies_of_the_signal,
             #[cfg(all(feature = "systemd", target_os = "linux"))]
@@ -420,6 +422,11 @@ mod tests {
         child.line("Requested");
         child.send(SIGTERM);
         assert_eq!(child.code(), 1);
+    }
+
+    fn a_lame_duck_ends_by_itself() {
+        let mut child = begun("short_lame_duck", SIGTERM);
+        assert_eq!(child.code(), 0);
     }
 
     #[cfg(target_os = "linux")]
