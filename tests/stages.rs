@@ -253,8 +253,12 @@ mod events {
     impl Visit for Line {
         fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
             match field.name() {
-                // Each run has its own.
-                "elapsed" => {}
+                // Each run has its own, once it was requested.
+                "elapsed" => {
+                    if format!("{value:?}").starts_with("Some(") {
+                        self.0.push_str(" elapsed");
+                    }
+                }
                 name => write!(self.0, " {name}={value:?}").unwrap(),
             }
         }
@@ -339,11 +343,11 @@ mod events {
         assert_eq!(
             lines.so_far(),
             [
-                "INFO message=shutdown stage=Requested cause=enough in_flight=1",
-                "INFO message=shutdown stage=Stopping cause=enough in_flight=1",
-                "WARN message=not drained in_flight=1 stragglers=1 guard is held:\n  1 'mail'",
-                "INFO message=shutdown stage=Forced cause=enough in_flight=1",
-                "INFO message=drained",
+                "INFO message=shutdown stage=Requested cause=enough elapsed in_flight=1",
+                "INFO message=shutdown stage=Stopping cause=enough elapsed in_flight=1",
+                "WARN message=not drained elapsed in_flight=1 stragglers=1 guard is held:\n  1 'mail'",
+                "INFO message=shutdown stage=Forced cause=enough elapsed in_flight=1",
+                "INFO message=drained elapsed",
             ]
         );
     }
