@@ -222,7 +222,7 @@ def main():
         if lame_duck != "0s" and failed:
             wrong.append(f"{server}, {mode}: {failed} requests failed in spite of a lame duck")
         if lame_duck == "0s" and not failed:
-            print(f"{server}, {mode}: none failed without a lame duck either; that shows nothing")
+            wrong.append(f"{server}, {mode}: none failed without a lame duck either; that shows nothing")
         if not (min(run.served.values()) and min(run.restarts.values()) >= RESTARTS):
             wrong.append(f"{server}, {mode}: nothing was shown: {run.served}, {run.restarts}")
     if not SERVERS:
