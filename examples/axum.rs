@@ -37,7 +37,7 @@ async fn serve(options: Options) -> Result<(), String> {
         .await
         .map_err(|error| common::cant_listen(&options.address, &error))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    println!("ready: listening on http://{address}");
+    common::say(format_args!("ready: listening on http://{address}"));
 
     // `common::route` knows the routes; a program of its own would say `.route(..)` here.
     let app = Router::new().fallback(answer).with_state(shutdown.clone());
@@ -50,7 +50,7 @@ async fn serve(options: Options) -> Result<(), String> {
 
     // axum closes the listener: new connections are refused.
     if let Some(cause) = shutdown.cause() {
-        println!("stopping: {cause}");
+        common::say(format_args!("stopping: {cause}"));
     }
     shutdown
         .drain_gracefully()
@@ -60,7 +60,7 @@ async fn serve(options: Options) -> Result<(), String> {
         .await
         .map_err(|error| error.to_string())?
         .map_err(|error| error.to_string())?;
-    println!("stopped: every request was answered");
+    common::say("stopped: every request was answered");
     Ok(())
 }
 

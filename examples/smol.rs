@@ -38,7 +38,7 @@ async fn serve(options: Options) -> Result<(), String> {
         .await
         .map_err(|error| common::cant_listen(&options.address, &error))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    println!("ready: listening on http://{address}");
+    common::say(format_args!("ready: listening on http://{address}"));
 
     let mut incoming = listener.incoming().end_on_shutdown(shutdown.waiter());
     while let Some(accepted) = incoming.next().await {
@@ -59,14 +59,14 @@ async fn serve(options: Options) -> Result<(), String> {
     drop(incoming);
     drop(listener);
     if let Some(cause) = shutdown.cause() {
-        println!("stopping: {cause}");
+        common::say(format_args!("stopping: {cause}"));
     }
     let mut drain = shutdown.drain_gracefully();
     show_progress(&shutdown, &mut drain).await;
     drain
         .await
         .map_err(|stragglers| common::late(&options, &stragglers))?;
-    println!("stopped: every request was answered");
+    common::say("stopped: every request was answered");
     Ok(())
 }
 
@@ -94,7 +94,7 @@ async fn show_progress(shutdown: &Shutdown, drain: &mut Drain) {
         };
         let message = format!("{left} {connections} left");
         if bar.is_hidden() {
-            println!("{message}, {} s", seconds());
+            common::say(format_args!("{message}, {} s", seconds()));
         } else {
             bar.set_message(message);
         }

@@ -32,7 +32,7 @@ fn serve(options: Options) -> Result<(), String> {
     let listener = TcpListener::bind(&options.address)
         .map_err(|error| common::cant_listen(&options.address, &error))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    println!("ready: listening on http://{address}");
+    common::say(format_args!("ready: listening on http://{address}"));
 
     let idle = Arc::new(Idle::default());
     let accepting = {
@@ -48,13 +48,13 @@ fn serve(options: Options) -> Result<(), String> {
         let _ = accepting.join();
     }
     if let Some(cause) = shutdown.cause() {
-        println!("stopping: {cause}");
+        common::say(format_args!("stopping: {cause}"));
     }
     idle.close();
     shutdown
         .drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))
         .map_err(|stragglers| common::late(&options, &stragglers))?;
-    println!("stopped: every request was answered");
+    common::say("stopped: every request was answered");
     Ok(())
 }
 

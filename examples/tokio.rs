@@ -40,7 +40,7 @@ async fn serve(options: Options) -> Result<(), String> {
         .await
         .map_err(|error| common::cant_listen(&options.address, &error))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    println!("ready: listening on http://{address}");
+    common::say(format_args!("ready: listening on http://{address}"));
 
     let mut stop = shutdown.waiter();
     loop {
@@ -65,13 +65,13 @@ async fn serve(options: Options) -> Result<(), String> {
     // From here on, new connections are refused.
     drop(listener);
     if let Some(cause) = shutdown.cause() {
-        println!("stopping: {cause}");
+        common::say(format_args!("stopping: {cause}"));
     }
     shutdown
         .drain_gracefully()
         .await
         .map_err(|stragglers| common::late(&options, &stragglers))?;
-    println!("stopped: every request was answered");
+    common::say("stopped: every request was answered");
     Ok(())
 }
 

@@ -59,6 +59,7 @@ mod cases {
             bad_input,
             request_cut_off,
             request_cut_off_for_good,
+            stdout_closed,
             sigint_ignored_at_start,
             signals_blocked_at_start,
         ];
@@ -445,6 +446,18 @@ mod cases {
         server.program.line("stopping: SIGTERM");
         is_late(server, sent);
         assert!(cut_off.closed_with_nothing());
+    }
+
+    /// In `server | tee log`, Ctrl-C ends the reader too.
+    fn stdout_closed(name: &str) {
+        let mut server = Server::start_unheard(name);
+        ask(&server, "GET /healthz", 200, "ok\n");
+        let mut held = server.hold("GET /healthz");
+        server.program.send(SIGINT);
+        server.refuses();
+        held.finish();
+        assert_answer(&mut held, 200, "ok\n");
+        assert_eq!(server.program.code(), 0);
     }
 
     /// As a shell without job control starts what ends in `&`.

@@ -2,7 +2,8 @@
 #![allow(unreachable_pub, reason = "a module of each example, not a crate")]
 
 use std::env;
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use winddown::{Shutdown, Stragglers};
@@ -49,6 +50,12 @@ impl Options {
     }
 }
 
+/// `println!` panics if nobody reads any more, and in `server | tee log` Ctrl-C ends tee too. Requests
+/// are answered all the same.
+pub fn say(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
 pub fn cant_listen(address: &str, error: &io::Error) -> String {
     format!("can't listen on {address}: {error}")
 }
@@ -71,7 +78,7 @@ pub const WELCOME: &str = "Welcome HTTP Server\n";
 
 /// The routes.
 pub fn route(shutdown: &Shutdown, method: &str, path: &str, query: Option<&str>) -> Action {
-    println!("request: {method} {path}");
+    say(format_args!("request: {method} {path}"));
     match (method, path) {
         ("GET", "/sleep") => match duration(query) {
             Ok(duration) => Action::Sleep(duration),

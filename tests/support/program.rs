@@ -64,6 +64,15 @@ impl Program {
         }
     }
 
+    /// Reads the first line of a stdout that nobody reads, and closes it.
+    pub fn only_line(&mut self) -> String {
+        let mut line = String::new();
+        BufReader::new(self.child.stdout.take().expect("it is piped"))
+            .read_line(&mut line)
+            .expect("it is text");
+        line
+    }
+
     #[cfg(unix)]
     pub fn pid(&self) -> Pid {
         self.target
@@ -252,6 +261,9 @@ pub fn unshare() -> Option<Command> {
     None
 }
 
+/// How an example server says that it listens.
+const READY: &str = "ready: listening on http://";
+
 /// An example server on a port of its own.
 pub struct Server {
     pub program: Program,
@@ -274,10 +286,18 @@ impl Server {
 
     /// Waits until it listens.
     pub fn ready(program: Program) -> Self {
-        let address = program
-            .line("ready: listening on http://")
-            .parse()
-            .expect("an address");
+        let address = program.line(READY).parse().expect("an address");
+        Self { program, address }
+    }
+
+    /// One to whom nobody listens once it has said that it is ready.
+    pub fn start_unheard(name: &str) -> Self {
+        let mut command = Command::new(example(name));
+        let command = command.args(["127.0.0.1:0", "1h"]).stdin(Stdio::null());
+        let mut program = Program::start_unread(command);
+        let line = program.only_line();
+        let address = line.trim_end().strip_prefix(READY).expect("it is ready");
+        let address = address.parse().expect("an address");
         Self { program, address }
     }
 
