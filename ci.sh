@@ -234,8 +234,8 @@ tsan() (
     # Both at once: to itself and to one that waits, or to one that hangs.
     kept_back=(g4_with_a_waker_that_hangs after_the_debounce_the_second_forces)
     # It does not know that tokio registers with a copy of the descriptor that it waits for, and so reports tokio.
-    # With so little memory as the last one leaves, it gives up itself.
-    unfit=(axum:: tokio:: g4_without_threads)
+    # With so little memory as the last ones leave, it gives up itself.
+    unfit=(axum:: tokio:: g4_without_threads g6_without_threads)
 
     block() { export "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=env --block-signal=$1"; }
     block INT,TERM
@@ -257,8 +257,9 @@ tsan() (
 asan() (
     # What a panic carries whose own drop has panicked is leaked on purpose, because there is no end to it.
     leak=g5_waker_whose_panic_panics_again_wakes_the_rest
-    # With so little memory as the last one leaves, the sanitizer itself gives up.
-    sanitized address 'fn main() { std::mem::forget(std::hint::black_box(vec![0])) }' "$leak" g4_without_threads
+    # With so little memory as the last ones leave, the sanitizer itself gives up.
+    sanitized address 'fn main() { std::mem::forget(std::hint::black_box(vec![0])) }' \
+        "$leak" g4_without_threads g6_without_threads
     say "but for leaks: $leak"
     ASAN_OPTIONS=detect_leaks=0 ran 1 sanitized_test --test waiter -- "$leak"
 )

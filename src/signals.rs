@@ -216,8 +216,7 @@ fn listen(signals: &[Signal], exit_code: i32, state: &Arc<State>) -> Result<(), 
     // forgets what it should do, but the system's default is not restored. Should the last step fail
     // all the same, because another thread took the descriptors, `Handlers` leaves the default.
     descriptors_left(signals.len()).map_err(InstallError::Register)?;
-    let mut reader = Signals::new::<Signal>([]).map_err(InstallError::Register)?;
-    let (to_thread, from_installer) = mpsc::channel();
+    let (to_thread, from_installer) = mpsc::channel::<(Signals, Weak<State>)>();
     let to_unblock = set_of(signals);
     start("winddown", move || {
         if let Ok((reader, state)) = from_installer.recv() {
@@ -227,7 +226,9 @@ fn listen(signals: &[Signal], exit_code: i32, state: &Arc<State>) -> Result<(), 
             read(reader, &state);
         }
     })
+    .and_then(|()| another_thread_left())
     .map_err(InstallError::Thread)?;
+    let mut reader = Signals::new::<Signal>([]).map_err(InstallError::Register)?;
 
     let handlers =
         Handlers::register(signals, exit_code, state.policy()).map_err(InstallError::Register)?;
@@ -354,6 +355,14 @@ fn descriptors_left(signals: usize) -> io::Result<()> {
         .map(|_| std::os::unix::net::UnixStream::pair())
         .collect::<io::Result<Vec<_>>>()
         .map(drop)
+}
+
+/// Whether there is a thread for async-io's reactor, which panics if it can't have its own.
+#[cfg(unix)]
+fn another_thread_left() -> io::Result<()> {
+    let another = thread::Builder::new().spawn(|| ())?;
+    let _ = another.join(); // it does not panic
+    Ok(())
 }
 
 /// As the system takes them. One that nix has no name for is left out, and stays as it was.

@@ -45,7 +45,11 @@ mod roles {
             "waker_hangs" => waker_hangs(),
             "stdout_blocked" => stdout_blocked(),
             "failed_installs" => failed_installs(),
-            "failed_for_good" => failed_for_good(),
+            "failed_for_good" => failed_for_good(without_descriptors),
+            #[cfg(target_os = "linux")]
+            "no_thread_then_one" => no_thread_then_one(),
+            #[cfg(target_os = "linux")]
+            "no_thread_for_good" => failed_for_good(without_a_thread),
             "installs_twice" => installs_twice(),
             "all_dropped" => all_dropped(),
             "only_a_waiter" => only_a_waiter(),
@@ -194,8 +198,8 @@ mod roles {
     }
 
     /// Nothing is left registered: the signal does what it did before.
-    fn failed_for_good() {
-        without_descriptors();
+    fn failed_for_good(install: fn()) {
+        install();
         say("ready");
         loop {
             thread::park();
@@ -283,16 +287,37 @@ mod roles {
         while !others_sleep() {
             thread::yield_now();
         }
-        // A thread's stack takes two MiB.
-        let size = std::fs::read_to_string("/proc/self/statm").unwrap();
-        let pages: u64 = size.split(' ').next().unwrap().parse().unwrap();
-        let (_, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
-        setrlimit(Resource::RLIMIT_AS, pages * 4096 + (1 << 20), hard).unwrap();
-        assert!(thread::Builder::new().spawn(|| ()).is_err());
+        leave_no_memory_for_threads();
         plain(&shutdown);
         loop {
             thread::park();
         }
+    }
+
+    /// Returns the limits there were.
+    #[cfg(target_os = "linux")]
+    fn leave_no_memory_for_threads() -> (u64, u64) {
+        // A thread's stack takes two MiB.
+        let size = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = size.split(' ').next().unwrap().parse().unwrap();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
+        setrlimit(Resource::RLIMIT_AS, pages * 4096 + (1 << 20), hard).unwrap();
+        assert!(thread::Builder::new().spawn(|| ()).is_err());
+        (soft, hard)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn without_a_thread() {
+        let (soft, hard) = leave_no_memory_for_threads();
+        let error = Shutdown::install().unwrap_err();
+        assert!(matches!(error, InstallError::Thread(_)), "{error}");
+        setrlimit(Resource::RLIMIT_AS, soft, hard).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    fn no_thread_then_one() {
+        without_a_thread();
+        plain(&Shutdown::install().unwrap());
     }
 
     /// Whether every thread but this one waits for something.
@@ -345,6 +370,8 @@ mod tests {
         trials![
             #[cfg(target_os = "linux")]
             g4_without_threads,
+            #[cfg(target_os = "linux")]
+            g6_without_threads_nothing_is_left_and_it_can_be_retried,
             a_signal_asks,
             other_signals_and_exit_code,
             g3_fake_twice_forces,
@@ -536,6 +563,21 @@ mod tests {
             child.send(signal);
             assert_eq!(child.wait().signal(), Some(signal as i32));
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn g6_without_threads_nothing_is_left_and_it_can_be_retried() {
+        for signal in [SIGINT, SIGTERM] {
+            let mut child = role("no_thread_for_good");
+            child.line("ready");
+            child.send(signal);
+            assert_eq!(child.wait().signal(), Some(signal as i32));
+        }
+        let mut child = role("no_thread_then_one");
+        child.line("ready");
+        child.send(SIGTERM);
+        child.line("stopping: SIGTERM");
+        assert_eq!(child.code(), 0);
     }
 
     fn g6_second_install_changes_nothing() {
