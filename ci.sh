@@ -229,8 +229,8 @@ tsan() (
     # A signal that interrupts a thread at work, or one that Rust's std parks, is kept back until that thread
     # calls something the sanitizer knows. So they are blocked, and only the library's own thread, which is in
     # `poll`, unblocks them. But in these a thread sends some to itself, or to nobody who handles them.
-    own=(INT:g4_trigger_then_two_signals USR1:g4_fake_then_real_forces USR1:g6_a_failed_install_leaves_the_default
-        USR1:other_signals_and_exit_code USR1:signals_blocked_at_start)
+    own=(INT:g4_trigger_then_two_signals USR1:g4_fake_then_real_forces USR1:g4_real_twice_needs_no_thread
+        USR1:g6_a_failed_install_leaves_the_default USR1:other_signals_and_exit_code USR1:signals_blocked_at_start)
     # Both at once: to itself and to one that waits, or to one that hangs.
     kept_back=(g4_with_a_waker_that_hangs after_the_debounce_the_second_forces)
     # It does not know that tokio registers with a copy of the descriptor that it waits for, and so reports tokio.

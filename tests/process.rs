@@ -42,6 +42,7 @@ mod roles {
             "plain" => plain(&Shutdown::install().unwrap()),
             "executors_stuck" => executors_stuck(),
             "inside_exit" => inside_exit(),
+            "fake_inside_exit" => fake_inside_exit(),
             "waker_hangs" => waker_hangs(),
             "stdout_blocked" => stdout_blocked(),
             "failed_installs" => failed_installs(),
@@ -56,6 +57,7 @@ mod roles {
             "dropped_after_the_first" => dropped_after_the_first(),
             "fake_twice" => fake_twice(),
             "fake_then_real" => fake_then_real(),
+            "real_twice" => real_twice(),
             "trigger_then_real" => trigger_then_real(),
             "other_signals" => other_signals(),
             #[cfg(target_os = "linux")]
@@ -111,6 +113,22 @@ mod roles {
         }
         say("ready");
         spin();
+    }
+
+    /// The second is sent by another thread once main is inside `exit`.
+    fn fake_inside_exit() {
+        struct Asks;
+        impl Drop for Asks {
+            fn drop(&mut self) {
+                thread::spawn(winddown::request_shutdown);
+                loop {
+                    thread::park();
+                }
+            }
+        }
+        thread_local!(static ASKS: Asks = const { Asks });
+        ASKS.with(|_| ());
+        assert!(Shutdown::install().unwrap().request_shutdown());
     }
 
     fn inside_exit() {
@@ -191,9 +209,12 @@ mod roles {
 
     fn without_descriptors() {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
-        let error = Shutdown::install().unwrap_err();
-        assert!(matches!(error, InstallError::Register(_)), "{error}");
+        // None, and too few for this or that which comes later.
+        for limit in 3..15 {
+            setrlimit(Resource::RLIMIT_NOFILE, limit, hard).unwrap();
+            let error = Shutdown::install().unwrap_err();
+            assert!(matches!(error, InstallError::Register(_)), "{error}");
+        }
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
     }
 
@@ -267,6 +288,13 @@ mod roles {
         unreachable!("the handler ends the process");
     }
 
+    /// The handler ends the process; otherwise it ends well, before the thread has read anything.
+    fn real_twice() {
+        let _shutdown = Shutdown::builder().exit_code(7).install().unwrap();
+        raise(Sig::SIGINT).unwrap();
+        raise(Sig::SIGINT).unwrap();
+    }
+
     fn trigger_then_real() {
         let shutdown = Shutdown::install().unwrap();
         assert!(shutdown.trigger("worker 'mail' failed"));
@@ -287,7 +315,8 @@ mod roles {
         while !others_sleep() {
             thread::yield_now();
         }
-        leave_no_memory_for_threads();
+        leave_memory_for_threads(0);
+        assert!(thread::Builder::new().spawn(|| ()).is_err());
         plain(&shutdown);
         loop {
             thread::park();
@@ -296,22 +325,25 @@ mod roles {
 
     /// Returns the limits there were.
     #[cfg(target_os = "linux")]
-    fn leave_no_memory_for_threads() -> (u64, u64) {
+    fn leave_memory_for_threads(count: u64) -> (u64, u64) {
         // A thread's stack takes two MiB.
         let size = std::fs::read_to_string("/proc/self/statm").unwrap();
         let pages: u64 = size.split(' ').next().unwrap().parse().unwrap();
         let (soft, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
-        setrlimit(Resource::RLIMIT_AS, pages * 4096 + (1 << 20), hard).unwrap();
-        assert!(thread::Builder::new().spawn(|| ()).is_err());
+        let limit = pages * 4096 + (2 * count + 1) * (1 << 20);
+        setrlimit(Resource::RLIMIT_AS, limit, hard).unwrap();
         (soft, hard)
     }
 
     #[cfg(target_os = "linux")]
     fn without_a_thread() {
-        let (soft, hard) = leave_no_memory_for_threads();
-        let error = Shutdown::install().unwrap_err();
-        assert!(matches!(error, InstallError::Thread(_)), "{error}");
-        setrlimit(Resource::RLIMIT_AS, soft, hard).unwrap();
+        // None, and none for async-io.
+        for count in 0..2 {
+            let (soft, hard) = leave_memory_for_threads(count);
+            let error = Shutdown::install().unwrap_err();
+            assert!(matches!(error, InstallError::Thread(_)), "{error}");
+            setrlimit(Resource::RLIMIT_AS, soft, hard).unwrap();
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -376,6 +408,7 @@ mod tests {
             other_signals_and_exit_code,
             g3_fake_twice_forces,
             g4_fake_then_real_forces,
+            g4_real_twice_needs_no_thread,
             g4_trigger_then_two_signals,
             g4_with_every_executor_stuck,
             g4_with_main_inside_exit,
@@ -440,6 +473,10 @@ mod tests {
         assert_eq!(role("fake_then_real").code(), 7);
     }
 
+    fn g4_real_twice_needs_no_thread() {
+        assert_eq!(role("real_twice").code(), 7);
+    }
+
     fn g4_trigger_then_two_signals() {
         let mut child = role("trigger_then_real");
         child.line("ready");
@@ -478,6 +515,7 @@ mod tests {
         child.send(SIGTERM);
         child.line("inside exit");
         forced(&mut child, "inside_exit", SIGTERM);
+        assert_eq!(role("fake_inside_exit").code(), 1);
     }
 
     fn g4_with_a_waker_that_hangs() {
