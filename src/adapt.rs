@@ -90,8 +90,8 @@ pub trait ShutdownExt: Sized {
     /// # }
     /// ```
     ///
-    /// It is told before it is polled, and so is one that has not been polled at all. One that is
-    /// ready when the request comes is not told any more.
+    /// It is told before it is polled, and so is one that has not been polled at all. One that has
+    /// ended when the request comes is not told any more.
     fn on_shutdown<W: BorrowMut<Waiter>, F>(self, waiter: W, tell: F) -> OnShutdown<Self, F, W>
     where
         Self: Future,
