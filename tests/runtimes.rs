@@ -135,6 +135,11 @@ fn wrapped(shutdown: &Shutdown) -> Vec<(&'static str, Task)> {
     let stop = std::iter::repeat(()).stop_on_shutdown(waiter());
     let mut end = stream::pending::<()>().end_on_shutdown(waiter());
     let mut drain = shutdown.drain(Duration::MAX);
+    // Its time begins with the request.
+    #[cfg(feature = "signals")]
+    let late = shutdown.drain_gracefully();
+    let mut watched = shutdown.drain(Duration::MAX);
+    let critical = shutdown.critical("mail", never().cancel_on_shutdown(waiter()));
     let guard = shutdown.guard();
     let track = shutdown.track(never().cancel_on_shutdown(waiter()));
     let tasks: Vec<(&'static str, Task)> = vec![
@@ -169,6 +174,20 @@ fn wrapped(shutdown: &Shutdown) -> Vec<(&'static str, Task)> {
                 // Forced, or drained, if the guard below is dropped first.
                 let _ = (&mut drain).await;
             }),
+        ),
+        #[cfg(feature = "signals")]
+        ("late", Box::pin(async { assert!(late.await.is_err()) })),
+        (
+            "progress",
+            Box::pin(async move {
+                let mut progress = watched.progress();
+                assert!(progress.next().await.is_some());
+                while progress.next().await.is_some() {}
+            }),
+        ),
+        (
+            "critical",
+            Box::pin(async { assert!(critical.await.is_none()) }),
         ),
         ("guard", {
             let forced = shutdown.forced();
@@ -209,7 +228,8 @@ fn every_wrapper_ends_on_every_runtime() {
     let end = Shutdown::new();
     for (host, spawn) in hosts(&end) {
         for _ in 0..20 {
-            let shutdown = Shutdown::new();
+            let grace = Duration::from_millis(1);
+            let shutdown = Shutdown::builder().grace(grace).build();
             let (said, hears) = channel();
             let mut names = BTreeSet::new();
             for (name, mut task) in wrapped(&shutdown) {
@@ -235,8 +255,8 @@ fn every_wrapper_ends_on_every_runtime() {
                 hear(&mut waiting, &mut done);
             }
             shutdown.request_shutdown();
-            // Three go on until the force.
-            while done.len() < names.len() - 3 {
+            // Four go on until the force.
+            while done.len() < names.len() - 4 {
                 hear(&mut waiting, &mut done);
             }
             shutdown.request_shutdown();
