@@ -20,7 +20,7 @@ lint() {
 test() {
     cargo test
     cargo test --no-default-features
-    cargo test --all-features --test adapt --test etiquette --test runtimes --test stages
+    cargo test --all-features --test adapt --test etiquette --test runtimes --test sealed --test stages
 }
 
 # Instructions for the operations of bench/instructions.txt: the same on a busy machine, as time is not.
