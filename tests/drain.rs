@@ -621,8 +621,11 @@ fn g10_guards_allocate_nothing_after_the_first_of_a_line() {
 #[test]
 fn g8_stress_of_parent_and_children() {
     const THREADS: usize = 3;
+    const PAIRS: usize = 2_000_000;
     let pairs = AtomicUsize::new(0);
-    for round in 0..300 {
+    let mut round = 0;
+    while round < 300 || pairs.load(Ordering::Relaxed) < PAIRS {
+        round += 1;
         let parent = Shutdown::new();
         let shared = parent.child();
         let held = AtomicUsize::new(0);
@@ -633,10 +636,12 @@ fn g8_stress_of_parent_and_children() {
                 let (barrier, pairs) = (&barrier, &pairs);
                 scope.spawn(move || {
                     let own = parent.child().child();
+                    // Most of the time there is a guard, so that a drain has to wait for the gap; in
+                    // every third round from the start, so that it cannot end before we begin.
+                    let mut overlap = (round % 3 == 0).then(|| own.guard().unwrap());
+                    let mut count = usize::from(overlap.is_some());
+                    held.fetch_add(count, Ordering::SeqCst);
                     barrier.wait();
-                    let mut count = 0;
-                    // Most of the time there is a guard, so that a drain has to wait for the gap.
-                    let mut overlap = None;
                     loop {
                         let shutdown = match (count + number) % 3 {
                             0 => parent,
@@ -678,7 +683,7 @@ fn g8_stress_of_parent_and_children() {
         });
         assert_eq!(parent.report().count(), 0);
     }
-    println!("{} pairs", pairs.load(Ordering::Relaxed));
+    println!("{pairs:?} pairs in {round} rounds");
 }
 
 /// What a thread did before it dropped its guard is done after the drain.
