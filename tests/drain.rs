@@ -14,7 +14,7 @@ use std::time::Duration;
 use allocation_counter::measure;
 use futures_lite::{StreamExt, future};
 use support::{Call, Counter, in_time, poll};
-use winddown::{Guard, Shutdown};
+use winddown::{Guard, Shutdown, Stage};
 
 const CHECK: Duration = Duration::ZERO;
 
@@ -436,6 +436,18 @@ fn critical_may_end_once_a_shutdown_was_requested() {
     drop(shutdown.critical("index", future::pending::<()>()));
     assert_eq!(shutdown.cause().unwrap().to_string(), "enough");
     assert!(!shutdown.is_forced());
+}
+
+/// A trigger of the child's own would.
+#[test]
+fn critical_ends_no_lame_duck() {
+    let hour = Duration::from_secs(3600);
+    let shutdown = Shutdown::builder().lame_duck(hour).build();
+    let child = shutdown.child();
+    let task = child.critical("mail", async { 7 });
+    shutdown.trigger("enough");
+    assert_eq!(future::block_on(task), 7);
+    assert_eq!(child.stage(), Stage::Requested);
 }
 
 #[test]
