@@ -294,6 +294,7 @@ fn the_force_ends_a_drain_early() {
     assert_eq!(stragglers.count(), 1);
     assert!(matches!(poll(&mut childs, &waker), Poll::Ready(Err(_))));
     drop(guard);
+    assert_eq!(counter.count(), 2, "they have ended");
     assert!(matches!(poll(&mut drain, &waker), Poll::Ready(Ok(()))));
 }
 
