@@ -34,7 +34,8 @@ use crate::{Reached, Waiter};
 /// ```
 ///
 /// Instead of a waiter of its own, each also takes a `&mut Waiter`. So one waiter does for a whole loop,
-/// and takes its place in the list of those to wake only once:
+/// and takes its place in the list of those to wake only once (but for `abort_on_force`, which only asks it
+/// for its shutdown):
 ///
 /// ```
 /// use smol::Timer;

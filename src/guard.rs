@@ -123,6 +123,21 @@ impl Clone for Handle {
 #[must_use = "the work is in flight only as long as the guard is held"]
 pub struct Guard {
     site: Arc<Site>,
+    /// Dropped after `site`.
+    news: News,
+}
+
+/// That a guard has gone, for those who watch. They are told when they can find it nowhere any more,
+/// neither at its line nor above.
+struct News(Option<Arc<State>>);
+
+impl Drop for News {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(state) = &self.0 {
+            state.tell_of_leaving();
+        }
+    }
 }
 
 impl Guard {
@@ -132,7 +147,8 @@ impl Guard {
         let site = site.clone();
         site.tell_parents_more();
         if site.state.enter(site.thread) {
-            Some(Self { site })
+            let news = News(None);
+            Some(Self { site, news })
         } else {
             site.tell_parents_less();
             None
@@ -154,9 +170,12 @@ impl Clone for Guard {
 impl Drop for Guard {
     #[inline]
     fn drop(&mut self) {
-        // Forgotten at its line last (L2): `site` is dropped after this.
-        self.site.state.leave(self.site.thread);
+        // Forgotten at its line after that (L2): `site` is dropped after this.
+        let told = self.site.state.leave(self.site.thread);
         self.site.tell_parents_less();
+        if told {
+            self.news = News(Some(self.site.state.clone()));
+        }
     }
 }
 

@@ -598,34 +598,37 @@ impl State {
     fn enter_above(&self, thread: usize) -> bool {
         for (below, state) in self.and_above().enumerate().skip(1) {
             if !state.work.enter(thread) {
-                self.and_above()
-                    .take(below)
-                    .for_each(|state| state.leave_one(thread));
+                for state in self.and_above().take(below) {
+                    if state.work.leave(thread) {
+                        state.tell_watchers();
+                    }
+                }
                 return false;
             }
         }
         true
     }
 
-    /// Counts one guard less, here and above.
+    /// Counts one guard less, here and above. Returns whether watchers are to be told, here or above,
+    /// once the guard is forgotten: they may ask for its line.
+    #[must_use]
     #[inline]
-    pub(crate) fn leave(&self, thread: usize) {
-        self.leave_one(thread);
+    pub(crate) fn leave(&self, thread: usize) -> bool {
+        let mut told = self.work.leave(thread);
         if self.parent.is_some() {
-            self.and_above()
-                .skip(1)
-                .for_each(|state| state.leave_one(thread));
+            for state in self.and_above().skip(1) {
+                told |= state.work.leave(thread);
+            }
         }
+        told
     }
 
-    #[inline]
-    fn leave_one(&self, thread: usize) {
-        if self.work.leave(thread) {
-            self.tell_watchers();
-        }
-    }
-
+    /// Tells those who watch the work, here and above. Who is told in vain looks again and waits on.
     #[cold]
+    pub(crate) fn tell_of_leaving(&self) {
+        self.and_above().for_each(Self::tell_watchers);
+    }
+
     fn tell_watchers(&self) {
         self.work.unwatch();
         self.wake_threads();
@@ -741,7 +744,7 @@ mod tests {
                 assert!(!child.enter(0));
             }
             assert_eq!(full.in_flight(), before);
-            full.leave(0);
+            assert!(!full.leave(0));
         }
         assert!(child.enter(0));
     }

@@ -94,7 +94,9 @@ mod tests {
             if watch.is_finished() {
                 break;
             }
-            state.leave(0);
+            if state.leave(0) {
+                state.tell_of_leaving();
+            }
             thread::yield_now();
         }
         let (fewer, left) = watch.join().unwrap();

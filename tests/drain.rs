@@ -327,6 +327,45 @@ fn g5_waker_of_a_drain_that_drops_another_drain() {
     assert_eq!(counter.count(), 1);
 }
 
+/// Whoever is told that a guard was dropped finds it forgotten: in the report, and above.
+#[test]
+fn g9_who_is_told_of_a_guard_s_end_finds_it_nowhere() {
+    let parent = Shutdown::new();
+    let child = parent.child();
+    let others = [parent.guard(), child.guard_named("other")];
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let waker = {
+        let (parent, child, seen) = (parent.clone(), child.clone(), seen.clone());
+        Call::waker(move || {
+            let counts = [&parent, &child].map(|it| (it.in_flight(), it.report().count()));
+            seen.lock().unwrap().push(counts);
+        })
+    };
+    let guard = child.guard();
+    let mut drain = child.drain(Duration::MAX);
+    let mut cx = Context::from_waker(&waker);
+    assert!(drain.progress().poll_next(&mut cx).is_ready());
+    drop(guard);
+    assert_eq!(seen.lock().unwrap().as_slice(), [[(2, 2), (1, 1)]]);
+    drop(others);
+}
+
+#[test]
+fn g8_who_is_told_of_a_child_s_end_can_drain_its_parent() {
+    let parent = Shutdown::new();
+    let child = parent.child();
+    let guard = child.guard();
+    let done = Arc::new(AtomicBool::new(false));
+    let waker = {
+        let (parent, done) = (parent.clone(), done.clone());
+        Call::waker(move || done.store(drained(&parent), Ordering::SeqCst))
+    };
+    let mut drain = child.drain(Duration::MAX);
+    assert!(poll(&mut drain, &waker).is_pending());
+    drop(guard);
+    assert!(done.load(Ordering::SeqCst));
+}
+
 #[test]
 fn progress_counts_down_and_ends_with_the_drain() {
     let shutdown = Shutdown::new();
