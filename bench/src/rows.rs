@@ -8,7 +8,10 @@ mod signals;
 mod waiting;
 mod work;
 
-use crate::harness::Row;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use crate::harness::{Contender, Row, timed_on};
 
 pub fn all() -> Vec<Row> {
     let mut rows = waiting::rows();
@@ -36,4 +39,18 @@ pub fn play(role: &str) {
 
 fn on(threads: usize) -> String {
     format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
+}
+
+/// What it costs alone to keep what is shared alive: one count up, and down again.
+fn counted(threads: usize) -> Contender {
+    let shared = Arc::new(());
+    let count = move |n| {
+        timed_on(
+            threads,
+            n,
+            || (),
+            |()| drop(black_box(black_box(&shared).clone())),
+        )
+    };
+    Contender::timed("Arc", count).yardstick()
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::hint::black_box;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::thread;
@@ -27,6 +27,7 @@ pub fn rows() -> Vec<Row> {
             .with(wake_up(BLOCKING, busy).yardstick())
             .with(wake_up(TOKIO, busy))
             .with(wake_up(PIPE, busy).yardstick())
+            .with(wake_up(PIPE_AND_THREAD, busy).yardstick())
     });
     let force = [("force, idle", false), ("force, threads stuck", true)].map(|(name, stuck)| {
         let row = Row::new(name, "from the second kill to the end of the process")
@@ -47,6 +48,8 @@ pub fn rows() -> Vec<Row> {
 
 const TOKIO: &str = "tokio::signal";
 const PIPE: &str = "self-pipe";
+/// What a thread of one's own costs that reads the pipe, and wakes another.
+const PIPE_AND_THREAD: &str = "self-pipe and a thread";
 const BLOCKING: &str = "winddown (wait_blocking)";
 const DEFAULT: &str = "default action";
 
@@ -122,13 +125,19 @@ pub fn role(row: &str, name: &str, load: &str) {
                         .await
                 }),
                 PIPE => {
-                    let (mut reader, writer) = UnixStream::pair().expect("two descriptors");
-                    signal_hook::low_level::pipe::register(SIGTERM, writer)
-                        .expect("it can be caught");
+                    let reader = pipe_of_signals();
                     println!("ready");
-                    reader
-                        .read_exact(&mut [0])
-                        .expect("the signal writes a byte");
+                    read_one(reader);
+                }
+                PIPE_AND_THREAD => {
+                    let signals = pipe_of_signals();
+                    let (reader, mut writer) = UnixStream::pair().expect("two descriptors");
+                    thread::spawn(move || {
+                        read_one(signals);
+                        writer.write_all(&[0]).expect("somebody reads");
+                    });
+                    println!("ready");
+                    read_one(reader);
                 }
                 other => unreachable!("nobody asks for {other}"),
             }
@@ -156,6 +165,16 @@ pub fn role(row: &str, name: &str, load: &str) {
             if busy { spin() } else { thread::park() }
         }
     }
+}
+
+fn pipe_of_signals() -> UnixStream {
+    let (reader, writer) = UnixStream::pair().expect("two descriptors");
+    signal_hook::low_level::pipe::register(SIGTERM, writer).expect("it can be caught");
+    reader
+}
+
+fn read_one(mut reader: UnixStream) {
+    reader.read_exact(&mut [0]).expect("somebody writes a byte");
 }
 
 /// Polls it once, says `ready`, and waits for it.

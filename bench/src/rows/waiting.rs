@@ -13,7 +13,7 @@ use allocation_counter::AllocationInfo;
 use bumpalo::Bump;
 use bumpalo::boxed::Box as InArena;
 
-use super::on;
+use super::{counted, on};
 use crate::harness::{Contender, Goal, Row, timed, timed_on};
 use crate::peers::{Peer, StopToken, row_of_peers};
 
@@ -67,9 +67,21 @@ fn check() -> Row {
             },
         )
     });
+    // As everybody has it who shares it.
+    let shared = Arc::new(AtomicBool::new(false));
+    let shared = Contender::timed("Arc<AtomicBool>", move |n| {
+        timed(
+            n,
+            || (),
+            |()| {
+                black_box(black_box(&shared).load(Ordering::Acquire));
+            },
+        )
+    });
     let row = Row::new("check", "ask whether a shutdown was requested")
         .goal(Goal::Times(FLAG, 1.1))
-        .with(flag.yardstick());
+        .with(flag.yardstick())
+        .with(shared.yardstick());
     let mut row = row_of_peers!(row, contender);
     row.contenders.retain(|peer| peer.name != StopToken::NAME);
     row
@@ -88,20 +100,10 @@ fn first(threads: usize) -> Row {
             })
         })
     }
-    // What it costs alone to keep the shared state alive.
-    let shared = Arc::new(());
-    let count = Contender::timed("Arc", move |n| {
-        timed_on(
-            threads,
-            n,
-            || (),
-            |()| drop(black_box(black_box(&shared).clone())),
-        )
-    });
     let what = "make a waiter, poll it once, drop it";
     let row = Row::new(format!("first, {}", on(threads)), what)
         .goal(Goal::Best(if threads == 1 { 1.0 } else { 1.0 / 1.5 }))
-        .with(count.yardstick());
+        .with(counted(threads));
     row_of_peers!(row, contender, threads)
 }
 

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use super::on;
+use super::{counted, on};
 use crate::harness::{Contender, Goal, OURS, Row, timed, timed_on};
 use crate::peers::{Peer, Token, Winddown};
 
@@ -40,6 +40,7 @@ fn guard(threads: usize) -> Row {
     )
     .goal(Goal::Times("TaskTracker", 1.2))
     .goal(Goal::Times("swansong", 1.0 / 1.5))
+    .with(counted(threads))
     .with(contender(OURS, threads, Winddown::new(), |it| {
         it.guard().expect(taken)
     }))
