@@ -117,6 +117,10 @@ impl Wakers {
                 drop(entries); // before the waker: W1
                 return false;
             }
+            if entries.wakers.capacity() == 0 && !self.shards.is_empty() {
+                // Four cache lines, or the allocator might put two shards' first wakers into one.
+                entries.wakers.reserve(256 / size_of::<Waker>());
+            }
             slot.key = (entries.wakers.insert(waker) << self.shard_bits()) | number;
             None
         } else {

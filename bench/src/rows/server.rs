@@ -36,7 +36,7 @@ pub fn rows() -> Vec<Row> {
             name,
             "a request over keep-alive, the server's processor time",
         )
-        .rounds(31)
+        .rounds(101)
         .goal(Goal::Times(NONE, 1.01))
         .with(contender(runtime, NONE).yardstick())
         .with(contender(runtime, OURS))
