@@ -85,10 +85,12 @@ verify() {
     [ -z "$said" ]
 }
 
-# Models of the shipped code under every interleaving; see the head of tests/loom.rs.
+# Models of the shipped code under every interleaving; see the head of tests/loom.rs, and src/work.rs.
 loom() {
-    ran 20 env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
-        cargo test --release --no-default-features --test loom -- --nocapture
+    local test=(env "RUSTFLAGS=--cfg loom" CARGO_TARGET_DIR=target/loom
+        cargo test --release --no-default-features)
+    ran 26 "${test[@]}" --test loom -- --nocapture
+    ran 3 "${test[@]}" --lib -- --nocapture work::models
 }
 
 # Random operations against a model. FUZZ_OPS is for each of the two tests.

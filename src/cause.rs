@@ -45,6 +45,15 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Whether the system sent it, and not the program.
+    pub(crate) fn is_signal(&self) -> bool {
+        match self {
+            #[cfg(feature = "signals")]
+            Self::Signal(_) => true,
+            Self::Requested(_) | Self::Triggered { .. } => false,
+        }
+    }
+
     /// Ends the process in the way that its cause lets others expect, after a shutdown that went
     /// well.
     ///

@@ -72,11 +72,16 @@ impl Process {
         }
     }
 
+    /// Ends the process, as the force does when there is no time for last words, or no more.
+    pub(crate) fn end(&self) -> ! {
+        exit::now(self.exit_code)
+    }
+
     /// The second slot is taken. Returns only if there is time for last words.
     pub(crate) fn force(&self, policy: &Policy) {
         let (code, time) = (self.exit_code, policy.last_words);
         if time.is_zero() {
-            exit::now(code);
+            self.end();
         }
         // Where the second bounces, its echo is a third.
         arm_after(policy.debounce);
@@ -85,7 +90,7 @@ impl Process {
             exit::now(code)
         };
         if start("winddown-force", end).is_err() {
-            exit::now(code);
+            self.end();
         }
     }
 }

@@ -99,9 +99,9 @@ fn flag(stage: Stage) -> u8 {
 #[derive(Default)]
 struct Begun {
     cause: Option<Cause>,
-    /// When it was requested, and when the first slot was taken; if somebody wants to know.
+    /// When it was requested, and when the last slot was taken; if somebody wants to know.
     requested: Option<Instant>,
-    first: Option<Instant>,
+    slot: Option<Instant>,
 }
 
 struct Parent {
@@ -129,6 +129,8 @@ enum Sent {
     Forced,
     /// It took none: both were taken, or it may not force, or not yet.
     Refused,
+    /// It took none, but the system sent it after the second, and it may force.
+    Third,
 }
 
 impl State {
@@ -255,20 +257,22 @@ impl State {
         announce: impl FnOnce(&Arc<Self>, u8),
     ) -> bool {
         let lame_duck = self.lame_duck_for(&cause);
-        let may_force = self.policy().may_force(&cause);
+        let (real, may_force) = (cause.is_signal(), self.policy().may_force(&cause));
         let now = self.now();
         let (sent, raised) = self.change(cause, now, |word, begun| {
             // An interrupt ends a lame duck, whatever else becomes of it.
             let asked = word | begins(lame_duck);
             if word & FORCED != 0 {
-                (word, Sent::Refused)
+                let third = real && may_force && !self.bounces(begun);
+                (word, if third { Sent::Third } else { Sent::Refused })
             } else if word & FIRST == 0 {
-                begun.first = now;
+                begun.slot = now;
                 match word & REQUESTED {
                     0 => (asked | FIRST, Sent::Began),
                     _ => (asked | FIRST, Sent::Counted),
                 }
             } else if may_force && !self.bounces(begun) {
+                begun.slot = now;
                 (word | STOPPING | FORCED, Sent::Forced)
             } else {
                 (asked, Sent::Refused)
@@ -278,6 +282,14 @@ impl State {
             Sent::Refused => {
                 if raised != 0 {
                     announce(self, raised);
+                }
+                return false;
+            }
+            Sent::Third => {
+                // It came before the force had armed the handler, or there is none to arm.
+                #[cfg(feature = "signals")]
+                if let Force::Exit(process) = &self.force {
+                    process.end();
                 }
                 return false;
             }
@@ -376,10 +388,10 @@ impl State {
         (told || policy.grace.is_some() || !policy.debounce.is_zero()).then(Instant::now)
     }
 
-    /// Whether a signal that comes now is the same as the first.
+    /// Whether a signal that comes now is the same as the last that took a slot.
     fn bounces(&self, begun: &Begun) -> bool {
         let debounce = self.policy().debounce;
-        !debounce.is_zero() && begun.first.is_some_and(|first| first.elapsed() < debounce)
+        !debounce.is_zero() && begun.slot.is_some_and(|slot| slot.elapsed() < debounce)
     }
 
     /// From now on the signal handler itself forces.

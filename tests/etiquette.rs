@@ -57,6 +57,10 @@ mod roles {
             "short_debounce_fake" => insists_fake(builder.debounce(Duration::from_millis(1))),
             "debounce_waker_hangs" => hangs(builder.debounce(Duration::from_millis(1))),
             "last_words" => speaks(builder.last_words(HOUR)),
+            "last_words_of_three" => {
+                use winddown::Signal::{Int, Term, Usr1};
+                speaks(builder.signals([Int, Term, Usr1]).last_words(HOUR));
+            }
             "last_words_waker_hangs" => hangs(builder.last_words(HOUR)),
             "lame_duck" => lame_duck(builder.lame_duck(HOUR)),
             "short_lame_duck" => lame_duck(builder.lame_duck(Duration::from_millis(1))),
@@ -226,7 +230,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use libtest_mimic::{Completion, Trial};
-    use nix::sys::signal::Signal::{self, SIGINT, SIGTERM};
+    use nix::sys::signal::Signal::{self, SIGCONT, SIGINT, SIGSTOP, SIGTERM, SIGUSR1};
 
     use crate::program::{Program, unshare};
 
@@ -248,6 +252,7 @@ mod tests {
             g4_with_a_debounce_and_a_waker_that_hangs,
             policies_outlive_the_handles,
             last_words_end_by_a_third_signal,
+            last_words_end_by_a_third_signal_that_came_with_the_second,
             last_words_end_by_themselves,
             g4_with_last_words_and_a_waker_that_hangs,
             a_lame_duck_is_for_sigterm_alone,
@@ -382,6 +387,18 @@ mod tests {
         child.send(SIGTERM);
         child.line("forced");
         child.send(SIGTERM);
+        assert_eq!(child.code(), 1);
+    }
+
+    /// All three come before the force could arm the handler.
+    fn last_words_end_by_a_third_signal_that_came_with_the_second() {
+        let mut child = Program::start(&mut command("last_words_of_three"));
+        child.line("ready");
+        child.send(SIGSTOP);
+        child.stopped();
+        for signal in [SIGINT, SIGTERM, SIGUSR1, SIGCONT] {
+            child.send(signal);
+        }
         assert_eq!(child.code(), 1);
     }
 
