@@ -8,8 +8,8 @@
 //!
 //! - **N1** Only an open lane has guards. The word counts it before it is open, and until it is shut.
 //!   So while there is a guard, the word is not zero.
-//! - **N2** A lane is shut only by the exchange of a zero, and only for a drain. So while nobody
-//!   drains, the word is left alone.
+//! - **N2** A lane is shut only by a drain, by the exchange of a zero. So while nobody drains, the word
+//!   is left alone.
 //! - **N3** The word is closed only by the exchange of a zero, and stays closed. Whoever adds to it
 //!   afterwards sees that it is closed, and takes it back.
 
@@ -20,7 +20,7 @@ use crate::wakers::{self, Padded};
 const CLOSED: usize = 0b001;
 /// Of a lane: the word counts it.
 const OPEN: usize = 0b001;
-/// Of both: a drain waits; whoever drops the last guard tells the watchers.
+/// Of both: a drain waits; whoever drops the last guard, of the lane perhaps, tells the watchers.
 const DRAINING: usize = 0b010;
 /// Of both: somebody shows the progress; whoever drops any guard tells the watchers.
 const COUNTING: usize = 0b100;
@@ -151,45 +151,30 @@ impl Work {
     #[must_use]
     #[inline]
     pub(crate) fn leave(&self, thread: usize) -> bool {
-        let Some(lane) = self.lane(thread) else {
-            return self.leave_word();
-        };
-        // Release: pairs with the Acquire of `shut`, which hands it on to the word, so that a drain
-        // sees what was written before the guard was dropped (G8). Later changes of the lane are
-        // read-modify-writes, which carry it on.
-        let old = lane.fetch_sub(ONE, Ordering::Release);
-        old & (DRAINING | COUNTING) != 0 && self.leave_watched(lane, old)
+        // Release: pairs with the Acquire of `shut` or `close`, so that a drain sees what was written
+        // before the guard was dropped (G8). Later changes are read-modify-writes, which carry it on.
+        let counts = self.lane(thread).unwrap_or(&self.word);
+        let old = counts.fetch_sub(ONE, Ordering::Release);
+        let last = old < 2 * ONE;
+        old & COUNTING != 0 || (last && old & DRAINING != 0)
     }
 
-    #[cold]
-    fn leave_watched(&self, lane: &AtomicUsize, old: usize) -> bool {
-        let last = old < 2 * ONE && old & DRAINING != 0 && self.shut(lane);
-        last || old & COUNTING != 0
-    }
-
-    /// Shuts a lane, unless it has guards. Returns whether the watchers are to be told.
-    fn shut(&self, lane: &AtomicUsize) -> bool {
+    /// Shuts a lane, unless it has guards.
+    fn shut(&self, lane: &AtomicUsize) {
         // Relaxed: the exchange looks again.
         let mut now = lane.load(Ordering::Relaxed);
         while now & OPEN != 0 && now < ONE {
-            // Acquire: pairs with the Release of `open` and of `leave`. What guards have released
-            // here, `leave_word` releases there.
+            // Acquire: pairs with the Release of `open` and of `leave`.
             match lane.compare_exchange_weak(now, now & !OPEN, Ordering::Acquire, Ordering::Relaxed)
             {
-                Ok(_) => return self.leave_word(),
+                Ok(_) => {
+                    // Release: pairs with the Acquire of `close`, for another drain (G8).
+                    self.word.fetch_sub(ONE, Ordering::Release);
+                    return;
+                }
                 Err(other) => now = other,
             }
         }
-        false
-    }
-
-    #[inline]
-    fn leave_word(&self) -> bool {
-        // Release: pairs with the Acquire of `close` (G8). Later changes of the word are
-        // read-modify-writes, which carry it on.
-        let old = self.word.fetch_sub(ONE, Ordering::Release);
-        let last = old < 2 * ONE;
-        old & COUNTING != 0 || (last && old & DRAINING != 0)
     }
 
     /// How many guards are held.
@@ -216,11 +201,10 @@ impl Work {
             DRAINING
         });
         for lane in &self.lanes {
-            // Whether it was the last: the word says so below.
-            let _ = self.shut(&lane.0);
+            self.shut(&lane.0);
         }
-        // Acquire, here and below: pairs with the Release in `leave_word` (G8), also if it was another
-        // drain that closed it, because what it wrote continues the releases.
+        // Acquire, here and below: pairs with the Release in `leave` and `shut` (G8), also if it was
+        // another drain that closed it, because what it wrote continues the releases.
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             if word & CLOSED != 0 {
