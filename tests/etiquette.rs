@@ -29,7 +29,8 @@ mod roles {
     use std::thread;
     use std::time::Duration;
 
-    use nix::sys::signal::{Signal, raise};
+    use nix::sys::signal::{Signal, kill, raise};
+    use nix::unistd::Pid;
     use winddown::{Builder, Cause, ForcePolicy, Shutdown, Stage};
 
     use crate::program::all_are_read;
@@ -115,8 +116,7 @@ mod roles {
     fn repeats(builder: Builder, signals: &[Signal]) {
         let shutdown = unless_dropped(begin(builder));
         for signal in signals.iter().cycle().take(4) {
-            raise(*signal).unwrap();
-            all_are_read();
+            send(*signal);
             if let Some(shutdown) = &shutdown {
                 assert_eq!(shutdown.stage(), Stage::Stopping, "{signal}");
             }
@@ -124,6 +124,12 @@ mod roles {
         }
         println!("repeated");
         park();
+    }
+
+    /// To the process, as others do, and waits until it was read.
+    fn send(signal: Signal) {
+        kill(Pid::this(), signal).unwrap();
+        all_are_read();
     }
 
     /// As a program does that only waits for the first signal, and then cleans up.
@@ -171,8 +177,7 @@ mod roles {
 
     fn speaks(builder: Builder) {
         let Some(shutdown) = unless_dropped(begin(builder)) else {
-            raise(Signal::SIGTERM).unwrap();
-            all_are_read();
+            send(Signal::SIGTERM);
             println!("forced");
             park();
         };

@@ -313,9 +313,9 @@ impl Work {
     }
 }
 
-/// Mutation: `State::enter` lets a guard in whatever it finds.
-/// Mutation: `State::leave_one` subtracts with `Relaxed`.
-/// Mutation: `State::close` stores `CLOSED` in place of the exchange.
+/// Mutation: `Work::enter_word` lets a guard in whatever it finds.
+/// Mutation: `Work::leave` subtracts with `Relaxed`.
+/// Mutation: `Work::close` stores `CLOSED` in place of the exchange.
 #[test]
 fn g8_a_guard_races_the_close() {
     model(5, || {
@@ -334,8 +334,8 @@ fn g8_a_guard_races_the_close() {
 
 /// Two guards that are held when the drain begins.
 ///
-/// Mutation: `State::leave_one` subtracts with `Relaxed`.
-/// Mutation: `State::close` only loads, and leaves no `DRAINING`.
+/// Mutation: `Work::leave` subtracts with `Relaxed`.
+/// Mutation: `Work::close` does not watch.
 /// Mutation: `State::block_while` listens after it has checked.
 /// Mutation: `State::tell_watchers` does not wake the threads.
 #[test]
@@ -360,8 +360,8 @@ fn g8_a_thread_s_drain_sees_what_was_written() {
     });
 }
 
-/// Mutation: `State::leave_one` subtracts with `Relaxed`.
-/// Mutation: `State::close` only loads, and leaves no `DRAINING`.
+/// Mutation: `Work::leave` subtracts with `Relaxed`.
+/// Mutation: `Work::close` does not watch.
 /// Mutation: `Drain::poll_with` registers after it has asked.
 /// Mutation: `State::tell_watchers` does not wake `watchers`.
 #[test]
@@ -389,7 +389,7 @@ fn g8_a_task_s_drain_sees_what_was_written() {
 /// Also the drain that finds the work closed by the other sees what was written. (That the exchange in
 /// `close` acquires cannot be seen here: `notify`, which follows, has a fence.)
 ///
-/// No mutation that only this model finds has been seen yet.
+/// Mutation: `Work::shut` subtracts from the word with `Relaxed`.
 #[test]
 fn g8_two_drains_see_what_was_written() {
     model(2, || {
@@ -457,7 +457,7 @@ fn g9_a_late_drain_names_a_line_or_is_done() {
 
 /// Progress is told of each guard, and ends.
 ///
-/// Mutation: `State::close` never sets `COUNTING`.
+/// Mutation: `Work::close` never sets `COUNTING`.
 #[test]
 fn progress_sees_each_guard_go() {
     use futures_lite::StreamExt;
@@ -489,9 +489,9 @@ fn progress_sees_each_guard_go() {
 /// A guard of a child against the drain of its parent.
 ///
 /// Mutation: `State::enter` counts in its own state only.
-/// Mutation: `State::enter`, refused, takes back the last count only (S5).
-/// Mutation: `State::enter` lets a guard in whatever it finds.
-/// Mutation: `State::leave_one` subtracts with `Relaxed`.
+/// Mutation: `State::enter`, refused, keeps the first count (S4).
+/// Mutation: `Work::enter_word` lets a guard in whatever it finds.
+/// Mutation: `Work::leave` subtracts with `Relaxed`.
 #[test]
 fn g8_s4_a_child_s_guard_races_its_parent_s_drain() {
     model(5, || {
