@@ -176,6 +176,8 @@
 //!   event arrives. A service is told of every user's logoff. There are no other signals.
 //! - As PID 1, the kernel knows no default action. Once every handle is gone, a signal ends the
 //!   process with code 128 + n there.
+//! - With the feature `systemd`, systemd is reached at a socket with a path, as its own is, and not at one
+//!   with an abstract name (`@...`).
 //! - Without the feature `signals` there is no timer: deadlines are looked at when somebody polls.
 //! - Where std has no clock, as on `wasm32-unknown-unknown`, whatever asks for the time panics:
 //!   a [`grace`](Builder::grace), a [`debounce`](Builder::debounce), and timeouts other than zero and

@@ -435,6 +435,18 @@ mod tests {
         command
     }
 
+    /// In the background of a script SIGINT is ignored, and a program that does not handle it is not ended
+    /// by it. Not so this one.
+    fn role_with_defaults(role: &str) -> Program {
+        let mut plain = command(role);
+        if !cfg!(target_os = "linux") {
+            return Program::start(&mut plain);
+        }
+        let mut env = Command::new("env");
+        env.arg("--default-signal=INT").arg(plain.get_program());
+        Program::start(env.env("WINDDOWN_ROLE", role))
+    }
+
     fn a_signal_asks() {
         for (signal, name) in [(SIGINT, "SIGINT"), (SIGTERM, "SIGTERM")] {
             let mut child = role("plain");
@@ -596,7 +608,7 @@ mod tests {
 
     fn g6_a_failed_install_leaves_the_default() {
         for signal in [SIGINT, SIGTERM] {
-            let mut child = role("failed_for_good");
+            let mut child = role_with_defaults("failed_for_good");
             child.line("ready");
             child.send(signal);
             assert_eq!(child.wait().signal(), Some(signal as i32));
@@ -606,7 +618,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn g6_without_threads_nothing_is_left_and_it_can_be_retried() {
         for signal in [SIGINT, SIGTERM] {
-            let mut child = role("no_thread_for_good");
+            let mut child = role_with_defaults("no_thread_for_good");
             child.line("ready");
             child.send(signal);
             assert_eq!(child.wait().signal(), Some(signal as i32));
