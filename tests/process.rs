@@ -27,6 +27,7 @@ mod roles {
     use std::hint::black_box;
     use std::io::{Write, stderr, stdout};
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context, Wake};
     use std::thread;
 
@@ -117,10 +118,11 @@ mod roles {
 
     /// The second is sent by another thread once main is inside `exit`.
     fn fake_inside_exit() {
+        static INSIDE: AtomicBool = AtomicBool::new(false);
         struct Asks;
         impl Drop for Asks {
             fn drop(&mut self) {
-                thread::spawn(winddown::request_shutdown);
+                INSIDE.store(true, Ordering::SeqCst);
                 loop {
                     thread::park();
                 }
@@ -129,6 +131,12 @@ mod roles {
         thread_local!(static ASKS: Asks = const { Asks });
         ASKS.with(|_| ());
         assert!(Shutdown::install().unwrap().request_shutdown());
+        thread::spawn(|| {
+            while !INSIDE.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            winddown::request_shutdown()
+        });
     }
 
     fn inside_exit() {
