@@ -278,15 +278,21 @@ fn next(signals: &mut Signals) -> Option<io::Result<Signal>> {
     use std::os::fd::AsFd;
     use std::task::{Context, Poll, Waker};
 
-    use futures_lite::StreamExt;
+    use futures_lite::{StreamExt, future};
+    use nix::errno::Errno;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     loop {
-        // An error is an interruption, by the very signal perhaps: look in any case.
-        let _ = poll(
+        let polled = poll(
             &mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)],
             PollTimeout::NONE,
         );
+        match polled {
+            // An interruption may be by the very signal: look in any case.
+            Ok(_) | Err(Errno::EINTR) => {}
+            // Refused, as where a sandbox allows no descriptors: the reactor can wait all the same.
+            Err(_) => return future::block_on(signals.next()),
+        }
         let context = &mut Context::from_waker(Waker::noop());
         if let Poll::Ready(next) = signals.poll_next(context) {
             return next;

@@ -52,6 +52,8 @@ mod roles {
             "no_thread_then_one" => no_thread_then_one(),
             #[cfg(target_os = "linux")]
             "no_thread_for_good" => failed_for_good(without_a_thread),
+            #[cfg(target_os = "linux")]
+            "no_more_descriptors" => no_more_descriptors(),
             "installs_twice" => installs_twice(),
             "all_dropped" => all_dropped(),
             "only_a_waiter" => only_a_waiter(),
@@ -320,7 +322,8 @@ mod roles {
     fn without_threads(builder: &winddown::Builder) {
         let shutdown = builder.clone().install().unwrap();
         // A thread that is still starting takes memory, and gives some back.
-        while !others_sleep() {
+        let this = nix::unistd::gettid();
+        while !threads_sleep(Pid::this(), Some(this)) {
             thread::yield_now();
         }
         leave_memory_for_threads(0);
@@ -360,18 +363,29 @@ mod roles {
         plain(&Shutdown::install().unwrap());
     }
 
-    /// Whether every thread but this one waits for something.
+    /// Whether every thread of a process waits for something.
     #[cfg(target_os = "linux")]
-    fn others_sleep() -> bool {
-        let this = nix::unistd::gettid().to_string();
-        std::fs::read_dir("/proc/self/task")
+    pub(crate) fn threads_sleep(process: Pid, but: Option<Pid>) -> bool {
+        let but = but.map(|thread| thread.to_string());
+        std::fs::read_dir(format!("/proc/{process}/task"))
             .unwrap()
             .map(|task| task.unwrap())
-            .filter(|task| *task.file_name() != *this)
+            .filter(|task| but.as_deref().is_none_or(|but| *task.file_name() != *but))
             .all(|task| {
                 let stat = std::fs::read_to_string(task.path().join("stat")).unwrap();
                 stat.rsplit_once(") ").unwrap().1.starts_with('S')
             })
+    }
+
+    /// As a sandbox does it, once all is open.
+    #[cfg(target_os = "linux")]
+    fn no_more_descriptors() {
+        let shutdown = Shutdown::install().unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 0, 0).unwrap();
+        plain(&shutdown);
+        loop {
+            thread::park();
+        }
     }
 
     fn other_signals() {
@@ -400,6 +414,8 @@ mod tests {
     use nix::sys::signal::Signal::{self, SIGCONT, SIGHUP, SIGINT, SIGSTOP, SIGTERM, SIGUSR1};
 
     use crate::program::{Program, Server};
+    #[cfg(target_os = "linux")]
+    use crate::{program::PATIENCE, roles::threads_sleep};
 
     pub(crate) fn all() -> Vec<Trial> {
         macro_rules! trials {
@@ -412,6 +428,8 @@ mod tests {
             g4_without_threads,
             #[cfg(target_os = "linux")]
             g6_without_threads_nothing_is_left_and_it_can_be_retried,
+            #[cfg(target_os = "linux")]
+            without_descriptors_our_thread_sleeps_on,
             a_signal_asks,
             other_signals_and_exit_code,
             g3_fake_twice_forces,
@@ -636,6 +654,21 @@ mod tests {
         child.send(SIGTERM);
         child.line("stopping: SIGTERM");
         assert_eq!(child.code(), 0);
+    }
+
+    /// `poll` refuses to wait then.
+    #[cfg(target_os = "linux")]
+    fn without_descriptors_our_thread_sleeps_on() {
+        let mut child = role("no_more_descriptors");
+        child.line("ready");
+        child.send(SIGTERM);
+        child.line("stopping: SIGTERM");
+        let since = Instant::now();
+        while !threads_sleep(child.pid(), None) {
+            assert!(since.elapsed() < PATIENCE, "it is kept busy");
+            thread::yield_now();
+        }
+        forced(&mut child, "without descriptors", SIGTERM);
     }
 
     fn g6_second_install_changes_nothing() {
