@@ -612,7 +612,7 @@ impl State {
             if !state.work.enter(thread) {
                 for state in self.and_above().take(below) {
                     if state.work.leave(thread) {
-                        state.tell_watchers();
+                        state.tell_if_watched();
                     }
                 }
                 return false;
@@ -638,11 +638,17 @@ impl State {
     /// Tells those who watch the work, here and above. Who is told in vain looks again and waits on.
     #[cold]
     pub(crate) fn tell_of_leaving(&self) {
-        self.and_above().for_each(Self::tell_watchers);
+        self.and_above().for_each(Self::tell_if_watched);
+    }
+
+    /// If nobody watches, threads that wait for the request sleep on.
+    fn tell_if_watched(&self) {
+        if self.work.unwatch() {
+            self.tell_watchers();
+        }
     }
 
     fn tell_watchers(&self) {
-        self.work.unwatch();
         self.wake_threads();
         self.watchers.wake_all();
     }
@@ -742,6 +748,35 @@ mod tests {
             drop(held);
             assert_eq!(answer, Ok(Poll::Pending), "it waits for a lock");
         });
+    }
+
+    /// As every connection's does while `main` waits for the request.
+    #[cfg(not(loom))]
+    #[test]
+    fn a_child_that_drains_alone_wakes_no_thread_above() {
+        let parent = State::new(Force::Mark, None);
+        let child = State::child(&parent);
+        let [above, here] = [&parent, &child].map(|state| state.threads.listen());
+        assert!(child.enter(0));
+        assert!(!child.close(false));
+        assert!(child.leave(0));
+        child.tell_of_leaving();
+        assert!(here.wait_timeout(Duration::ZERO).is_some());
+        assert!(above.wait_timeout(Duration::ZERO).is_none());
+    }
+
+    #[cfg(not(loom))]
+    #[test]
+    fn who_was_told_and_watches_no_more_is_not_told_again() {
+        let parent = State::new(Force::Mark, None);
+        for state in [State::child(&parent), parent] {
+            assert!(state.enter(0));
+            assert!(!state.close(true));
+            assert!(state.leave(0));
+            state.tell_of_leaving();
+            assert!(state.enter(0));
+            assert!(!state.leave(0));
+        }
     }
 
     #[test]

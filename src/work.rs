@@ -130,7 +130,9 @@ impl Work {
                 Err(other) => now = other,
             }
         }
-        // The other has counted the lane too. Ours was not the last. Relaxed: it stands for nothing.
+        // The other has counted the lane too. If it was shut since, ours may have been all that the word
+        // counted, and nobody is told that it goes; but then we come back and count again, or find it
+        // closed. Relaxed: it stands for nothing.
         self.word.fetch_sub(ONE, Ordering::Relaxed);
         Err(now)
     }
@@ -239,14 +241,19 @@ impl Work {
         }
     }
 
-    /// The watchers are about to be told. Whoever still watches says so again.
-    pub(crate) fn unwatch(&self) {
+    /// The watchers are about to be told. Whoever still watches says so again. `false` if there is
+    /// nobody to tell.
+    ///
+    /// Also if `leave` said so: then another has taken the flags since, and tells of this guard too.
+    #[must_use]
+    pub(crate) fn unwatch(&self) -> bool {
         // Relaxed: who registered before this is told, and the lock of the watchers orders the rest.
-        let flags = !(DRAINING | COUNTING);
-        self.word.fetch_and(flags, Ordering::Relaxed);
-        for lane in &self.lanes {
-            lane.0.fetch_and(flags, Ordering::Relaxed);
-        }
+        let take = |counts: &AtomicUsize| {
+            counts.fetch_and(!(DRAINING | COUNTING), Ordering::Relaxed) & (DRAINING | COUNTING)
+        };
+        let flags = take(&self.word);
+        let lanes = self.lanes.iter().map(|lane| take(&lane.0));
+        lanes.fold(flags, |flags, more| flags | more) != 0
     }
 
     #[cfg(all(unix, feature = "systemd"))]
@@ -295,8 +302,7 @@ mod models {
         fn work(&self, lane: usize, who: usize) {
             // Relaxed: it is the count that makes it visible.
             self.written[who].store(1, Ordering::Relaxed);
-            if self.work.leave(lane) {
-                self.work.unwatch();
+            if self.work.leave(lane) && self.work.unwatch() {
                 self.told.notify();
             }
         }
