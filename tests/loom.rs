@@ -414,7 +414,7 @@ fn g8_two_drains_see_what_was_written() {
 
 /// A guard is taken while the drop of the one before wakes the drain.
 ///
-/// Mutation: `State::tell_watchers` clears the bits after it has woken.
+/// Mutation: `State::tell_if_watched` clears the bits after it has woken.
 #[test]
 fn g8_a_guard_is_taken_while_the_drain_is_woken() {
     model(3, || {
@@ -507,6 +507,22 @@ fn g8_s4_a_child_s_guard_races_its_parent_s_drain() {
         let seen = written.load(Ordering::Relaxed);
         assert_eq!(seen, usize::from(task.join().unwrap()));
         assert_eq!(parent.in_flight(), 0);
+    });
+}
+
+/// A guard that the drained parent refuses, against the drain of the child.
+///
+/// Mutation: `State::enter`, refused, tells nobody.
+#[test]
+fn g8_s4_a_guard_refused_above_keeps_no_drain_waiting() {
+    model(None, || {
+        let parent = Shutdown::new();
+        let child = parent.child();
+        assert_eq!(parent.drain_blocking(Duration::ZERO), Ok(()));
+        let other = child.clone();
+        let task = run(move || assert!(other.guard().is_none()));
+        assert_eq!(block_on(child.drain(FOR_EVER)), Ok(()));
+        task.join().unwrap();
     });
 }
 
