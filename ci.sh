@@ -89,7 +89,7 @@ verify() {
 loom() {
     local test=(env "RUSTFLAGS=--cfg loom" CARGO_TARGET_DIR=target/loom
         cargo test --release --no-default-features)
-    ran 26 "${test[@]}" --test loom -- --nocapture
+    ran 27 "${test[@]}" --test loom -- --nocapture
     ran 3 "${test[@]}" --lib -- --nocapture work::models
 }
 
