@@ -90,7 +90,7 @@ loom() {
     local test=(env "RUSTFLAGS=--cfg loom" CARGO_TARGET_DIR=target/loom
         cargo test --release --no-default-features)
     ran 27 "${test[@]}" --test loom -- --nocapture
-    ran 3 "${test[@]}" --lib -- --nocapture work::models
+    ran 4 "${test[@]}" --lib -- --nocapture work::models
 }
 
 # Random operations against a model. FUZZ_OPS is for each of the two tests.

@@ -393,4 +393,21 @@ mod models {
             one.join().unwrap();
         });
     }
+
+    /// Two guards are dropped at once, and the flags come back while the second takes them.
+    ///
+    /// Mutation: `unwatch` looks only at what it took from the word.
+    #[test]
+    fn g8_who_takes_the_flags_of_a_lane_tells() {
+        model("three guards", || {
+            let counted = Counted::new();
+            assert!([1, 0, 0].iter().all(|lane| counted.work.enter(*lane)));
+            let one = run(&counted, |counted| counted.work(1, 0));
+            let others = run(&counted, |counted| [1, 1].map(|who| counted.work(0, who)));
+            counted.drain(true);
+            assert_eq!(counted.written(), [true, true]);
+            one.join().unwrap();
+            others.join().unwrap();
+        });
+    }
 }
