@@ -379,6 +379,10 @@ impl Shutdown {
     }
 
     /// How many guards are held, here and on every child.
+    ///
+    /// Each group of threads has a count of its own, and they are read one after the other. So while
+    /// guards come and go it may be a number that never was: even zero, though each guard is dropped
+    /// only when the next is held. Whether there are none, a [`drain`](Shutdown::drain) says.
     pub fn in_flight(&self) -> usize {
         self.handle.state.in_flight()
     }
