@@ -167,7 +167,8 @@
 //! - After `fork` without `exec`, the child has the handlers but not the thread that reads: a signal
 //!   that it is sent is taken for one of the parent's. Set such a child's handlers back first.
 //! - Should descriptors run out in the middle of `install`, after it has made sure that there are
-//!   enough, a handler stays that does what the system does by default.
+//!   enough, a handler stays that does what the system does by default. Should threads run out then, async-io
+//!   panics; at the very limit they may, because a thread that has ended still counts for an instant.
 //! - With a [`debounce`](Builder::debounce) or [`last_words`](Builder::last_words), a thread of ours
 //!   has to run between the first signal and the force.
 //! - On Windows, console events stand for signals: Ctrl-C and Ctrl-Break for [`Signal::Int`]; a closed
