@@ -71,7 +71,7 @@ impl Work {
     /// The lane of the threads with this number.
     #[inline]
     fn lane(&self, thread: usize) -> Option<&AtomicUsize> {
-        // Of none, the one after the last: there is none.
+        // Of none, whatever the number: there is none to get.
         let mask = self.lanes.len().wrapping_sub(1);
         self.lanes.get(thread & mask).map(|lane| &lane.0)
     }
