@@ -106,7 +106,8 @@ impl Clone for Handle {
 ///
 /// Taken by [`Shutdown::guard`](crate::Shutdown::guard), which records the line of the call. A clone
 /// is one more guard of the same line. It is released when it is dropped, also while panicking; and
-/// the last one to be dropped calls the wakers of the drains that wait.
+/// the last one to be dropped calls the wakers of the drains that wait. So may the last of a group of
+/// threads, while others hold guards: a drain that waits looks again then, and waits on.
 ///
 /// ```
 /// use std::time::Duration;
