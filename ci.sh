@@ -123,7 +123,8 @@ msrv() {
         local lib=usr/lib/x86_64-linux-gnu
         rust+=("LD_LIBRARY_PATH=$root/$lib:$root/lib/x86_64-linux-gnu" "PATH=$root/usr/bin:$PATH" cargo)
     fi
-    "${rust[@]}" --version | tee /dev/stderr | grep -q ' 1\.85\.'
+    "${rust[@]}" --version
+    "${rust[@]}" --version | grep -q ' 1\.85\.'
     "${rust[@]}" check --no-default-features
     "${rust[@]}" check --all-features
     ran 250 "${rust[@]}" test --all-features
