@@ -166,13 +166,18 @@ semver() {
 
 # What `cargo publish` would send builds, and is what it should be.
 package() {
-    local expected actual
-    expected=$(git ls-files src examples README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE Cargo.toml Cargo.lock |
-        cat - <(printf '%s\n' .cargo_vcs_info.json Cargo.toml.orig) | sort)
-    actual=$(cargo package --list --allow-dirty | sort)
-    diff <(echo "$expected") <(echo "$actual")
+    diff <(cargo package --list --allow-dirty -p winddown | sort) <(sent src examples CHANGELOG.md)
+    diff <(cargo package --list --allow-dirty -p winddown-console | sort) <(cd console && sent src)
     # Together, because the one needs the other.
     cargo package --allow-dirty -p winddown-console -p winddown
+}
+
+# What a package is to hold: these, what every crate has, and what cargo adds.
+sent() {
+    {
+        git ls-files "$@" README.md LICENSE-MIT LICENSE-APACHE Cargo.toml
+        printf '%s\n' .cargo_vcs_info.json Cargo.toml.orig Cargo.lock
+    } | sort
 }
 
 # Line coverage of src/, by the tests and the processes they start: 95 % or more. Prints the lines without.
