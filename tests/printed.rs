@@ -45,6 +45,16 @@ fn a_wrapper_says_what_is_inside() {
     assert!(text.contains("Ready(Some(7))") && text.contains("Guard"));
 }
 
+/// A `main` that returns them as its error prints their `Debug`.
+#[test]
+fn stragglers_are_readable_as_the_error_of_main() {
+    let shutdown = Shutdown::new();
+    let _guard = shutdown.guard_named("mail");
+    let late = shutdown.drain_blocking(Duration::ZERO).unwrap_err();
+    assert!(late.to_string().contains("\n  1 'mail' at "), "{late}");
+    assert_eq!(format!("{late:?}"), late.to_string());
+}
+
 /// The time of a limit begins with the request.
 #[cfg(feature = "signals")]
 #[test]
