@@ -87,7 +87,7 @@ fn g1_a_waiter_races_the_request() {
 /// Mutation: `State::wake` does not wake the threads.
 #[test]
 fn g1_a_thread_races_the_request() {
-    model(5, || {
+    model(None, || {
         let shutdown = Shutdown::new();
         let waiter = shutdown.waiter();
         let blocked = run(move || waiter.wait_blocking());
@@ -184,7 +184,7 @@ fn g3_three_senders_two_slots() {
 /// Mutation: `wake_all` closes the shard after it has taken the wakers, and released the lock (W3).
 #[test]
 fn g5_g10_clone_move_and_drop_during_the_broadcast() {
-    model(5, || {
+    model(None, || {
         let shutdown = Shutdown::new();
         let (first_counter, first) = Counter::new();
         let (second_counter, second) = Counter::new();
@@ -568,7 +568,7 @@ fn s5_a_child_is_made_during_the_request() {
 /// Mutation: `State::announce` does not go below the children.
 #[test]
 fn s5_a_grandchild_is_made_during_the_request() {
-    model(5, || {
+    model(None, || {
         let root = Shutdown::new();
         let child = root.child();
         let makes = run(move || {
@@ -610,7 +610,7 @@ fn s5_parent_and_child_are_requested_at_once() {
 /// Mutation: `State::announce` tells no children.
 #[test]
 fn the_force_ends_a_drain_that_waits() {
-    model(5, || {
+    model(None, || {
         let parent = Shutdown::new();
         let child = parent.child();
         let guard = child.guard();
@@ -685,7 +685,7 @@ impl Process {
 /// Mutation, here: the handler does not write to the socket, or `read` takes two signals for one.
 #[test]
 fn g4_two_signals_end_the_process() {
-    model(4, || {
+    model(None, || {
         let process = Process::new();
         let threads = [(); 2].map(|()| {
             let process = process.clone();
@@ -706,7 +706,7 @@ fn g4_two_signals_end_the_process() {
 /// Mutation, here: `request` does not arm.
 #[test]
 fn g4_a_signal_beside_a_request() {
-    model(3, || {
+    model(5, || {
         let process = Process::new();
         let other = process.clone();
         let asks = run(move || {
