@@ -317,7 +317,7 @@ END
     local for_windows=(-Zbuild-std --target "$target" -p winddown -p winddown-console)
     "${cargo[@]}" build "${for_windows[@]}" --examples
     ran 150 "${cargo[@]}" test "${for_windows[@]}" --lib --test request --test waiter --test drain \
-        --test adapt --test stages --test runtimes --test windows --test events
+        --test adapt --test stages --test runtimes --test printed --test fuzz --test windows --test events
     # Ctrl-C as it comes from outside of Windows.
     WINDDOWN_WINE=$wine WINDDOWN_EXAMPLES=$out/$target/debug/examples ran 10 cargo test --test windows
 )
