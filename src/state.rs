@@ -713,6 +713,15 @@ impl Drop for State {
 mod tests {
     use super::*;
 
+    /// Asks again and again, because nobody tells.
+    fn until(happened: impl Fn() -> bool) {
+        let since = Instant::now();
+        while !happened() {
+            assert!(since.elapsed() < Duration::from_secs(20));
+            thread::yield_now();
+        }
+    }
+
     /// Every lock that a state has is held.
     #[cfg(not(loom))]
     #[test]
@@ -841,11 +850,7 @@ mod tests {
             weak
         };
         // Its thread may be looking just now.
-        let since = Instant::now();
-        while state.upgrade().is_some() {
-            assert!(since.elapsed() < Duration::from_secs(20));
-            thread::yield_now();
-        }
+        until(|| state.upgrade().is_none());
     }
 
     #[test]
@@ -853,17 +858,10 @@ mod tests {
         let state = State::new(Force::Mark, None);
         let weak = Arc::downgrade(&state);
         let waits = thread::spawn(move || State::block_weakly(&weak, None, |_| None::<()>));
-        let since = Instant::now();
-        let until = |happened: &dyn Fn() -> bool| {
-            while !happened() {
-                assert!(since.elapsed() < Duration::from_secs(20));
-                thread::yield_now();
-            }
-        };
         // By then it has found the state there.
-        until(&|| state.threads.total_listeners() > 0);
+        until(|| state.threads.total_listeners() > 0);
         drop(state);
-        until(&|| waits.is_finished());
+        until(|| waits.is_finished());
     }
 
     #[cfg(feature = "signals")]

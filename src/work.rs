@@ -348,33 +348,31 @@ mod models {
         println!("{what}: {executions:?} executions");
     }
 
+    /// Two guards are taken and dropped, each in a lane of its own or both in one, while a drain closes.
+    fn guards_race_the_close(what: &str, lanes: [usize; 2]) {
+        model(what, move || {
+            let counted = Counted::new();
+            let guards =
+                [0, 1].map(|who| run(&counted, move |counted| counted.run(lanes[who], who)));
+            counted.drain(false);
+            let seen = counted.written();
+            assert!(!counted.work.enter(0));
+            assert_eq!(seen, guards.map(|guard| guard.join().unwrap()));
+            assert_eq!(counted.work.count(), 0);
+        });
+    }
+
     /// Mutation: `open` does not count the lane in the word (N1).
     /// Mutation: `leave` subtracts with `Relaxed`.
     #[test]
     fn g8_guards_of_two_lanes_race_the_close() {
-        model("two lanes", || {
-            let counted = Counted::new();
-            let one = run(&counted, |counted| counted.run(0, 0));
-            let other = run(&counted, |counted| counted.run(1, 1));
-            counted.drain(false);
-            let seen = counted.written();
-            assert!(!counted.work.enter(0));
-            assert_eq!(seen, [one.join().unwrap(), other.join().unwrap()]);
-            assert_eq!(counted.work.count(), 0);
-        });
+        guards_race_the_close("two lanes", [0, 1]);
     }
 
     /// Mutation: `open` does not take its count back when another was faster.
     #[test]
     fn g8_guards_of_one_lane_race_the_close() {
-        model("one lane", || {
-            let counted = Counted::new();
-            let one = run(&counted, |counted| counted.run(0, 0));
-            let other = run(&counted, |counted| counted.run(0, 1));
-            counted.drain(false);
-            let seen = counted.written();
-            assert_eq!(seen, [one.join().unwrap(), other.join().unwrap()]);
-        });
+        guards_race_the_close("one lane", [0, 0]);
     }
 
     /// One guard is held when the drain begins, another is taken meanwhile.

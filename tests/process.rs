@@ -37,6 +37,8 @@ mod roles {
     use winddown::{InstallError, Shutdown, Signal};
 
     use crate::program::all_are_read;
+    #[cfg(target_os = "linux")]
+    use crate::program::until;
 
     pub(crate) fn run(role: &str) {
         match role {
@@ -323,9 +325,9 @@ mod roles {
         let shutdown = builder.clone().install().unwrap();
         // A thread that is still starting takes memory, and gives some back.
         let this = nix::unistd::gettid();
-        while !threads_sleep(Pid::this(), Some(this)) {
-            thread::yield_now();
-        }
+        until("the threads have started", || {
+            threads_sleep(Pid::this(), Some(this))
+        });
         leave_memory_for_threads(0);
         assert!(thread::Builder::new().spawn(|| ()).is_err());
         plain(&shutdown);
@@ -415,7 +417,7 @@ mod tests {
 
     use crate::program::{Program, Server};
     #[cfg(target_os = "linux")]
-    use crate::{program::PATIENCE, roles::threads_sleep};
+    use crate::{program::until, roles::threads_sleep};
 
     pub(crate) fn all() -> Vec<Trial> {
         macro_rules! trials {
@@ -663,11 +665,7 @@ mod tests {
         child.line("ready");
         child.send(SIGTERM);
         child.line("stopping: SIGTERM");
-        let since = Instant::now();
-        while !threads_sleep(child.pid(), None) {
-            assert!(since.elapsed() < PATIENCE, "it is kept busy");
-            thread::yield_now();
-        }
+        until("its threads sleep", || threads_sleep(child.pid(), None));
         forced(&mut child, "without descriptors", SIGTERM);
     }
 
