@@ -85,12 +85,12 @@ verify() {
     [ -z "$said" ]
 }
 
-# Models of the shipped code under every interleaving; see the head of tests/loom.rs, and src/work.rs.
+# Models of the shipped code under every interleaving; see the head of tests/loom.rs, and src/util/task_counter.rs.
 loom() {
     local test=(env "RUSTFLAGS=--cfg loom" CARGO_TARGET_DIR=target/loom
         cargo test --release --no-default-features)
     ran 27 "${test[@]}" --test loom -- --nocapture
-    ran 4 "${test[@]}" --lib -- --nocapture work::models
+    ran 4 "${test[@]}" --lib -- --nocapture task_counter::models
 }
 
 # Random operations against a model. FUZZ_OPS is for each of the two tests.

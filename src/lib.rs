@@ -196,51 +196,41 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod adapt;
-mod cause;
-#[cfg(all(windows, feature = "signals"))]
-mod console;
-mod deadline;
-#[cfg(feature = "signals")]
-mod exit;
+mod builder;
+mod drain;
+mod ext;
 mod guard;
-mod policy;
-#[cfg(any(feature = "futures-io", feature = "tokio-io"))]
-mod seal;
-mod shutdown;
+mod model;
+mod node;
 #[cfg(feature = "signals")]
-mod signals;
-mod sites;
-mod stage;
-mod state;
-mod sync;
-#[cfg(all(unix, feature = "systemd"))]
-mod systemd;
+mod os;
+mod shutdown;
 mod task;
-mod trace;
+mod util;
 mod waiter;
-mod wakers;
-mod work;
 
 #[cfg(feature = "signals")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
 pub use async_signal::Signal;
 
+pub use builder::Builder;
+pub use drain::{Drain, Progress};
+pub use ext::ShutdownExt;
+pub use ext::future::{AbortOnForce, CancelOnShutdown, LimitOnShutdown, OnShutdown};
 #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
-pub use adapt::SealOnShutdown;
-pub use adapt::{
-    AbortOnForce, CancelOnShutdown, EndOnShutdown, LimitOnShutdown, OnShutdown, ShutdownExt,
-    StopOnShutdown,
-};
-pub use cause::Cause;
-pub use guard::{Drain, Guard, Progress, Straggler, Stragglers};
-pub use policy::ForcePolicy;
+pub use ext::io::SealOnShutdown;
+pub use ext::iter::StopOnShutdown;
+pub use ext::stream::EndOnShutdown;
+pub use guard::Guard;
+pub use model::cause::Cause;
+pub use model::policy::ForcePolicy;
+pub use model::report::{Straggler, Stragglers};
+pub use model::stage::Stage;
+#[cfg(feature = "signals")]
+pub use os::error::InstallError;
+pub use shutdown::Shutdown;
 #[cfg(feature = "signals")]
 pub use shutdown::request_shutdown;
-pub use shutdown::{Builder, Shutdown};
-#[cfg(feature = "signals")]
-pub use signals::InstallError;
-pub use stage::Stage;
 pub use task::{Critical, Track};
 pub use waiter::{Reached, Waiter};
 

@@ -8,8 +8,10 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use crate::state::State;
-use crate::{Cause, Guard, Stage};
+use crate::guard::Guard;
+use crate::model::cause::Cause;
+use crate::model::stage::Stage;
+use crate::node::Node;
 
 pin_project! {
     /// A future that is work in flight until it has ended. Made by
@@ -72,7 +74,7 @@ pin_project! {
 
 /// Begins the shutdown when it is dropped.
 struct Alarm {
-    state: Arc<State>,
+    node: Arc<Node>,
     name: Arc<str>,
     at: &'static Location<'static>,
     /// What to say has happened to the future.
@@ -82,12 +84,12 @@ struct Alarm {
 impl<F> Critical<F> {
     pub(crate) fn new(
         future: F,
-        state: Arc<State>,
+        node: Arc<Node>,
         name: Arc<str>,
         at: &'static Location<'static>,
     ) -> Self {
         let alarm = Alarm {
-            state,
+            node,
             name,
             at,
             fate: "was dropped",
@@ -115,8 +117,8 @@ impl<F: Future> Future for Critical<F> {
 impl Alarm {
     /// Nothing if a shutdown was requested already: then tasks are expected to end.
     fn ring(&self) {
-        if !self.state.has_reached(Stage::Requested) {
-            self.state.trigger(Cause::Triggered {
+        if !self.node.has_reached(Stage::Requested) {
+            self.node.trigger(Cause::Triggered {
                 reason: format!("critical task '{}' {}", self.name, self.fate).into(),
                 at: self.at,
             });

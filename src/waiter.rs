@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::deadline;
-use crate::state::State;
-use crate::wakers::Slot;
-use crate::{Cause, Stage};
+use crate::model::cause::Cause;
+use crate::model::stage::Stage;
+use crate::node::Node;
+use crate::util::deadline;
+use crate::util::waker_queue::Slot;
 
 /// A future that is ready once everybody is to finish: when a shutdown was requested, and its
 /// [`lame_duck`](crate::Builder::lame_duck), if it has one, is over.
 ///
 /// Made by [`Shutdown::waiter`](crate::Shutdown::waiter), cloned at will, awaited on any runtime or
 /// on none. Its output is `()`, so it can be handed to whoever takes a shutdown future:
-/// `.with_graceful_shutdown(shutdown.waiter())`. Ask [`cause`](Waiter::cause) for the reason.
+/// `.with_graceful_shutdown(shutdown.waiter())`. Ask [`cause`](crate::Waiter::cause) for the reason.
 ///
 /// It is fused: polled again after it was ready, it is ready again. By `&mut` it can be awaited
 /// many times, as in a loop:
@@ -60,15 +61,15 @@ use crate::{Cause, Stage};
 /// Polling a pending waiter again from the same task takes no lock and allocates nothing.
 #[must_use = "futures do nothing unless polled"]
 pub struct Waiter {
-    state: Arc<State>,
+    node: Arc<Node>,
     slot: Slot,
 }
 
 impl Waiter {
     #[inline]
-    pub(crate) fn new(state: Arc<State>) -> Self {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
         Self {
-            state,
+            node,
             slot: Slot::vacant(),
         }
     }
@@ -76,30 +77,30 @@ impl Waiter {
     /// Whether the waiter is ready. One atomic load.
     #[inline]
     pub(crate) fn is_stopping(&self) -> bool {
-        self.state.has_reached(Stage::Stopping)
+        self.node.has_reached(Stage::Stopping)
     }
 
     /// One for the force, of the same shutdown.
     pub(crate) fn forced(&self) -> Reached {
-        Reached::new(self.state.clone(), Stage::Forced)
+        Reached::new(self.node.clone(), Stage::Forced)
     }
 
     /// Whether a shutdown was requested, also in its [`lame_duck`](crate::Builder::lame_duck), when the
     /// waiter is not ready yet. One atomic load.
     #[inline]
     pub fn is_requested(&self) -> bool {
-        self.state.has_reached(Stage::Requested)
+        self.node.has_reached(Stage::Requested)
     }
 
     /// Why the shutdown was requested; `None` while it was not.
     pub fn cause(&self) -> Option<Cause> {
-        self.state.cause()
+        self.node.cause()
     }
 
     /// When the time of [`grace`](crate::Builder::grace) is over; see
     /// [`Shutdown::deadline`](crate::Shutdown::deadline).
     pub fn deadline(&self) -> Option<Instant> {
-        self.state.deadline()
+        self.node.deadline()
     }
 
     /// How much is left of the time of [`grace`](crate::Builder::grace); see
@@ -135,7 +136,7 @@ impl Waiter {
     ///
     /// # Blocking
     ///
-    /// As [`wait_blocking`](Waiter::wait_blocking).
+    /// As [`wait_blocking`](crate::Waiter::wait_blocking).
     #[cfg(not(target_family = "wasm"))]
     pub fn wait_blocking_timeout(&self, timeout: Duration) -> bool {
         self.block(deadline::deadline_after(timeout))
@@ -144,7 +145,7 @@ impl Waiter {
     #[cfg(not(target_family = "wasm"))]
     fn block(&self, deadline: Option<Instant>) -> bool {
         let stopping = || self.is_stopping().then_some(());
-        self.state.block(deadline, stopping).is_some()
+        self.node.block(deadline, stopping).is_some()
     }
 }
 
@@ -153,22 +154,22 @@ impl Future for Waiter {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { state, slot } = &mut *self;
-        state.poll(Stage::Stopping, slot, cx)
+        let Self { node, slot } = &mut *self;
+        node.poll(Stage::Stopping, slot, cx)
     }
 }
 
 impl Clone for Waiter {
     /// A waiter of the same shutdown, which nobody has polled yet.
     fn clone(&self) -> Self {
-        Self::new(self.state.clone())
+        Self::new(self.node.clone())
     }
 }
 
 impl Drop for Waiter {
     #[inline]
     fn drop(&mut self) {
-        self.state.forget(Stage::Stopping, &mut self.slot);
+        self.node.forget(Stage::Stopping, &mut self.slot);
     }
 }
 
@@ -191,15 +192,15 @@ impl fmt::Debug for Waiter {
 /// Dropping it loses nothing: stages are never left again.
 #[must_use = "futures do nothing unless polled"]
 pub struct Reached {
-    state: Arc<State>,
+    node: Arc<Node>,
     stage: Stage,
     slot: Slot,
 }
 
 impl Reached {
-    pub(crate) fn new(state: Arc<State>, stage: Stage) -> Self {
+    pub(crate) fn new(node: Arc<Node>, stage: Stage) -> Self {
         Self {
-            state,
+            node,
             stage,
             slot: Slot::vacant(),
         }
@@ -210,21 +211,21 @@ impl Future for Reached {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { state, stage, slot } = &mut *self;
-        state.poll(*stage, slot, cx)
+        let Self { node, stage, slot } = &mut *self;
+        node.poll(*stage, slot, cx)
     }
 }
 
 impl Clone for Reached {
     /// One that waits for the same, and that nobody has polled yet.
     fn clone(&self) -> Self {
-        Self::new(self.state.clone(), self.stage)
+        Self::new(self.node.clone(), self.stage)
     }
 }
 
 impl Drop for Reached {
     fn drop(&mut self) {
-        self.state.forget(self.stage, &mut self.slot);
+        self.node.forget(self.stage, &mut self.slot);
     }
 }
 

@@ -81,7 +81,7 @@ fn an_install_error_says_what_to_do_and_why() {
     let refused = || io::Error::other("no more of them");
     let cases = [
         (InstallError::AlreadyInstalled, "clone its handle", false),
-        (InstallError::NoSignals, "name at least one", false),
+        (InstallError::NoSignals, "pass at least one", false),
         (
             InstallError::Unusable(Signal::Kill),
             "SIGKILL can't be used",

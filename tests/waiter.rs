@@ -357,7 +357,7 @@ fn g10_a_repoll_allocates_nothing() {
     assert_eq!(info.count_total, 0);
 }
 
-/// That it takes no lock either is shown where the lock can be held, in `src/wakers.rs`, and where
+/// That it takes no lock either is shown where the lock can be held, in `src/util/waker_queue.rs`, and where
 /// locks are counted, in `tests/loom.rs`.
 #[test]
 fn g10_a_repoll_keeps_no_second_waker() {

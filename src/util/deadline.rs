@@ -1,15 +1,15 @@
-//! Deadlines, for those who poll and those who block.
+//! Deadlines, for futures and for threads that block.
 
 #[cfg(feature = "signals")]
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// A moment after which somebody's time is up.
+/// A point in time, as a future waits for it.
 pub(crate) enum Deadline {
     Passed,
     Never,
-    /// Without async-io nobody is woken then, but it is seen whenever somebody polls.
+    /// Without async-io no timer wakes the task. The clock is read whenever the future is polled.
     #[cfg(not(feature = "signals"))]
     At(Instant),
     #[cfg(feature = "signals")]
@@ -52,16 +52,16 @@ impl Deadline {
     }
 }
 
-/// `None` if it is never.
+/// Returns the time at which `timeout` from now has passed, or `None` if it never does.
 pub(crate) fn deadline_after(timeout: Duration) -> Option<Instant> {
-    // `MAX` without asking the clock, which some platforms don't have.
+    // `MAX` without reading the clock, which some platforms do not have.
     if timeout == Duration::MAX {
         return None;
     }
     Instant::now().checked_add(timeout)
 }
 
-/// How long it is until then.
+/// Returns how long it is until the deadline, or zero if it has passed.
 pub(crate) fn remaining(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }

@@ -1,22 +1,25 @@
-//! How a shutdown takes its course: what is set on the builder, and seldom is.
+//! [`ForcePolicy`], and the settings of the builder as one value.
 
 use std::time::Duration;
 
-use crate::Cause;
+#[cfg(feature = "signals")]
+use async_signal::Signal;
+
+use crate::model::cause::Cause;
 
 /// Which second signal forces.
 ///
-/// The first signal asks, whatever the policy. A signal that may not force is dropped, and
-/// [`request_shutdown`](crate::Shutdown::request_shutdown), which is not an interrupt, then returns
-/// `false`.
+/// The first signal requests the shutdown, whatever the policy. A signal that may not force is
+/// dropped, and [`request_shutdown`](crate::Shutdown::request_shutdown), which is no interrupt, then
+/// returns `false`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForcePolicy {
-    /// A second signal of any kind, as Kubernetes' API server does.
+    /// A second signal of any kind, as in Kubernetes' API server.
     #[default]
     SecondSignal,
-    /// Only SIGINT, or Ctrl-C and Ctrl-Break: a supervisor and a wrapper often send SIGTERM both, but
-    /// nobody presses Ctrl-C twice by accident.
+    /// Only SIGINT, or Ctrl-C and Ctrl-Break: a supervisor and a wrapper often both send SIGTERM, but
+    /// no user presses Ctrl-C twice by accident.
     OnlyInterrupt,
     /// None. The supervisor has SIGKILL.
     Never,
@@ -58,8 +61,8 @@ impl Policy {
         }
     }
 
-    /// Whether the first signal arms the handler. If not, the second must be read by a thread, and
-    /// nobody else's code may run on that.
+    /// Returns whether the first signal arms the handler. If not, a thread must read the second
+    /// signal, and no foreign code may run on that thread.
     #[cfg(feature = "signals")]
     pub(crate) fn first_arms(&self) -> bool {
         self.debounce.is_zero() && self.last_words.is_zero()
@@ -69,7 +72,7 @@ impl Policy {
 fn is_interrupt(cause: &Cause) -> bool {
     match cause {
         #[cfg(feature = "signals")]
-        Cause::Signal(signal) => *signal == crate::Signal::Int,
+        Cause::Signal(signal) => *signal == Signal::Int,
         _ => false,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::state::State;
+use crate::node::Node;
 
 /// How much longer systemd is to wait after each sign of progress.
 const EXTENSION: Duration = Duration::from_secs(15);
@@ -17,14 +17,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 ///
 /// Nothing is sent if systemd did not start the program. What can't be sent is lost: the shutdown
 /// does not wait for systemd.
-pub(crate) fn follow(state: &Arc<State>) {
+pub(crate) fn follow(node: &Arc<Node>) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;
     }
-    let Some(cause) = state.cause() else { return };
-    let mut left = state.in_flight();
+    let Some(cause) = node.cause() else { return };
+    let mut left = node.in_flight();
     // Weakly: that systemd is told must not keep Ctrl-C from its default when every handle is gone.
-    let state = Arc::downgrade(state);
+    let node = Arc::downgrade(node);
     let follow = move || {
         // One line: another one would be another message to systemd. And not all of a long one, because
         // systemd ignores what has more than 4096 bytes; or a NUL.
@@ -32,7 +32,7 @@ pub(crate) fn follow(state: &Arc<State>) {
         let cause: String = cause.chars().take(1000).collect();
         let status = |left| format!("stopping: {cause}; {left} in flight");
         let _ = sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status(&status(left))]);
-        while wait_for_fewer(&state, &mut left) {
+        while wait_for_fewer(&node, &mut left) {
             let _ = sd_notify::notify(&[
                 NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32),
                 NotifyState::Status(&status(left)),
@@ -46,10 +46,10 @@ pub(crate) fn follow(state: &Arc<State>) {
 }
 
 /// Waits until fewer guards are held than were last; `false` when it is over.
-fn wait_for_fewer(state: &Weak<State>, left: &mut usize) -> bool {
-    State::block_weakly(state, None, |state| {
-        let before = std::mem::replace(left, state.watch_count());
-        if state.is_over() {
+fn wait_for_fewer(node: &Weak<Node>, left: &mut usize) -> bool {
+    Node::block_weakly(node, None, |node| {
+        let before = std::mem::replace(left, node.watch_count());
+        if node.is_over() {
             Some(false)
         } else {
             (*left < before).then_some(true)
@@ -61,28 +61,27 @@ fn wait_for_fewer(state: &Weak<State>, left: &mut usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::Force;
 
     #[test]
-    fn no_time_is_asked_for_when_it_is_over() {
+    fn no_extension_once_the_shutdown_is_over() {
         let cause = || crate::Cause::Requested(std::panic::Location::caller());
-        let (drained, forced) = (State::new(Force::Mark, None), State::new(Force::Mark, None));
-        assert!(drained.close(false));
+        let (drained, forced) = (Node::new(None, None), Node::new(None, None));
+        assert!(drained.try_close(false));
         assert!(forced.request(cause()) && forced.request(cause()));
-        for state in [drained, forced] {
+        for node in [drained, forced] {
             // As if one had been dropped.
-            assert!(!wait_for_fewer(&Arc::downgrade(&state), &mut 1));
+            assert!(!wait_for_fewer(&Arc::downgrade(&node), &mut 1));
         }
     }
 
     #[test]
-    fn progress_is_seen_after_growth() {
+    fn progress_is_seen_after_the_count_grew() {
         const MANY: usize = 100_000;
 
-        let state = State::new(Force::Mark, None);
-        let weak = Arc::downgrade(&state);
+        let node = Node::new(None, None);
+        let weak = Arc::downgrade(&node);
         for _ in 0..MANY {
-            assert!(state.enter(0));
+            assert!(node.increment(0));
         }
         let watch = thread::spawn(move || {
             // As if there had been one, the last time it looked.
@@ -94,8 +93,8 @@ mod tests {
             if watch.is_finished() {
                 break;
             }
-            if state.leave(0) {
-                state.tell_of_leaving();
+            if node.decrement(0) {
+                node.notify_drains();
             }
             thread::yield_now();
         }

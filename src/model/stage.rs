@@ -1,6 +1,6 @@
-//! How far a shutdown has come.
+//! [`Stage`]: how far a shutdown has come.
 
-/// How far a shutdown has come. Stages only go up, and may be skipped.
+/// How far a shutdown has come. A stage is never left for an earlier one; stages may be skipped.
 ///
 /// ```
 /// use winddown::{Shutdown, Stage};
@@ -14,12 +14,13 @@
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
-    /// Nobody has asked.
+    /// No shutdown was requested.
     Running,
-    /// Somebody has asked.
+    /// A shutdown was requested. Work is still accepted while the
+    /// [lame duck](crate::Builder::lame_duck) lasts.
     Requested,
-    /// [`Waiter`](crate::Waiter)s are ready: everybody is to finish.
+    /// [`Waiter`](crate::Waiter)s are ready: work in flight is to be finished.
     Stopping,
-    /// Somebody has asked again: everybody is to give up.
+    /// The shutdown was forced: work in flight is to be given up.
     Forced,
 }

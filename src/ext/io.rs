@@ -5,8 +5,34 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::Waiter;
-use crate::adapt::SealOnShutdown;
+use pin_project_lite::pin_project;
+
+use crate::ext::inner::inner;
+use crate::waiter::Waiter;
+
+pin_project! {
+    /// Made by [`ShutdownExt::seal_on_shutdown`](crate::ShutdownExt::seal_on_shutdown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Reading and writing are cancel safe if those of the handle inside are.
+    #[must_use = "I/O handles do nothing unless used"]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "futures-io", feature = "tokio-io"))))]
+    #[derive(Debug)]
+    pub struct SealOnShutdown<T, W = Waiter> {
+        #[pin]
+        io: T,
+        waiter: W,
+    }
+}
+
+impl<T, W> SealOnShutdown<T, W> {
+    pub(crate) fn new(io: T, waiter: W) -> Self {
+        Self { io, waiter }
+    }
+}
+
+inner!(SealOnShutdown<T, W>, io, T);
 
 /// What `read` says, unless the shutdown has come, or comes while it waits. `Ready(None)` is the end.
 fn poll_read_until<T>(

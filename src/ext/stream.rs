@@ -1,0 +1,67 @@
+//! Streams that end when a shutdown comes.
+
+use std::borrow::BorrowMut;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_lite::Stream;
+use pin_project_lite::pin_project;
+
+use crate::ext::inner::inner;
+use crate::waiter::Waiter;
+
+pin_project! {
+    /// Made by [`ShutdownExt::end_on_shutdown`](crate::ShutdownExt::end_on_shutdown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Its `next` is cancel safe if that of the stream inside is.
+    #[must_use = "streams do nothing unless polled"]
+    #[derive(Debug)]
+    pub struct EndOnShutdown<S, W = Waiter> {
+        #[pin]
+        stream: S,
+        waiter: W,
+        ended: bool,
+    }
+}
+
+impl<S, W> EndOnShutdown<S, W> {
+    pub(crate) fn new(stream: S, waiter: W) -> Self {
+        Self {
+            stream,
+            waiter,
+            ended: false,
+        }
+    }
+}
+
+impl<S: Stream, W: BorrowMut<Waiter>> Stream for EndOnShutdown<S, W> {
+    type Item = S::Item;
+
+    #[inline]
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let this = self.project();
+        if *this.ended || (*this.waiter).borrow().is_stopping() {
+            *this.ended = true;
+            return Poll::Ready(None);
+        }
+        match this.stream.poll_next(cx) {
+            Poll::Ready(Some(item)) => return Poll::Ready(Some(item)),
+            Poll::Ready(None) => {}
+            Poll::Pending => ready!(Pin::new(this.waiter.borrow_mut()).poll(cx)),
+        }
+        *this.ended = true;
+        Poll::Ready(None)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self.ended {
+            true => (0, Some(0)),
+            // It may end at any time.
+            false => (0, self.stream.size_hint().1),
+        }
+    }
+}
+
+inner!(EndOnShutdown<S, W>, stream, S);

@@ -1,0 +1,286 @@
+//! [`Node`]: the state of one shutdown, and its place in the tree of parents and children.
+//!
+//! The state is a queue of two slots that is never emptied, and a count of the guards. This layer
+//! knows no operating system: a process plugs in through [`Host`].
+//!
+//! Invariants, cited in the code as S1..S5:
+//!
+//! - **S1** The word only gains: slots fill, flags rise, and none is ever cleared. So one load answers
+//!   `is_requested`, and "yes" stays true.
+//! - **S2** Every change of the word is made under the lock of `begun`. So the thread that begins the
+//!   shutdown is the one that the cause names. Readers of the word take no lock.
+//! - **S3** The cause is stored before the word that says there is one.
+//! - **S4** A guard counts in its own node and in every ancestor, before it is handed out and until it
+//!   is dropped. So no ancestor is drained while a descendant holds a guard.
+//! - **S5** A child is entered in its parent's list before it reads the parent's word. The parent
+//!   changes its word before it reads its list. Both sides take the lock of `children`, which orders
+//!   the two: either the parent finds the child in the list, or the child took the lock first and
+//!   reads the new word. Without that lock both could miss each other, because the word alone is only
+//!   Release and Acquire.
+
+pub(crate) mod request;
+pub(crate) mod sites;
+#[cfg(feature = "tracing")]
+mod trace;
+mod wait;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+use std::iter::successors;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
+
+use event_listener::Event;
+use slab::Slab;
+
+use crate::model::cause::Cause;
+use crate::model::policy::Policy;
+use crate::util::ancestor_count::AncestorCount;
+use crate::util::site_table::SiteTable;
+use crate::util::slab::take_unused;
+use crate::util::sync::atomic::AtomicU8;
+use crate::util::sync::{Mutex, lock};
+use crate::util::task_counter::TaskCounter;
+use crate::util::waker_queue::WakerQueue;
+use crate::util::waker_set::WakerSet;
+
+/// A shutdown was requested: by the first slot, before it by a trigger, or by an ancestor.
+///
+/// From then on there is a cause (S3), and `Stage` is at least `Requested`.
+const REQUESTED: u8 = 0b0001;
+/// The first slot is taken.
+///
+/// Never without `REQUESTED`. `REQUESTED` without it says that a trigger or an ancestor has begun the
+/// shutdown, so that the next signal is the first. Slots are not inherited: a child keeps its own.
+const FIRST: u8 = 0b0010;
+/// The lame duck is over, or there was none: waiters are ready.
+///
+/// Never without `REQUESTED`. `Stage` is at least `Stopping`.
+const STOPPING: u8 = 0b0100;
+/// The second slot is taken, here or in an ancestor.
+///
+/// Never without `REQUESTED` and `STOPPING`. Drains end from then on, whatever guards are held.
+const FORCED: u8 = 0b1000;
+
+/// The order of the fields keeps the word, which every poll reads, out of the cache lines that change
+/// often. They are asserted below.
+#[repr(C)]
+pub(crate) struct Node {
+    begun: Mutex<Begun>,
+    /// Every child that is made or dropped changes it.
+    children: Mutex<Slab<Weak<Node>>>,
+    /// Drains, and tasks that show their progress.
+    watchers: WakerSet,
+    /// The guards of descendants, by line.
+    descendants: OnceLock<Box<SiteTable<AncestorCount>>>,
+
+    word: AtomicU8,
+    place: Place,
+    /// `None` stands for the default, which almost all have: so a child costs no more for it.
+    policy: Option<Arc<Policy>>,
+    /// Only if a lame duck separates this stage from the next.
+    requested: Option<Box<WakerQueue>>,
+    /// Threads that block, and never a task: event-listener calls wakers under its lock, and only the
+    /// waker of a thread is known to do no more than unpark it.
+    threads: Event,
+    forced: WakerQueue,
+    /// Every first poll of a child's waiter changes it.
+    stopping: WakerQueue,
+
+    /// Every guard of a child changes it.
+    tasks: TaskCounter,
+}
+
+/// Where a node stands in its tree.
+enum Place {
+    Root {
+        /// What the process adds, if this shutdown is installed.
+        host: Option<Box<dyn Host>>,
+    },
+    Child {
+        parent: Arc<Node>,
+        /// The index in the parent's list of children.
+        key: usize,
+    },
+}
+
+/// What a process adds to the shutdown that is installed in it.
+///
+/// Every method is called without a lock, and at most a few times in the life of a process: never
+/// from the path of a poll, a check, a guard or a drop.
+pub(crate) trait Host: Send + Sync {
+    /// The first slot was taken. Called before any waker, because a waker may hang.
+    fn first(&self, node: &Arc<Node>);
+
+    /// The shutdown has begun. Called before any waker.
+    fn begun(&self, node: &Arc<Node>);
+
+    /// The second slot was taken. Returns only if the process has time before it ends.
+    fn forced(&self, policy: &Policy);
+
+    /// One more real signal came after the second, which the handler was not yet armed for.
+    fn third(&self);
+}
+
+/// How the shutdown began.
+#[derive(Default)]
+struct Begun {
+    cause: Option<Cause>,
+    /// When it was requested, and when the last slot was taken; if something depends on it.
+    requested: Option<Instant>,
+    slot: Option<Instant>,
+}
+
+impl Node {
+    pub(crate) fn new(host: Option<Box<dyn Host>>, policy: Option<Policy>) -> Arc<Self> {
+        Arc::new(Self::with(
+            Place::Root { host },
+            policy.map(Arc::new),
+            WakerQueue::sharded(),
+            TaskCounter::sharded(),
+        ))
+    }
+
+    pub(crate) fn child(parent: &Arc<Self>) -> Arc<Self> {
+        let mut children = lock(&parent.children);
+        let entry = children.vacant_entry();
+        let place = Place::Child {
+            parent: parent.clone(),
+            key: entry.key(),
+        };
+        let policy = parent.policy.clone();
+        let mut weak = None;
+        // Cyclic only because that builds the node in place, and has a `Weak` at hand: a third faster.
+        // One shard: a child is made for a connection or a job, and few tasks wait for it.
+        let child = Arc::new_cyclic(|this| {
+            weak = Some(this.clone());
+            Self::with(place, policy, WakerQueue::new(), TaskCounter::new())
+        });
+        entry.insert(weak.expect("the closure has run"));
+        drop(children);
+        child.inherit(); // S5
+        child
+    }
+
+    #[inline(always)]
+    fn with(
+        place: Place,
+        policy: Option<Arc<Policy>>,
+        stopping: WakerQueue,
+        tasks: TaskCounter,
+    ) -> Self {
+        let lame_duck = policy
+            .as_ref()
+            .is_some_and(|policy| !policy.lame_duck.is_zero());
+        Self {
+            begun: Mutex::new(Begun::default()),
+            children: Mutex::new(Slab::new()),
+            watchers: WakerSet::new(),
+            descendants: OnceLock::new(),
+            word: AtomicU8::new(0),
+            place,
+            policy,
+            requested: lame_duck.then(|| Box::new(WakerQueue::new())),
+            threads: Event::new(),
+            forced: WakerQueue::new(),
+            stopping,
+            tasks,
+        }
+    }
+
+    #[inline]
+    fn parent(&self) -> Option<&Arc<Self>> {
+        match &self.place {
+            Place::Root { .. } => None,
+            Place::Child { parent, .. } => Some(parent),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_child(&self) -> bool {
+        matches!(self.place, Place::Child { .. })
+    }
+
+    /// Iterates over this node, its parent, and so on to the root.
+    #[inline]
+    fn and_ancestors(&self) -> impl Iterator<Item = &Self> {
+        successors(Some(self), |node| node.parent().map(|parent| &**parent))
+    }
+
+    fn children(&self) -> Vec<Arc<Self>> {
+        let children = lock(&self.children);
+        children
+            .iter()
+            .filter_map(|(_, child)| child.upgrade())
+            .collect()
+    }
+
+    /// Iterates over the descendants, parents before children. What `visit` does with a node happens
+    /// before its children are listed (S5).
+    fn visit_descendants(&self, visit: impl Fn(&Self)) -> Vec<Arc<Self>> {
+        // A loop, because recursion would be as deep as the tree.
+        let mut below = self.children();
+        let mut next = 0;
+        while let Some(child) = below.get(next) {
+            visit(child);
+            let further = child.children();
+            below.extend(further);
+            next += 1;
+        }
+        below
+    }
+
+    fn host(&self) -> Option<&dyn Host> {
+        match &self.place {
+            Place::Root { host } => host.as_deref(),
+            Place::Child { .. } => None,
+        }
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        self.policy.as_deref().unwrap_or(&Policy::DEFAULT)
+    }
+
+    /// Takes the link to the parent, and the node out of the parent's list.
+    fn unlink(&mut self) -> Option<Arc<Self>> {
+        let place = std::mem::replace(&mut self.place, Place::Root { host: None });
+        let Place::Child { parent, key } = place else {
+            return None;
+        };
+        let mut children = lock(&parent.children);
+        children.remove(key);
+        let unused = take_unused(&mut children);
+        drop(children);
+        drop(unused);
+        Some(parent)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // The threads of this crate, which hold no node while they wait.
+        self.notify_threads();
+        // A loop, because recursion would be as deep as the tree.
+        let mut above = self.unlink();
+        while let Some(parent) = above {
+            above = Arc::into_inner(parent).and_then(|mut parent| parent.unlink());
+        }
+    }
+}
+
+/// The distance from the word to what other threads change often is at least a cache line: in front of
+/// it the reference counts of the `Arc` and the list of children, behind it the wakers of a child and
+/// its guards. An assertion on offsets holds for every alignment that the allocator gives.
+#[cfg(all(target_pointer_width = "64", not(loom)))]
+const _: () = {
+    use std::mem::{offset_of, size_of};
+
+    const LINE: usize = 64;
+    let word = offset_of!(Node, word);
+    let children = offset_of!(Node, children) + size_of::<Mutex<Slab<Weak<Node>>>>();
+    assert!(word >= children + LINE - 1);
+    assert!(offset_of!(Node, stopping) >= word + LINE);
+    assert!(offset_of!(Node, tasks) >= word + LINE);
+};

@@ -1,0 +1,259 @@
+//! Tests of a node that reach below the public API.
+
+use std::panic::Location;
+use std::sync::Arc;
+#[cfg(not(loom))]
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[cfg(not(loom))]
+use event_listener::Listener;
+
+use crate::model::cause::Cause;
+use crate::model::policy::Policy;
+use crate::model::stage::Stage;
+use crate::node::{FIRST, FORCED, Node, REQUESTED, STOPPING};
+#[cfg(not(loom))]
+use crate::util::sync::lock;
+
+/// Checks again and again, because no waker is called.
+fn until(happened: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !happened() {
+        assert!(since.elapsed() < Duration::from_secs(20));
+        thread::yield_now();
+    }
+}
+
+/// Every lock that a node has is held.
+#[cfg(not(loom))]
+#[test]
+fn g10_repoll_takes_no_lock() {
+    use std::pin::Pin;
+    use std::sync::mpsc;
+    use std::task::Wake;
+
+    // Not `Waker::noop()`: where nothing is optimized, its clone has a vtable at another address.
+    struct Nothing;
+    impl Wake for Nothing {
+        fn wake(self: Arc<Self>) {
+            drop(self);
+        }
+    }
+    let node = Node::new(None, None);
+    let mut waiter = crate::Waiter::new(node.clone());
+    let waker = Arc::new(Nothing).into();
+    let mut poll = || Pin::new(&mut waiter).poll(&mut Context::from_waker(&waker));
+    assert!(poll().is_pending());
+    let (said, hears) = mpsc::channel();
+    thread::scope(|scope| {
+        let held = (
+            node.stopping.hold(),
+            lock(&node.begun),
+            lock(&node.children),
+        );
+        scope.spawn(move || {
+            let _ = said.send(poll());
+        });
+        let answer = hears.recv_timeout(Duration::from_secs(20));
+        // Before the assert: the thread ends in any case.
+        drop(held);
+        assert_eq!(answer, Ok(Poll::Pending), "it waits for a lock");
+    });
+}
+
+/// As every connection's does while `main` waits for the request.
+#[cfg(not(loom))]
+#[test]
+fn draining_child_wakes_no_thread_of_its_parent() {
+    let parent = Node::new(None, None);
+    let child = Node::child(&parent);
+    let [above, here] = [&parent, &child].map(|node| node.threads.listen());
+    assert!(child.increment(0));
+    assert!(!child.try_close(false));
+    assert!(child.decrement(0));
+    child.notify_drains();
+    assert!(here.wait_timeout(Duration::ZERO).is_some());
+    assert!(above.wait_timeout(Duration::ZERO).is_none());
+}
+
+#[cfg(not(loom))]
+#[test]
+fn notified_watcher_is_notified_once() {
+    let parent = Node::new(None, None);
+    for node in [Node::child(&parent), parent] {
+        assert!(node.increment(0));
+        assert!(!node.try_close(true));
+        assert!(node.decrement(0));
+        node.notify_drains();
+        assert!(node.increment(0));
+        assert!(!node.decrement(0));
+    }
+}
+
+#[test]
+fn g8_limit_refuses_guards_and_nothing_wraps() {
+    let parent = Node::new(None, None);
+    let child = Node::child(&parent);
+    for full in [&parent, &child] {
+        full.tasks.fill();
+        let before = full.in_flight();
+        for _ in 0..3 {
+            assert!(!full.increment(0));
+            assert!(!child.increment(0));
+        }
+        assert_eq!(full.in_flight(), before);
+        assert!(!full.decrement(0));
+    }
+    assert!(child.increment(0));
+}
+
+#[test]
+fn g2_request_passes_a_child_that_another_thread_is_telling() {
+    for (slots, stage) in [(1, Stage::Stopping), (2, Stage::Forced)] {
+        let parent = Node::new(None, None);
+        let child = Node::child(&parent);
+        let below = Node::child(&child);
+        // As another thread leaves it, between the flag and those below.
+        let cause = Cause::Requested(Location::caller());
+        let ((), _) = child.change(cause.clone(), None, |word, _| {
+            (word | FIRST | REQUESTED | STOPPING | FORCED, ())
+        });
+        for _ in 0..slots {
+            assert!(parent.request(cause.clone()));
+        }
+        assert!(below.has_reached(stage));
+    }
+}
+
+#[test]
+fn g2_signal_tells_children_that_a_trigger_has_not_told_yet() {
+    let parent = Node::new(None, None);
+    let child = Node::child(&parent);
+    let cause = Cause::Requested(Location::caller());
+    // As another thread leaves it, between the flag and those below.
+    let ((), _) = parent.change(cause.clone(), None, |word, _| {
+        (word | REQUESTED | STOPPING, ())
+    });
+    assert!(parent.request(cause));
+    assert!(child.has_reached(Stage::Stopping) && child.cause().is_some());
+}
+
+#[test]
+fn g7_lame_duck_keeps_no_node_alive() {
+    let policy = Policy {
+        lame_duck: Duration::from_secs(3600),
+        ..Policy::DEFAULT
+    };
+    let node = Node::new(None, Some(policy));
+    assert!(node.trigger(Cause::Requested(Location::caller())));
+    let node = {
+        let weak = Arc::downgrade(&node);
+        drop(node);
+        weak
+    };
+    // Its thread may be looking just now.
+    until(|| node.upgrade().is_none());
+}
+
+#[test]
+fn threads_of_the_crate_end_with_the_node() {
+    let node = Node::new(None, None);
+    let weak = Arc::downgrade(&node);
+    let waits = thread::spawn(move || Node::block_weakly(&weak, None, |_| None::<()>));
+    // By then it has found the node there.
+    until(|| node.threads.total_listeners() > 0);
+    drop(node);
+    until(|| waits.is_finished());
+}
+
+#[cfg(feature = "signals")]
+mod policies {
+    use super::*;
+    use crate::Signal;
+    use crate::model::policy::ForcePolicy;
+
+    fn node(policy: Policy) -> Arc<Node> {
+        Node::new(None, Some(policy))
+    }
+
+    fn signal(node: &Arc<Node>, signal: Signal) -> bool {
+        node.request(Cause::Signal(signal))
+    }
+
+    #[test]
+    fn only_interrupt_is_forced_by_an_interrupt() {
+        let policy = Policy {
+            force: ForcePolicy::OnlyInterrupt,
+            ..Policy::DEFAULT
+        };
+        let node = node(policy);
+        assert!(signal(&node, Signal::Term));
+        assert!(!signal(&node, Signal::Term));
+        assert!(!signal(&node, Signal::Hup));
+        assert_eq!(node.stage(), Stage::Stopping);
+        assert!(signal(&node, Signal::Int));
+        assert_eq!(node.stage(), Stage::Forced);
+        assert!(!signal(&node, Signal::Int));
+    }
+
+    #[test]
+    fn interrupt_ends_the_lame_duck_that_a_trigger_began() {
+        for (by, stage) in [
+            (Signal::Term, Stage::Requested),
+            (Signal::Int, Stage::Stopping),
+        ] {
+            let node = node(Policy {
+                lame_duck: Duration::from_secs(3600),
+                ..Policy::DEFAULT
+            });
+            let enough = Cause::Requested(Location::caller());
+            assert!(node.trigger(enough.clone()));
+            let child = Node::child(&node);
+            assert!(signal(&node, by));
+            assert_eq!((node.stage(), child.stage()), (stage, stage));
+            assert_eq!(node.cause(), Some(enough));
+        }
+    }
+
+    #[test]
+    fn interrupt_that_may_not_force_ends_the_lame_duck() {
+        let node = node(Policy {
+            lame_duck: Duration::from_secs(3600),
+            force: ForcePolicy::Never,
+            ..Policy::DEFAULT
+        });
+        let child = Node::child(&node);
+        assert!(signal(&node, Signal::Term));
+        assert!(!signal(&node, Signal::Term));
+        assert_eq!(node.stage(), Stage::Requested);
+        assert!(!signal(&node, Signal::Int));
+        assert_eq!(
+            (node.stage(), child.stage()),
+            (Stage::Stopping, Stage::Stopping)
+        );
+    }
+
+    #[test]
+    fn interrupt_has_no_lame_duck_unless_set() {
+        let policy = Policy {
+            lame_duck: Duration::from_secs(3600),
+            ..Policy::DEFAULT
+        };
+        for (interrupted, terminated, on_interrupt) in [
+            (Stage::Stopping, Stage::Requested, false),
+            (Stage::Requested, Stage::Requested, true),
+        ] {
+            let policy = || Policy {
+                lame_duck_on_interrupt: on_interrupt,
+                ..policy.clone()
+            };
+            let (one, other) = (node(policy()), node(policy()));
+            assert!(signal(&one, Signal::Int) && signal(&other, Signal::Term));
+            assert_eq!((one.stage(), other.stage()), (interrupted, terminated));
+            // Ends the threads of the lame ducks.
+            assert!(signal(&one, Signal::Int) && signal(&other, Signal::Int));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Waiting for a stage, by tasks and by threads.
+
+#[cfg(not(target_family = "wasm"))]
+use std::ops::Deref;
+#[cfg(not(target_family = "wasm"))]
+use std::sync::Weak;
+use std::task::{Context, Poll};
+#[cfg(not(target_family = "wasm"))]
+use std::time::Instant;
+
+#[cfg(not(target_family = "wasm"))]
+use event_listener::Listener;
+
+use crate::model::stage::Stage;
+use crate::node::Node;
+use crate::util::sync::atomic::{Ordering, fence};
+use crate::util::waker_queue::{Slot, WakerQueue};
+
+impl Node {
+    /// Waits for a stage: checks, registers, and checks again.
+    #[inline]
+    pub(crate) fn poll(&self, stage: Stage, slot: &mut Slot, cx: &mut Context<'_>) -> Poll<()> {
+        // No wake-up is lost. The requesting thread raises the flag first and then closes the queue.
+        // A waker that is in the queue by then is woken. If it comes too late, `register` says so,
+        // which is the second check. A waker that is in the queue already is woken all the same if
+        // the flag rises right after the first check.
+        if self.has_reached(stage) {
+            Poll::Ready(())
+        } else if slot.holds(cx.waker()) || self.wakers(stage).register(slot, cx.waker()) {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+
+    /// Stops waiting for a stage.
+    #[inline]
+    pub(crate) fn forget(&self, stage: Stage, slot: &mut Slot) {
+        // Once the stage is reached there is nothing to remove, and no lock to take: the thread that
+        // wakes has the wakers, or takes them soon.
+        if !slot.is_vacant() && !self.has_reached(stage) {
+            self.wakers(stage).remove(slot);
+        }
+    }
+
+    #[inline]
+    fn wakers(&self, stage: Stage) -> &WakerQueue {
+        match stage {
+            Stage::Running | Stage::Requested => {
+                self.requested.as_deref().unwrap_or(&self.stopping)
+            }
+            Stage::Stopping => &self.stopping,
+            Stage::Forced => &self.forced,
+        }
+    }
+
+    /// Wakes the tasks and threads that wait for a stage that was reached.
+    pub(super) fn wake(&self) {
+        // Threads first, which cannot hang; then drains, of which there are few.
+        self.wake_threads();
+        self.watchers.wake_all();
+        if let Some(requested) = &self.requested {
+            requested.wake_all();
+        }
+        if self.has_reached(Stage::Stopping) {
+            self.stopping.wake_all();
+        }
+        if self.has_reached(Stage::Forced) {
+            self.forced.wake_all();
+        }
+    }
+
+    pub(super) fn wake_threads(&self) {
+        // SeqCst: pairs with the fence in `block_while`. Either this thread sees the listener, or the
+        // check of the listening thread sees what this thread did before.
+        fence(Ordering::SeqCst);
+        self.notify_threads();
+    }
+
+    pub(super) fn notify_threads(&self) {
+        // Asked first, because `notify` allocates where no thread has ever listened: in most children.
+        if self.threads.total_listeners() > 0 {
+            self.threads.notify(usize::MAX);
+        }
+    }
+
+    /// Blocks this thread until `check` has an answer, or until the deadline, after which `check` is
+    /// called once more.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn block<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut check: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        Self::block_while(|| Some(self), deadline, |_| check())
+    }
+
+    /// Does the same for the threads of this crate, which hold the node only to look at it. Returns
+    /// `None` also when the node is gone.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn block_weakly<T>(
+        node: &Weak<Self>,
+        deadline: Option<Instant>,
+        check: impl FnMut(&Self) -> Option<T>,
+    ) -> Option<T> {
+        Self::block_while(|| node.upgrade(), deadline, check)
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn block_while<S: Deref<Target = Self>, T>(
+        node: impl Fn() -> Option<S>,
+        deadline: Option<Instant>,
+        mut check: impl FnMut(&Self) -> Option<T>,
+    ) -> Option<T> {
+        loop {
+            let held = node()?;
+            // Listen, then check: what happens between the two notifies the listener. So does the drop
+            // of the node, which the next `drop` may be.
+            let listener = held.threads.listen();
+            // SeqCst: pairs with the fence in `wake_threads`. (The docs of `listen` promise a fence;
+            // its code has none.)
+            fence(Ordering::SeqCst);
+            if let Some(answer) = check(&held) {
+                return Some(answer);
+            }
+            drop(held);
+            match deadline {
+                None => listener.wait(),
+                Some(deadline) => {
+                    if listener.wait_deadline(deadline).is_none() {
+                        return check(&*node()?);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The work in flight: counting guards in a node and its ancestors, and watching the count.
+
+use std::task::Waker;
+
+#[cfg(all(unix, feature = "systemd"))]
+use crate::model::stage::Stage;
+use crate::node::Node;
+use crate::util::task_counter::TryClose;
+
+impl Node {
+    /// Counts one more guard, here and in every ancestor. Returns `false` if one of them is closed.
+    /// `thread` is the index of any thread, and the same when the guard is dropped.
+    #[must_use]
+    #[inline]
+    pub(crate) fn increment(&self, thread: usize) -> bool {
+        // Most nodes that take guards have no ancestors.
+        self.tasks.increment(thread) && (!self.is_child() || self.increment_ancestors(thread))
+    }
+
+    fn increment_ancestors(&self, thread: usize) -> bool {
+        for (below, node) in self.and_ancestors().enumerate().skip(1) {
+            if !node.tasks.increment(thread) {
+                for node in self.and_ancestors().take(below) {
+                    if node.tasks.decrement(thread) {
+                        node.notify_if_watched();
+                    }
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Counts one guard less, here and in every ancestor. Returns whether the watchers of one of these
+    /// nodes are to be notified, once the guard is forgotten at its call site: they may read the report.
+    #[must_use]
+    #[inline]
+    pub(crate) fn decrement(&self, thread: usize) -> bool {
+        let mut watched = self.tasks.decrement(thread);
+        if self.is_child() {
+            for node in self.and_ancestors().skip(1) {
+                watched |= node.tasks.decrement(thread);
+            }
+        }
+        watched
+    }
+
+    /// Notifies the drains of this node and its ancestors. Spurious notifications are harmless: a
+    /// drain checks the count again.
+    #[cold]
+    pub(crate) fn notify_drains(&self) {
+        self.and_ancestors().for_each(Self::notify_if_watched);
+    }
+
+    /// Leaves threads that wait for the request asleep if no drain watches.
+    fn notify_if_watched(&self) {
+        if self.tasks.unwatch() {
+            self.notify_watchers();
+        }
+    }
+
+    fn notify_watchers(&self) {
+        self.wake_threads();
+        self.watchers.wake_all();
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.tasks.count()
+    }
+
+    /// Closes the counter if no guard is held. Returns whether it is closed.
+    ///
+    /// If not, the watchers are notified when it may be; if `counting`, with every guard that is
+    /// dropped. So a watcher registers first and then calls this.
+    pub(crate) fn try_close(&self, counting: bool) -> bool {
+        match self.tasks.try_close(counting) {
+            TryClose::Busy => return false,
+            TryClose::WasClosed => {}
+            TryClose::Closed => self.notify_watchers(), // other drains
+        }
+        true
+    }
+
+    /// Returns how many guards are held, and has threads that block notified when one is dropped.
+    #[cfg(all(unix, feature = "systemd"))]
+    pub(crate) fn watch_count(&self) -> usize {
+        self.tasks.watch_count();
+        self.in_flight()
+    }
+
+    /// Returns whether no guard can be taken any more, or no drain waits for guards any more.
+    #[cfg(all(unix, feature = "systemd"))]
+    pub(crate) fn is_over(&self) -> bool {
+        self.tasks.is_closed() || self.has_reached(Stage::Forced)
+    }
+
+    pub(crate) fn watch(&self, key: &mut Option<usize>, waker: &Waker) {
+        self.watchers.register(key, waker);
+    }
+
+    pub(crate) fn unwatch(&self, key: &mut Option<usize>) {
+        self.watchers.remove(key);
+    }
+
+    /// Reports how a drain of this node has ended.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn trace_drained(&self, result: &Result<(), crate::model::report::Stragglers>) {
+        crate::node::trace::drained(result, self.elapsed());
+    }
+
+    /// Does nothing without the feature `tracing`.
+    #[cfg(not(feature = "tracing"))]
+    pub(crate) fn trace_drained(&self, _: &Result<(), crate::model::report::Stragglers>) {}
+}

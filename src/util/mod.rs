@@ -1,0 +1,12 @@
+//! Primitives that know nothing of a shutdown: the lowest layer.
+
+pub(crate) mod ancestor_count;
+pub(crate) mod deadline;
+pub(crate) mod panic;
+pub(crate) mod shard;
+pub(crate) mod site_table;
+pub(crate) mod slab;
+pub(crate) mod sync;
+pub(crate) mod task_counter;
+pub(crate) mod waker_queue;
+pub(crate) mod waker_set;

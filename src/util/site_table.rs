@@ -1,0 +1,121 @@
+//! [`SiteTable`]: values by the line of code that they belong to.
+//!
+//! Invariant, cited in the code as L1:
+//!
+//! - **L1** A table only grows, by entries that never change. So it is read without a lock.
+
+use std::panic::Location;
+use std::sync::{Arc, OnceLock};
+
+/// Where a guard was taken, and its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Origin {
+    pub(crate) location: &'static Location<'static>,
+    pub(crate) name: Option<&'static str>,
+}
+
+impl Origin {
+    /// Compares by address: cheaper than by value. One line may have several addresses; the report
+    /// adds them up.
+    #[inline]
+    fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self.location, other.location)
+            && match (self.name, other.name) {
+                (None, None) => true,
+                (Some(one), Some(another)) => std::ptr::eq(one, another),
+                _ => false,
+            }
+    }
+
+    #[inline]
+    fn hash(&self) -> usize {
+        let name = self.name.map_or(0, |name| name.as_ptr().addr());
+        (std::ptr::from_ref(self.location).addr() ^ name.rotate_left(7))
+            / align_of::<Location<'_>>()
+    }
+}
+
+/// Finds values by origin, without a lock and, but for the first time, without an allocation.
+///
+/// It takes a few words until then.
+pub(crate) struct SiteTable<T> {
+    /// A power of two of them.
+    entries: OnceLock<Box<[OnceLock<Entry<T>>]>>,
+    /// A table twice as large, for what found no place in this one.
+    next: OnceLock<Box<Self>>,
+}
+
+struct Entry<T> {
+    origin: Origin,
+    shard: usize,
+    value: Arc<T>,
+}
+
+impl<T> Entry<T> {
+    #[inline]
+    fn is(&self, origin: &Origin, shard: usize) -> bool {
+        self.origin.is(origin) && self.shard == shard
+    }
+}
+
+impl<T> SiteTable<T> {
+    /// How far from its own place an entry may be.
+    const REACH: usize = 8;
+
+    pub(crate) const fn new() -> Self {
+        Self {
+            entries: OnceLock::new(),
+            next: OnceLock::new(),
+        }
+    }
+
+    /// Returns the value of this origin if it has its own place in the first table, as almost all do.
+    #[inline]
+    pub(crate) fn first(&self, origin: Origin, shard: usize) -> Option<&Arc<T>> {
+        let entries = self.entries.get()?;
+        let entry = entries[place(origin, shard, 0, entries.len())].get()?;
+        entry.is(&origin, shard).then_some(&entry.value)
+    }
+
+    /// Returns the value of this origin, and makes it the first time. Each shard has its own, so that
+    /// threads do not contend for one.
+    pub(crate) fn find(&self, origin: Origin, shard: usize, make: impl FnOnce() -> T) -> &Arc<T> {
+        let (mut table, mut size, mut make) = (self, 16, Some(make));
+        loop {
+            let vacant = || (0..size).map(|_| OnceLock::new()).collect();
+            let entries = table.entries.get_or_init(vacant);
+            for step in 0..Self::REACH {
+                // L1: the entry of this origin stands before the first place that is free.
+                let entry = entries[place(origin, shard, step, size)].get_or_init(|| {
+                    let make = make.take().expect("a free place ends the search");
+                    Entry {
+                        origin,
+                        shard,
+                        value: Arc::new(make()),
+                    }
+                });
+                if entry.is(&origin, shard) {
+                    return &entry.value;
+                }
+            }
+            table = table.next.get_or_init(|| Box::new(Self::new()));
+            size *= 2;
+        }
+    }
+
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(Origin, &Arc<T>)) {
+        let tables = std::iter::successors(Some(self), |table| table.next.get().map(Box::as_ref));
+        let entries = tables.flat_map(|table| table.entries.get().into_iter().flatten());
+        for entry in entries.filter_map(OnceLock::get) {
+            visit(entry.origin, &entry.value);
+        }
+    }
+}
+
+/// Returns where an entry would be among `size` entries, `step` places from its own.
+#[inline]
+fn place(origin: Origin, shard: usize, step: usize, size: usize) -> usize {
+    // Fibonacci hashing; the high bits are the good ones.
+    let hash = (origin.hash() ^ shard).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize);
+    hash.rotate_left(usize::BITS / 2).wrapping_add(step) & (size - 1)
+}

@@ -1,0 +1,446 @@
+//! [`TaskCounter`]: how many guards are held.
+//!
+//! Long because the loom models of its orderings stand below the code.
+//!
+//! Threads that take and release guards all day must not contend for one word. So guards are counted
+//! in shards, one for each group of threads, and the word counts the shards that are open. A child,
+//! which few threads share, has no shards: there the word counts the guards.
+//!
+//! Invariants, cited in the code as N1..N3:
+//!
+//! - **N1** Only an open shard has guards. The word counts the shard before it is open, and until it
+//!   is shut. So while a guard is held, the word is not zero.
+//! - **N2** A shard is shut only by a drain, by the exchange of a zero. So while no drain runs, the
+//!   word does not change.
+//! - **N3** The word is closed only by the exchange of a zero, and stays closed. A thread that adds to
+//!   it afterwards sees that it is closed, and subtracts again.
+
+use crate::util::shard::{self, Padded};
+use crate::util::sync::atomic::{AtomicUsize, Ordering};
+
+/// Of the word: a drain has completed.
+///
+/// Set by the exchange of a zero in `try_close`, and never cleared (N3). From then on `increment`
+/// refuses, and the count above it is what refused threads have not subtracted yet.
+const CLOSED: usize = 0b001;
+/// Of a shard: the word counts this shard.
+///
+/// Set by the first `increment` in the shard, after it has counted the shard in the word. Cleared by
+/// a drain that finds no guard in the shard (N2). The same bit as `CLOSED`, which is never set in a
+/// shard, as this one is never set in the word.
+const OPEN: usize = 0b001;
+/// Of the word and of a shard: a drain waits.
+///
+/// Set by a drain before it looks at the counts, and taken by the thread that notifies the watchers.
+/// While it is set, a `decrement` to zero, of the word or of a shard, returns `true`.
+const DRAINING: usize = 0b010;
+/// Of the word and of a shard: a task shows the progress of a drain.
+///
+/// Set and taken as `DRAINING` is. While it is set, every `decrement` returns `true`.
+const COUNTING: usize = 0b100;
+/// The bits from here on count: the guards, or in the word of a sharded counter the open shards.
+const ONE: usize = 0b1000;
+/// From here on guards are refused. It is far enough from the end for every thread to overshoot.
+const LIMIT: usize = usize::MAX / 2;
+
+/// Counts guards, until it is closed while there are none.
+pub(crate) struct TaskCounter {
+    word: AtomicUsize,
+    /// None, or a power of two.
+    shards: Box<[Padded<AtomicUsize>]>,
+}
+
+/// What an attempt to close has found.
+#[must_use]
+#[derive(PartialEq, Eq)]
+pub(crate) enum TryClose {
+    /// Guards are held, or are being taken.
+    Busy,
+    /// The counter was closed before.
+    WasClosed,
+    /// This attempt has closed it.
+    Closed,
+}
+
+impl TaskCounter {
+    /// Makes a counter without shards.
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self {
+            word: AtomicUsize::new(0),
+            shards: Box::default(),
+        }
+    }
+
+    /// Makes a counter with a shard for each of the threads that are likely to run at once.
+    pub(crate) fn sharded() -> Self {
+        // One shard keeps the models of a whole shutdown small. The models below have two.
+        Self::with_shards(if cfg!(loom) { 1 } else { shard::count() })
+    }
+
+    fn with_shards(shards: usize) -> Self {
+        Self {
+            shards: (0..shards).map(|_| Padded(AtomicUsize::new(0))).collect(),
+            ..Self::new()
+        }
+    }
+
+    /// Returns the shard of the threads with this index.
+    #[inline]
+    fn shard(&self, thread: usize) -> Option<&AtomicUsize> {
+        // Without shards the mask has all bits set, and `get` finds none for any index.
+        let mask = self.shards.len().wrapping_sub(1);
+        self.shards.get(thread & mask).map(|shard| &shard.0)
+    }
+
+    /// Counts one more guard. Returns `false` if the counter is closed, or at its limit.
+    #[must_use]
+    #[inline]
+    pub(crate) fn increment(&self, thread: usize) -> bool {
+        match self.shard(thread) {
+            Some(shard) => self.increment_shard(shard),
+            None => self.increment_word(),
+        }
+    }
+
+    #[inline]
+    fn increment_shard(&self, shard: &AtomicUsize) -> bool {
+        // Relaxed: the exchange below looks again.
+        let mut now = shard.load(Ordering::Relaxed);
+        loop {
+            if now & OPEN == 0 {
+                match self.open(shard) {
+                    Ok(counted) => return counted,
+                    Err(opened) => now = opened,
+                }
+            }
+            if now >= LIMIT {
+                return false;
+            }
+            // Release: pairs with the Acquire loads in `count` and `shut`, so that a thread that sees
+            // the guard counted here sees it counted at its call site (L2). Relaxed: as above.
+            match shard.compare_exchange_weak(now, now + ONE, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(other) => now = other,
+            }
+        }
+    }
+
+    /// Opens a shard for its first guard. Returns the value of the shard as an error if another
+    /// thread has just opened it.
+    #[cold]
+    fn open(&self, shard: &AtomicUsize) -> Result<bool, usize> {
+        if !self.increment_word() {
+            return Ok(false);
+        }
+        // Relaxed: the exchange below looks again.
+        let mut now = shard.load(Ordering::Relaxed);
+        while now & OPEN == 0 {
+            // Release: as in `increment_shard`; and pairs with the Acquire in `shut`, so that the word
+            // is incremented before it is decremented (N1).
+            match shard.compare_exchange_weak(
+                now,
+                (now | OPEN) + ONE,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(true),
+                Err(other) => now = other,
+            }
+        }
+        // The other thread has counted the shard too, so this count goes. If the shard was shut since,
+        // this count may have been all that was left in the word, and no drain is notified that it
+        // goes; but then the caller opens the shard again, or finds the counter closed.
+        // Relaxed: the caller has written nothing that a drain must see.
+        self.word.fetch_sub(ONE, Ordering::Relaxed);
+        Err(now)
+    }
+
+    #[inline]
+    fn increment_word(&self) -> bool {
+        // Release: as in `increment_shard`.
+        let old = self.word.fetch_add(ONE, Ordering::Release);
+        let counted = old & CLOSED == 0 && old < LIMIT;
+        if !counted {
+            // Relaxed: the caller has no guard and has written nothing that a drain must see (N3).
+            self.word.fetch_sub(ONE, Ordering::Relaxed);
+        }
+        counted
+    }
+
+    /// Counts one guard less. Returns whether the watchers are to be notified.
+    #[must_use]
+    #[inline]
+    pub(crate) fn decrement(&self, thread: usize) -> bool {
+        // Release: pairs with the Acquire in `shut` or `try_close`, so that a drain sees what was
+        // written before the guard was dropped (G8). Later changes of the word are
+        // read-modify-writes, which continue the release sequence.
+        let counts = self.shard(thread).unwrap_or(&self.word);
+        let old = counts.fetch_sub(ONE, Ordering::Release);
+        let last = old < 2 * ONE;
+        old & COUNTING != 0 || (last && old & DRAINING != 0)
+    }
+
+    /// Shuts a shard, unless it has guards.
+    fn shut(&self, shard: &AtomicUsize) {
+        // Acquire, here and in the failed exchange: pairs with the Release in `increment_shard` and
+        // `open`, so that a drain that finds a guard here finds its call site too (L2).
+        let mut now = shard.load(Ordering::Acquire);
+        while now & OPEN != 0 && now < ONE {
+            // Acquire: pairs with the Release in `open`, and in `decrement` (G8).
+            match shard.compare_exchange_weak(
+                now,
+                now & !OPEN,
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    // Release: pairs with the Acquire in `try_close`, for another drain (G8).
+                    self.word.fetch_sub(ONE, Ordering::Release);
+                    return;
+                }
+                Err(other) => now = other,
+            }
+        }
+    }
+
+    /// Returns how many guards are held.
+    pub(crate) fn count(&self) -> usize {
+        // Acquire, here and below: pairs with the Release in `increment_shard`, `open` and
+        // `increment_word`.
+        let word = self.word.load(Ordering::Acquire);
+        if word & CLOSED != 0 {
+            // A refused thread may be about to subtract again (N3).
+            0
+        } else if self.shards.is_empty() {
+            word / ONE
+        } else {
+            let guards = |shard: &Padded<AtomicUsize>| shard.0.load(Ordering::Acquire) / ONE;
+            self.shards.iter().map(guards).sum()
+        }
+    }
+
+    /// Closes the counter if no guard is held. If guards are held, `decrement` returns `true` when that
+    /// may have changed; if `counting`, for every guard.
+    pub(crate) fn try_close(&self, counting: bool) -> TryClose {
+        self.watch(if counting {
+            DRAINING | COUNTING
+        } else {
+            DRAINING
+        });
+        for shard in &self.shards {
+            self.shut(&shard.0);
+        }
+        // Acquire, here and below: pairs with the Release in `decrement` and `shut` (G8), also if
+        // another drain has closed the counter, because its exchange continues the release sequence.
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            if word & CLOSED != 0 {
+                return TryClose::WasClosed;
+            }
+            if word >= ONE {
+                return TryClose::Busy;
+            }
+            match self.word.compare_exchange_weak(
+                word,
+                CLOSED,
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return TryClose::Closed,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Has every `decrement` return `true` until the watchers are notified.
+    #[cfg(all(unix, feature = "systemd"))]
+    pub(crate) fn watch_count(&self) {
+        self.watch(COUNTING);
+    }
+
+    fn watch(&self, flags: usize) {
+        // Relaxed: a `decrement` finds the flags in the word that it changes, or its change comes
+        // before them, and the caller finds the guard gone.
+        self.word.fetch_or(flags, Ordering::Relaxed);
+        for shard in &self.shards {
+            shard.0.fetch_or(flags, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the flags of the watchers, because they are about to be notified. A watcher that still
+    /// waits sets them again. Returns `false` if there was none.
+    ///
+    /// `false` is right also after a `decrement` that returned `true`: another thread has taken the
+    /// flags since, and notifies the watchers of this guard too.
+    #[must_use]
+    pub(crate) fn unwatch(&self) -> bool {
+        // Relaxed: the lock of the watchers orders their registration and the notification.
+        let take = |counts: &AtomicUsize| {
+            counts.fetch_and(!(DRAINING | COUNTING), Ordering::Relaxed) & (DRAINING | COUNTING)
+        };
+        let flags = take(&self.word);
+        let shards = self.shards.iter().map(|shard| take(&shard.0));
+        shards.fold(flags, |flags, more| flags | more) != 0
+    }
+
+    #[cfg(all(unix, feature = "systemd"))]
+    pub(crate) fn is_closed(&self) -> bool {
+        // Relaxed: the caller reads nothing that the guards have written.
+        self.word.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
+    /// Leaves room for no guard more, in the shard of thread 0.
+    #[cfg(test)]
+    pub(crate) fn fill(&self) {
+        assert!(self.increment(0));
+        let full = self.shard(0).unwrap_or(&self.word);
+        full.fetch_add(LIMIT / ONE * ONE, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use std::sync::Arc;
+
+    use loom::sync::Notify;
+    use loom::sync::atomic::AtomicUsize;
+    use loom::thread;
+
+    use super::*;
+
+    /// What a shutdown is to its guards: a counter, and a drain that is notified.
+    struct Counted {
+        counter: TaskCounter,
+        notified: Notify,
+        /// What the holder of each guard has written, by thread.
+        written: [AtomicUsize; 2],
+    }
+
+    impl Counted {
+        fn new() -> Arc<Self> {
+            Arc::new(Self {
+                counter: TaskCounter::with_shards(2),
+                notified: Notify::new(),
+                written: Default::default(),
+            })
+        }
+
+        /// Does what the holder of a guard does, and releases the guard.
+        fn work(&self, shard: usize, thread: usize) {
+            // Relaxed: the counter publishes it (G8).
+            self.written[thread].store(1, Ordering::Relaxed);
+            if self.counter.decrement(shard) && self.counter.unwatch() {
+                self.notified.notify();
+            }
+        }
+
+        /// Takes a guard and releases it. Returns whether the guard was counted.
+        fn run(&self, shard: usize, thread: usize) -> bool {
+            let counted = self.counter.increment(shard);
+            if counted {
+                self.work(shard, thread);
+            }
+            counted
+        }
+
+        fn drain(&self, counting: bool) {
+            while self.counter.try_close(counting) == TryClose::Busy {
+                self.notified.wait();
+            }
+        }
+
+        fn written(&self) -> [bool; 2] {
+            [0, 1].map(|thread| self.written[thread].load(Ordering::Relaxed) == 1)
+        }
+    }
+
+    fn run<T: 'static>(
+        counted: &Arc<Counted>,
+        what: impl FnOnce(&Counted) -> T + 'static,
+    ) -> thread::JoinHandle<T> {
+        let counted = counted.clone();
+        thread::spawn(move || what(&counted))
+    }
+
+    /// Explores a model as far as it is reached with two preemptions.
+    fn model(what: &str, model: impl Fn() + Send + Sync + 'static) {
+        let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = executions.clone();
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.check(move || {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            model();
+        });
+        println!("{what}: {executions:?} executions");
+    }
+
+    /// Two guards are taken and dropped, in two shards or in one, while a drain closes the counter.
+    fn guards_race_the_close(what: &str, shards: [usize; 2]) {
+        model(what, move || {
+            let counted = Counted::new();
+            let guards = [0, 1]
+                .map(|thread| run(&counted, move |counted| counted.run(shards[thread], thread)));
+            counted.drain(false);
+            let seen = counted.written();
+            assert!(!counted.counter.increment(0));
+            assert_eq!(seen, guards.map(|guard| guard.join().unwrap()));
+            assert_eq!(counted.counter.count(), 0);
+        });
+    }
+
+    /// Mutation: `open` does not count the shard in the word (N1).
+    /// Mutation: `decrement` subtracts with `Relaxed`.
+    #[test]
+    fn g8_guards_of_two_shards_race_the_close() {
+        guards_race_the_close("two shards", [0, 1]);
+    }
+
+    /// Mutation: `open` does not take its count back when another thread was faster.
+    #[test]
+    fn g8_guards_of_one_shard_race_the_close() {
+        guards_race_the_close("one shard", [0, 0]);
+    }
+
+    /// One guard is held when the drain begins, another is taken meanwhile.
+    ///
+    /// Mutation: `watch` leaves out the shards.
+    #[test]
+    fn g8_drain_is_notified_of_the_last_guard() {
+        model("a guard is held", || {
+            let counted = Counted::new();
+            assert!(counted.counter.increment(0));
+            let one = run(&counted, |counted| counted.work(0, 0));
+            let other = run(&counted, |counted| counted.run(1, 1));
+            counted.drain(true);
+            let seen = counted.written();
+            assert_eq!(seen, [true, other.join().unwrap()]);
+            one.join().unwrap();
+        });
+    }
+
+    /// Two guards are dropped at once, and a drain sets the flags again while the second takes them.
+    ///
+    /// Mutation: `unwatch` looks only at what it took from the word.
+    #[test]
+    fn g8_taking_the_flags_of_a_shard_notifies() {
+        model("three guards", || {
+            let counted = Counted::new();
+            assert!(
+                [1, 0, 0]
+                    .iter()
+                    .all(|shard| counted.counter.increment(*shard))
+            );
+            let one = run(&counted, |counted| counted.work(1, 0));
+            let others = run(&counted, |counted| {
+                [1, 1].map(|thread| counted.work(0, thread))
+            });
+            counted.drain(true);
+            assert_eq!(counted.written(), [true, true]);
+            one.join().unwrap();
+            others.join().unwrap();
+        });
+    }
+}

@@ -1,0 +1,242 @@
+//! [`WakerQueue`]: wakers that are woken once.
+//!
+//! Invariants of this file and of `waker_set`, cited in the code as W1..W4:
+//!
+//! - **W1** No foreign code runs under a lock. Wakers are cloned before the lock is taken, and are
+//!   woken or dropped after it was released: a waker may drop a task, and with it other waiters.
+//! - **W2** A shard that is closed stays closed and empty. So a key is valid exactly as long as its
+//!   shard is open, and needs no generation.
+//! - **W3** `wake_all` closes a shard and takes its wakers in one critical section. A waker is either
+//!   taken by it, or its owner is told that the shard is closed.
+//! - **W4** A slot describes the waker that the queue holds for it, not the one that waker was cloned
+//!   from. The queue keeps its waker alive, so the address cannot be reused for another.
+
+use std::mem;
+use std::task::Waker;
+
+use slab::Slab;
+
+use crate::util::panic;
+use crate::util::shard::{self, Padded};
+use crate::util::slab::take_unused;
+use crate::util::sync::{Mutex, lock};
+
+/// The wakers of tasks that wait for one event. Once woken, the queue is closed for good.
+pub(crate) struct WakerQueue {
+    /// The only shard, or unused. It stands apart from `shards` because no thread could read that
+    /// undisturbed beside a lock that other threads take.
+    only: Shard,
+    /// None, or a power of two, so that threads do not contend for one lock.
+    shards: Box<[Padded<Shard>]>,
+}
+
+type Shard = Mutex<Entries>;
+
+struct Entries {
+    closed: bool,
+    wakers: Slab<Waker>,
+}
+
+/// The place of a waiter in the queue.
+pub(crate) struct Slot {
+    /// The index in the slab of a shard, then the index of the shard in the lowest bits.
+    key: usize,
+    /// `Waker::data` and `Waker::vtable` of the registered waker, as addresses (W4).
+    data: usize,
+    vtable: usize,
+}
+
+impl Slot {
+    const VACANT: usize = usize::MAX;
+
+    #[inline]
+    pub(crate) const fn vacant() -> Self {
+        Self {
+            key: Self::VACANT,
+            data: 0,
+            vtable: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.key == Self::VACANT
+    }
+
+    /// Returns whether `waker` is the one registered. Takes no lock; this is the path of every
+    /// re-poll.
+    #[inline]
+    pub(crate) fn holds(&self, waker: &Waker) -> bool {
+        // A vacant slot holds none: no vtable is at address zero.
+        (self.data, self.vtable) == identity(waker)
+    }
+}
+
+#[inline]
+fn identity(waker: &Waker) -> (usize, usize) {
+    (waker.data().addr(), (&raw const *waker.vtable()).addr())
+}
+
+impl WakerQueue {
+    /// Makes a queue with one shard.
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self {
+            only: Mutex::new(Entries::new()),
+            shards: Box::default(),
+        }
+    }
+
+    /// Makes a queue with one shard for each of the threads that are likely to run at once.
+    pub(crate) fn sharded() -> Self {
+        Self {
+            shards: (0..shard::count())
+                .map(|_| Padded(Mutex::new(Entries::new())))
+                .collect(),
+            ..Self::new()
+        }
+    }
+
+    /// Stores `waker` in the slot, in place of the waker there. Returns `false`, and leaves the slot
+    /// vacant, if the queue was woken already.
+    #[must_use]
+    pub(crate) fn register(&self, slot: &mut Slot, waker: &Waker) -> bool {
+        let waker = waker.clone(); // W1
+        let (data, vtable) = identity(&waker);
+        let old = if slot.is_vacant() {
+            let index = match self.shards.len() {
+                0 => 0,
+                shards => shard::thread_index() & (shards - 1),
+            };
+            let mut entries = lock(self.shard(index));
+            if entries.closed {
+                drop(entries); // before the waker: W1
+                return false;
+            }
+            if entries.wakers.capacity() == 0 && !self.shards.is_empty() {
+                // Four cache lines, or the allocator might put the first wakers of two shards into
+                // one line.
+                entries.wakers.reserve(256 / size_of::<Waker>());
+            }
+            slot.key = (entries.wakers.insert(waker) << self.shard_bits()) | index;
+            None
+        } else {
+            let mut entries = lock(self.shard(slot.key));
+            if entries.closed {
+                drop(entries); // before the waker: W1
+                *slot = Slot::vacant();
+                return false;
+            }
+            let old = &mut entries.wakers[slot.key >> self.shard_bits()];
+            Some(mem::replace(old, waker))
+        };
+        // Before the old one is dropped, which may panic: W4.
+        (slot.data, slot.vtable) = (data, vtable);
+        drop(old); // W1
+        true
+    }
+
+    /// Removes the waker of the slot, if it is still there.
+    pub(crate) fn remove(&self, slot: &mut Slot) {
+        let key = slot.key;
+        if key == Slot::VACANT {
+            return;
+        }
+        *slot = Slot::vacant();
+        let mut entries = lock(self.shard(key));
+        if entries.closed {
+            return; // W2
+        }
+        let waker = entries.wakers.remove(key >> self.shard_bits());
+        let unused = take_unused(&mut entries.wakers);
+        drop(entries);
+        drop(waker); // W1
+        drop(unused);
+    }
+
+    /// Wakes every task, once.
+    pub(crate) fn wake_all(&self) {
+        for shard in self.all() {
+            let mut entries = lock(shard);
+            entries.closed = true;
+            let wakers = mem::take(&mut entries.wakers); // W3
+            drop(entries);
+            for (_, waker) in wakers {
+                panic::catch(|| waker.wake()); // W1
+            }
+        }
+    }
+
+    /// Returns the shard that a key, or the index of a thread, names in its lowest bits.
+    #[inline]
+    fn shard(&self, key: usize) -> &Shard {
+        match self.shards.len() {
+            0 => &self.only,
+            shards => &self.shards[key & (shards - 1)].0,
+        }
+    }
+
+    /// Iterates over the shards in use.
+    fn all(&self) -> impl Iterator<Item = &Shard> {
+        let only = self.shards.is_empty().then_some(&self.only);
+        only.into_iter()
+            .chain(self.shards.iter().map(|shard| &shard.0))
+    }
+
+    #[inline]
+    fn shard_bits(&self) -> u32 {
+        // 0 for no shards, and for one.
+        self.shards.len().checked_ilog2().unwrap_or(0)
+    }
+
+    /// Takes every lock there is.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn hold(&self) -> impl Sized {
+        self.all().map(lock).collect::<Vec<_>>()
+    }
+}
+
+impl Entries {
+    fn new() -> Self {
+        Self {
+            closed: false,
+            wakers: Slab::new(),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Panics when it is dropped, if it is to.
+    struct Task(bool);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            drop(self);
+        }
+    }
+
+    impl Drop for Task {
+        fn drop(&mut self) {
+            assert!(!self.0, "a waker's own fault");
+        }
+    }
+
+    #[test]
+    fn w4_waker_that_panics_on_drop_leaves_its_slot_to_the_next() {
+        let wakers = WakerQueue::new();
+        let mut slot = Slot::vacant();
+        assert!(wakers.register(&mut slot, &Arc::new(Task(true)).into()));
+        let next = Arc::new(Task(false)).into();
+        let moved = catch_unwind(AssertUnwindSafe(|| wakers.register(&mut slot, &next)));
+        assert!(moved.is_err());
+        assert!(slot.holds(&next));
+        wakers.remove(&mut slot);
+    }
+}
