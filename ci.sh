@@ -23,27 +23,29 @@ test() {
     cargo test --all-features --test adapt --test etiquette --test runtimes --test sealed --test stages
 }
 
-# Instructions for the operations of bench/instructions.txt: the same on a busy machine, as time is not.
-# Fails when one takes 10 % more than that file says.
+# Instructions of the operations in bench/instructions.txt. A busy machine does not change them; another compiler and
+# another allocator may, so the head of that file names both.
 perf() {
     packages valgrind
-    cargo build --release -p winddown-bench
-    # What one takes is what 20,000 take more than 10,000.
+    cargo build --profile perf -p winddown-bench
+    # The difference between 20,000 operations and 10,000: what is done once cancels out.
     collected() {
         valgrind --tool=callgrind --callgrind-out-file=/dev/null \
-            target/release/winddown-bench --role "count/$1/$2" 2>&1 |
+            "${CARGO_TARGET_DIR:-target}/perf/winddown-bench" --role "count/$1/$2" 2>&1 |
             sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
     }
     local name recorded once twice count grown=0
+    rustc --version
+    head -1 bench/instructions.txt
     while read -r name recorded; do
         once=$(collected "$name" 10000)
         twice=$(collected "$name" 20000)
         count=$(((twice - once + 5000) / 10000))
         echo "$name: $count instructions, recorded are $recorded"
-        ((count * 10 <= recorded * 11)) || grown=1
-    done <bench/instructions.txt
+        ((count > 0 && count * 100 <= recorded * 101)) || grown=1
+    done < <(grep -v '^#' bench/instructions.txt)
     if ((grown)); then
-        echo "an operation takes 10 % more than bench/instructions.txt says" >&2
+        echo "ci.sh: an operation takes more than 1 % above what bench/instructions.txt records" >&2
         return 1
     fi
 }
