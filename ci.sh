@@ -1,11 +1,46 @@
 #!/usr/bin/env bash
-# Every check by name: ./ci.sh lint test ...
+# Every check is a verb: ./ci.sh lint test ...
+#
+# A verb is a function whose name is one word, and has a line in `help`. The other functions help the verbs, and have an
+# underscore in their names.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-say() { printf '\n== %s\n' "$*"; }
+built=${CARGO_TARGET_DIR:-target}
+[[ $built = /* ]] || built=$PWD/$built
 
-# Formatting, clippy and docs, with warnings denied.
+help() {
+    cat <<'END'
+Usage: ./ci.sh VERB ...
+
+The times are of a busy machine with two cores. They leave out the packages and tools that a verb installs, and what it
+builds or downloads when it first runs: see "first". .ci/run calls the verbs that a change must pass.
+
+lint        formatting, clippy and docs, with warnings denied; 1 min
+test        `cargo test`, with default features and with none; 1 min
+perf        no frequent operation takes over 1 % more instructions than bench/instructions.txt records; 5 s, first 3 min
+rolling     no request fails while HAProxy's two servers restart in turn, on four runtimes; 9 min
+kubernetes  the manifest conforms to the API's schemas, and its times add up; 3 s, first 20 s
+systemd     systemd accepts the unit file, and rejects a broken one; 10 s
+loom        the shipped atomics and locks under every interleaving within the bounds of the models; 1 min
+fuzz        twice ten million random operations: one at a time against a model, and on three threads; 1 min
+features    every combination of features passes clippy; 5 min
+msrv        Rust 1.85 checks and tests the library; 14 min
+package     the published files are the right ones, and build; 1 min
+deny        licences, bans and sources of all dependencies, without advisories; 10 s
+semver      nothing public breaks against the last tag, if there is one; not timed yet
+tsan        no data races in the tests and the processes they start, with an instrumented std; 6 min, first 9 min
+asan        no memory errors and no leaks in them; 3 min, first 6 min
+coverage    a test runs 95 % or more of the lines of src/; prints the other lines; 1 min, first 3 min
+minimal     the oldest dependencies that Cargo.toml allows build and pass the tests; 1 min, first 4 min
+targets     clippy for Windows, macOS, FreeBSD and aarch64 Linux; the core for wasm32; 1 min, first 12 min
+windows     tests, servers and console events as Windows programs under Wine, on Debian; 4 min, first 11 min
+help        prints this
+END
+}
+
+print_title() { printf '\n== %s\n' "$*"; }
+
 lint() {
     local crates=(--workspace)
     # bench reads a clock that macOS does not have.
@@ -16,7 +51,7 @@ lint() {
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 }
 
-# README's own command, the core without signals, and what optional features add.
+# README's own command, the core without signals, and the tests that optional features add.
 test() {
     cargo test
     cargo test --no-default-features
@@ -26,12 +61,12 @@ test() {
 # Instructions of the operations in bench/instructions.txt. A busy machine does not change them; another compiler and
 # another allocator may, so the head of that file names both.
 perf() {
-    packages valgrind
+    need_packages valgrind
     cargo build --profile perf -p winddown-bench
     # The difference between 20,000 operations and 10,000: what is done once cancels out.
     collected() {
         valgrind --tool=callgrind --callgrind-out-file=/dev/null \
-            "${CARGO_TARGET_DIR:-target}/perf/winddown-bench" --role "count/$1/$2" 2>&1 |
+            "$built/perf/winddown-bench" --role "count/$1/$2" 2>&1 |
             sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
     }
     local name recorded once twice count grown=0
@@ -50,14 +85,14 @@ perf() {
     fi
 }
 
-# Two of each server behind HAProxy, restarted in turn under load; see the head of rolling.py.
+# Two of each server behind HAProxy, restarted in turn under load; see the head of tests/rolling/rolling.py. Each
+# passes its requests or its connections on, and some stop without a lame duck.
 rolling() {
-    packages haproxy
+    need_packages haproxy
     cargo build --examples
-    timeout 1200 python3 tests/rolling/rolling.py target/debug/examples
+    timeout 1200 python3 tests/rolling/rolling.py "$built/debug/examples"
 }
 
-# The manifest against the schemas of the Kubernetes API, and that its times add up.
 kubernetes() {
     local venv=target/kubernetes
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
@@ -65,55 +100,53 @@ kubernetes() {
     "$venv/bin/python" tests/kubernetes/check.py examples/kubernetes/winddown.yaml
 }
 
-# The unit file, as systemd reads it. It is shown that a mistake would be seen.
+# The unit file, as systemd reads it; and a broken one, to show that systemd rejects that.
 systemd() {
-    packages systemd
+    need_packages systemd
     cargo build --example smol --features systemd
     local folder=target/systemd
     mkdir -p "$folder"
-    # It insists on a program that is there.
-    sed "s|/usr/local/bin/smol|$PWD/target/debug/examples/smol|" \
+    # systemd rejects a unit whose program does not exist.
+    sed "s|/usr/local/bin/smol|$built/debug/examples/smol|" \
         examples/systemd/winddown.service >"$folder/winddown.service"
     sed 's/^KillMode=.*/KillMode=nonsense/' "$folder/winddown.service" >"$folder/broken.service"
-    verify "$folder/winddown.service"
-    ! verify "$folder/broken.service" || { echo "ci.sh: nonsense passes too" >&2; return 1; }
+    unit_is_valid "$folder/winddown.service"
+    ! unit_is_valid "$folder/broken.service" || { echo "ci.sh: systemd accepts the broken one too" >&2; return 1; }
 }
 
-# What systemd says about a unit file; nothing is what passes.
-verify() {
+# Whether systemd accepts a unit file: it then prints nothing.
+unit_is_valid() {
     local said
     said=$(systemd-analyze verify "$1" 2>&1) || true
-    printf '%s: %s\n' "$1" "${said:-nothing to object to}"
+    printf '%s: %s\n' "$1" "${said:-accepted}"
     [ -z "$said" ]
 }
 
-# Models of the shipped code under every interleaving; see the head of tests/loom.rs, and src/util/task_counter.rs.
+# Each model names the mutations that make it fail; see the head of tests/loom.rs, and src/util/task_counter.rs.
 loom() {
     local test=(env "RUSTFLAGS=--cfg loom" CARGO_TARGET_DIR=target/loom
         cargo test --release --no-default-features)
-    ran 27 "${test[@]}" --test loom -- --nocapture
-    ran 4 "${test[@]}" --lib -- --nocapture task_counter::models
+    run_tests 27 "${test[@]}" --test loom -- --nocapture
+    run_tests 4 "${test[@]}" --lib -- --nocapture task_counter::models
 }
 
-# Random operations against a model. FUZZ_OPS is for each of the two tests.
+# FUZZ_OPS is the number of operations in each of the two tests.
 fuzz() {
-    ran 2 env FUZZ_OPS="${FUZZ_OPS:-10000000}" \
+    run_tests 2 env FUZZ_OPS="${FUZZ_OPS:-10000000}" \
         cargo test --release --no-default-features --test fuzz -- --nocapture
 }
 
-# Every combination of features, with warnings denied.
 features() {
-    tool cargo-hack
+    need_tool cargo-hack
     cargo hack clippy --feature-powerset --exclude-features default --tests --examples -- -D warnings
 }
 
-# The oldest compiler that Cargo.toml promises.
 msrv() {
     local rust=(env "CARGO_TARGET_DIR=target/msrv") root=$PWD/target/msrv-root
     if cargo +1.85 --version >/dev/null 2>&1; then
         rust+=(cargo +1.85)
     else
-        # Debian's, beside the newer one.
+        # Debian's, unpacked beside the newer one.
         if [ ! -x "$root/usr/bin/cargo" ]; then
             local v=1.85.0+dfsg3-1~deb12u3
             mkdir -p target/msrv-debs
@@ -129,90 +162,90 @@ msrv() {
     "${rust[@]}" --version | grep -q ' 1\.85\.'
     "${rust[@]}" check --no-default-features
     "${rust[@]}" check --all-features
-    ran 250 "${rust[@]}" test --all-features
+    run_tests 250 "${rust[@]}" test --all-features
 }
 
-# The oldest versions of the dependencies that Cargo.toml allows.
 minimal() {
     local copy=target/minimal
     copy_to "$copy"
     (
         export CARGO_TARGET_DIR=$PWD/target/minimal-build
         cd "$copy"
-        # Not the peers of bench, which nobody builds with these.
+        # Without bench: a user of the library does not build its peers.
         sed -i 's/^members = .*/members = ["console"]/' Cargo.toml
-        # Those that we name; for those that they name, the newest.
+        # The oldest of our dependencies, and the newest of theirs.
         RUSTC_BOOTSTRAP=1 cargo update -Zdirect-minimal-versions
         cargo check --no-default-features
-        ran 250 cargo test --all-features
+        run_tests 250 cargo test --all-features
     )
 }
 
-# Licences, bans and sources of all dependencies. Advisories need a database that is not a crate.
+# Not the advisories: their database is not a crate.
 deny() {
-    tool cargo-deny
+    need_tool cargo-deny
     cargo fetch --locked
     cargo deny --offline check licenses bans sources
 }
 
-# What a published version would break, against the last tag.
+# The public API against the last tag's.
 semver() {
     local tag
-    tag=$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null) || { echo "no tag yet, nothing to compare with"; return; }
-    tool cargo-semver-checks
+    tag=$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null) ||
+        { echo "no tag yet, nothing to compare with"; return; }
+    need_tool cargo-semver-checks
     rm -rf target/baseline
     mkdir -p target/baseline
     git archive "$tag" | tar -x -C target/baseline
     cargo semver-checks --baseline-root target/baseline
 }
 
-# What `cargo publish` would send builds, and is what it should be.
+# What `cargo publish` would upload builds, and has the files that it should have.
 package() {
-    diff <(cargo package --list --allow-dirty -p winddown | sort) <(sent src examples CHANGELOG.md)
-    diff <(cargo package --list --allow-dirty -p winddown-console | sort) <(cd console && sent src)
-    # Together, because the one needs the other.
+    diff <(cargo package --list --allow-dirty -p winddown | sort) <(packaged_files src examples CHANGELOG.md)
+    diff <(cargo package --list --allow-dirty -p winddown-console | sort) <(cd console && packaged_files src)
+    # Together: winddown depends on winddown-console.
     cargo package --allow-dirty -p winddown-console -p winddown
 }
 
-# What a package is to hold: these, what every crate has, and what cargo adds.
-sent() {
+# The files that a package should have: the arguments, those of every crate, and those that cargo adds.
+packaged_files() {
     {
         git ls-files "$@" README.md LICENSE-MIT LICENSE-APACHE Cargo.toml
         printf '%s\n' .cargo_vcs_info.json Cargo.toml.orig Cargo.lock
     } | sort
 }
 
-# Line coverage of src/, by the tests and the processes they start: 95 % or more. Prints the lines without.
+# Counts in the processes that tests start, too.
 coverage() (
-    tool cargo-llvm-cov
-    packages llvm-22
+    need_tool cargo-llvm-cov
+    need_packages llvm-22
     export CARGO_LLVM_COV_SETUP=no CARGO_TARGET_DIR=$PWD/target/coverage
     export LLVM_COV LLVM_PROFDATA
     LLVM_COV=$(command -v llvm-cov-22) LLVM_PROFDATA=$(command -v llvm-profdata-22)
-    # For everything that cargo builds, and all that this starts.
+    # For everything that cargo builds, and every process that starts from it.
     source <(cargo llvm-cov show-env --sh)
-    # Counts into a file as it goes (%c), because many a process ends here by `_exit` or a signal.
+    # Counts into a mapped file (%c), because many processes here end by `_exit` or a signal.
     export LLVM_PROFILE_FILE=${LLVM_PROFILE_FILE/%.profraw/%c.profraw}
     export RUSTFLAGS=-Cllvm-args=-runtime-counter-relocation
     cargo llvm-cov clean --workspace
     cargo build --all-features --examples
-    ran 250 cargo test --all-features --tests
+    run_tests 250 cargo test --all-features --tests
     cargo llvm-cov report --ignore-filename-regex '/(tests|examples|bench|console)/' \
         --show-missing-lines --fail-under-lines 95
 )
 
 # Runs a command with Debian's compiler, which can build std anew.
 debian_rust() {
-    packages rustc-web cargo-web rust-web-src rust-web-clippy
+    need_packages rustc-web cargo-web rust-web-src rust-web-clippy
     RUSTC_BOOTSTRAP=1 PATH=/usr/bin:$PATH "$@"
 }
 
-# Every test but those named, and what it starts, with a sanitizer in all code: std's and dependencies' too.
-# Before that, a program with a mistake, because a sanitizer that sees none shows nothing.
-sanitized() {
+# Every test except those named, and the processes they start, with a sanitizer in all code, std and dependencies
+# included. A program with a mistake runs first, to show that the sanitizer reports it.
+run_sanitized() {
     local sanitizer=$1 mistake=$2 test skip=() said
     shift 2
-    packages clang-22 libclang-rt-22-dev
+    need_packages clang-22 libclang-rt-22-dev
     export CARGO_TARGET_DIR=$PWD/target/$sanitizer
     local flags=("-Zsanitizer=$sanitizer" -Zexternal-clangrt -Clinker=clang-22 "-Clink-arg=-fsanitize=$sanitizer")
     export RUSTFLAGS=${flags[*]} RUSTDOCFLAGS=${flags[*]}
@@ -220,36 +253,35 @@ sanitized() {
     mkdir -p "$CARGO_TARGET_DIR"
     debian_rust rustc "${flags[@]}" -Cunsafe-allow-abi-mismatch=sanitizer -o "$CARGO_TARGET_DIR/mistake" - <<<"$mistake"
     said=$("$CARGO_TARGET_DIR/mistake" 2>&1) || true
-    grep "^SUMMARY: .*Sanitizer" <<<"$said" || { echo "ci.sh: it did not see: $mistake" >&2; return 1; }
+    grep "^SUMMARY: .*Sanitizer" <<<"$said" || { echo "ci.sh: the sanitizer did not report: $mistake" >&2; return 1; }
 
     for test in "$@"; do
         echo "left out: $test"
         skip+=(--skip "$test")
     done
-    ran 200 sanitized_test --no-fail-fast -- "${skip[@]}"
+    run_tests 200 sanitized_test --no-fail-fast -- "${skip[@]}"
 }
 
-# Always of the same set of tests, or std would be built anew.
+# Always with the same set of tests: another set would build std again.
 sanitized_test() {
     debian_rust cargo test -Zbuild-std --target x86_64-unknown-linux-gnu --all-features "$@"
 }
 
-# Data races.
 tsan() (
-    # A signal that interrupts a thread at work, or one that Rust's std parks, is kept back until that thread
-    # calls something the sanitizer knows. So they are blocked, and only the library's own thread, which is in
-    # `poll`, unblocks them. But in these a thread sends some to itself, or to nobody who handles them.
+    # ThreadSanitizer delays a signal that interrupts a running thread, or one that Rust's std parks, until that thread
+    # calls a function that it intercepts. So the signals are blocked, and only the library's own thread, which is in
+    # `poll`, unblocks them. In the tests below a thread sends signals to itself, or no handler is installed.
     own=(INT:g4_trigger_then_two_signals USR1:g4_fake_then_real_forces USR1:g4_real_twice_needs_no_thread
         USR1:g6_a_failed_install_leaves_the_default USR1:other_signals_and_exit_code USR1:signals_blocked_at_start)
-    # Both at once: to itself and to one that waits, or to one that hangs; or `winddown` itself is parked.
+    # These need both: signals to a running thread and to a waiting one, or to one that hangs; or `winddown` is parked.
     kept_back=(g4_with_a_waker_that_hangs after_the_debounce_the_second_forces without_descriptors)
-    # It does not know that tokio registers with a copy of the descriptor that it waits for, and so reports tokio.
-    # With so little memory as the last ones leave, it gives up itself.
+    # It reports tokio, because it does not know that tokio registers with a copy of the descriptor that it waits for.
+    # It needs more memory itself than the last two leave.
     unfit=(axum:: tokio:: g4_without_threads g6_without_threads)
 
     block() { export "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=env --block-signal=$1"; }
     block INT,TERM
-    sanitized thread 'fn main() {
+    run_sanitized thread 'fn main() {
         static mut N: u32 = 0;
         let count = || unsafe { N += 1 };
         let other = std::thread::spawn(count);
@@ -257,44 +289,43 @@ tsan() (
         other.join().unwrap();
     }' "${own[@]#*:}" "${kept_back[@]}" "${unfit[@]}"
     for each in "${own[@]}"; do
-        say "blocked is only ${each%:*}: ${each#*:}"
+        print_title "blocked is only ${each%:*}: ${each#*:}"
         block "${each%:*}"
-        ran 1 sanitized_test -- "${each#*:}" --skip axum:: --skip tokio::
+        run_tests 1 sanitized_test -- "${each#*:}" --skip axum:: --skip tokio::
     done
 )
 
-# Memory errors and leaks.
 asan() (
-    # What a panic carries whose own drop has panicked is leaked on purpose, because there is no end to it.
+    # A panic payload whose drop panics is leaked on purpose: dropping the next payload could panic again, without end.
     leak=g5_waker_whose_panic_panics_again_wakes_the_rest
-    # With so little memory as the last ones leave, the sanitizer itself gives up.
-    sanitized address 'fn main() { std::mem::forget(std::hint::black_box(vec![0])) }' \
+    # The sanitizer needs more memory itself than the last two leave.
+    run_sanitized address 'fn main() { std::mem::forget(std::hint::black_box(vec![0])) }' \
         "$leak" g4_without_threads g6_without_threads
-    say "but for leaks: $leak"
-    ASAN_OPTIONS=detect_leaks=0 ran 1 sanitized_test --test waiter -- "$leak"
+    print_title "but for leaks: $leak"
+    ASAN_OPTIONS=detect_leaks=0 run_tests 1 sanitized_test --test waiter -- "$leak"
 )
 
-# What `lint` has clippy do, for the other platforms; and the core alone for the web.
+# The clippy commands of `lint` for each target; the core alone for wasm32.
 targets() (
-    packages gcc-mingw-w64-x86-64-win32
+    need_packages gcc-mingw-w64-x86-64-win32
     local target crates
     export CARGO_TARGET_DIR=$PWD/target/targets
     for target in x86_64-pc-windows-gnu x86_64-pc-windows-msvc aarch64-apple-darwin \
         x86_64-unknown-freebsd aarch64-unknown-linux-gnu; do
-        say "$target"
+        print_title "$target"
         crates=(--workspace)
         [[ $target != *-apple-* ]] || crates+=(--exclude winddown-bench)
-        debian_rust cargo clippy -Zbuild-std --target "$target" "${crates[@]}" --all-targets --all-features -- -D warnings
+        debian_rust cargo clippy -Zbuild-std --target "$target" "${crates[@]}" --all-targets --all-features -- \
+            -D warnings
         debian_rust cargo clippy -Zbuild-std --target "$target" --all-targets --no-default-features -- -D warnings
     done
-    say wasm32-unknown-unknown
+    print_title wasm32-unknown-unknown
     debian_rust cargo clippy -Zbuild-std=std,panic_abort --target wasm32-unknown-unknown \
         --no-default-features -- -D warnings
 )
 
-# The library, the servers and the console events as Windows programs, under Wine. Needs Debian.
 windows() (
-    packages rustc-web cargo-web rust-web-src gcc-mingw-w64-x86-64-win32 wine64
+    need_packages rustc-web cargo-web rust-web-src gcc-mingw-w64-x86-64-win32 wine64
     local wine out=$PWD/target/windows
     wine=$(dpkg -L wine64 | grep '^/usr/lib/.*/wine64$')
     export WINEPREFIX=$out/wine WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml='
@@ -303,7 +334,7 @@ windows() (
     if [ ! -e "$WINEPREFIX/ready" ]; then
         mkdir -p "$out"
         timeout 120 "$wine" wineboot -i
-        # Rust's std asks this library for random numbers, and Wine 8 does not have it.
+        # Rust's std takes random numbers from this library, which Wine 8 lacks.
         x86_64-w64-mingw32-gcc -shared -x c - -ladvapi32 \
             -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" <<'END'
 int __stdcall SystemFunction036(void *, unsigned long);
@@ -312,25 +343,25 @@ END
         touch "$WINEPREFIX/ready"
     fi
 
-    # Debian's compiler comes without Windows' std, but with what it is made of.
+    # Debian has Windows' std as source only.
     local target=x86_64-pc-windows-gnu
     local cargo=(env RUSTC_BOOTSTRAP=1 "PATH=/usr/bin:$PATH" "CARGO_TARGET_DIR=$out"
         "CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=$wine" cargo)
     local for_windows=(-Zbuild-std --target "$target" -p winddown -p winddown-console)
     "${cargo[@]}" build "${for_windows[@]}" --examples
-    ran 150 "${cargo[@]}" test "${for_windows[@]}" --lib --test request --test waiter --test drain \
+    run_tests 150 "${cargo[@]}" test "${for_windows[@]}" --lib --test request --test waiter --test drain \
         --test adapt --test stages --test runtimes --test printed --test fuzz --test windows --test events
-    # Ctrl-C as it comes from outside of Windows.
-    WINDDOWN_WINE=$wine WINDDOWN_EXAMPLES=$out/$target/debug/examples ran 10 cargo test --test windows
+    # Ctrl-C as it comes from outside Windows.
+    WINDDOWN_WINE=$wine WINDDOWN_EXAMPLES=$out/$target/debug/examples run_tests 10 cargo test --test windows
 )
 
-# Installs a cargo tool, unless it is there.
-tool() {
+# Installs a cargo tool if it is missing.
+need_tool() {
     command -v "$1" >/dev/null || cargo install --locked "$1"
 }
 
-# Installs Debian packages, unless they are there.
-packages() {
+# Installs Debian packages if they are missing.
+need_packages() {
     ! dpkg -s "$@" >/dev/null 2>&1 || return 0
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
@@ -340,16 +371,16 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# A copy of what git knows, to work on.
+# Copies the files that git tracks.
 copy_to() {
     rm -rf "$1"
     mkdir -p "$1"
     git ls-files -z | xargs -0 cp --parents -t "$1"
 }
 
-# Runs a command that tests, and fails if it ran fewer tests than so many.
-ran() {
-    local least=$1 log=target/ran.$$ passed failed=0
+# Runs a command with tests. Fails if fewer tests pass than the first argument says.
+run_tests() {
+    local least=$1 log=target/tests.$$ passed failed=0
     shift
     mkdir -p target
     "$@" 2>&1 | tee "$log" || failed=1
@@ -360,12 +391,18 @@ ran() {
     [ "$passed" -ge "$least" ] || { echo "ci.sh: expected at least $least" >&2; return 1; }
 }
 
-# What the table in CONTRIBUTING.md has a line for; the other functions help these.
-verbs=$(sed -n 's/^| `\([a-z]*\)` |.*/\1/p' CONTRIBUTING.md)
+verbs=$(help | sed -n 's/^\([a-z]*\)  .*/\1/p' | sort)
+functions=$(declare -F | sed -n 's/^declare -f \([a-z]*\)$/\1/p' | sort)
+diff <(echo "$verbs") <(echo "$functions") || {
+    echo "ci.sh: a line of help without a function is marked <, a verb without a line of help is marked >" >&2
+    exit 1
+}
 
-[ $# -gt 0 ] || { echo "usage: ./ci.sh VERB ...; the verbs are" $verbs >&2; exit 2; }
+[ $# -gt 0 ] || { help >&2; exit 2; }
 for verb in "$@"; do
-    grep -qxF -- "$verb" <<<"$verbs" || { echo "ci.sh: no verb '$verb'" >&2; exit 2; }
-    say "$verb"
+    grep -qxF -- "$verb" <<<"$verbs" || { echo "ci.sh: no verb '$verb'; ./ci.sh help lists them" >&2; exit 2; }
+done
+for verb in "$@"; do
+    [ "$verb" = help ] || print_title "$verb"
     "$verb"
 done
