@@ -3,6 +3,9 @@
 #
 # A verb is a function whose name is one word, and has a line in `help`. The other functions help the verbs, and have an
 # underscore in their names.
+#
+# Verbs in parentheses set variables for themselves alone.
+# shellcheck disable=SC2030,SC2031
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -46,6 +49,11 @@ lint() {
     # bench reads a clock that macOS does not have.
     [ "$(uname)" != Darwin ] || crates+=(--exclude winddown-bench)
     cargo fmt --all --check
+    if command -v shellcheck >/dev/null; then
+        shellcheck ci.sh .ci/run
+    else
+        echo "shellcheck is not installed, so the scripts are not checked"
+    fi
     cargo clippy "${crates[@]}" --all-targets --all-features -- -D warnings
     cargo clippy --all-targets --no-default-features -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
@@ -223,6 +231,7 @@ coverage() (
     export LLVM_COV LLVM_PROFDATA
     LLVM_COV=$(command -v llvm-cov-22) LLVM_PROFDATA=$(command -v llvm-profdata-22)
     # For everything that cargo builds, and every process that starts from it.
+    # shellcheck disable=SC1090
     source <(cargo llvm-cov show-env --sh)
     # Counts into a mapped file (%c), because many processes here end by `_exit` or a signal.
     export LLVM_PROFILE_FILE=${LLVM_PROFILE_FILE/%.profraw/%c.profraw}
