@@ -19,7 +19,8 @@ Usage: ./ci.sh VERB ...
 The times are of a busy machine with two cores. They leave out the packages and tools that a verb installs, and what it
 builds or downloads when it first runs: see "first". .ci/run calls the verbs that a change must pass.
 
-lint        formatting, clippy and docs, with warnings denied; 1 min
+lint        formatting, clippy and docs, with warnings denied, and `layers`; 1 min
+layers      the modules of src/ import in one direction, without a cycle; shows that it reports mistakes; 1 s
 test        `cargo test`, with default features and with none; 1 min
 perf        no frequent operation takes over 1 % more instructions than bench/instructions.txt records; 5 s, first 3 min
 rolling     no request fails while HAProxy's two servers restart in turn, on four runtimes; 9 min
@@ -45,6 +46,7 @@ END
 print_title() { printf '\n== %s\n' "$*"; }
 
 lint() {
+    layers
     local crates=(--workspace)
     # bench reads a clock that macOS does not have.
     [ "$(uname)" != Darwin ] || crates+=(--exclude winddown-bench)
@@ -57,6 +59,12 @@ lint() {
     cargo clippy "${crates[@]}" --all-targets --all-features -- -D warnings
     cargo clippy --all-targets --no-default-features -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
+}
+
+# See the head of tests/layers.py.
+layers() {
+    python3 tests/layers.py --self-test
+    python3 tests/layers.py
 }
 
 # README's own command, the core without signals, and the tests that optional features add.
