@@ -47,6 +47,7 @@ print_title() { printf '\n== %s\n' "$*"; }
 
 lint() {
     layers
+    if [ -e tests/index.py ]; then python3 tests/index.py; fi
     local crates=(--workspace)
     # bench reads a clock that macOS does not have.
     [ "$(uname)" != Darwin ] || crates+=(--exclude winddown-bench)
