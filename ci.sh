@@ -22,6 +22,8 @@ builds or downloads when it first runs: see "first". .ci/run calls the verbs tha
 lint        formatting, clippy and docs, with warnings denied, and `layers`; 1 min
 layers      the modules of src/ import in one direction, without a cycle; shows that it reports mistakes; 1 s
 test        `cargo test`, with default features and with none; 1 min
+nextest     every test alone in a process of its own, by cargo-nextest; 1 min
+signals     the tests under nohup, and with HUP, INT, QUIT and TERM ignored, then blocked at the start; 3 min
 perf        no frequent operation takes over 1 % more instructions than bench/instructions.txt records; 5 s, first 3 min
 rolling     no request fails while HAProxy's two servers restart in turn, on four runtimes; 9 min
 kubernetes  the manifest conforms to the API's schemas, and its times add up; 3 s, first 20 s
@@ -73,6 +75,21 @@ test() {
     cargo test
     cargo test --no-default-features
     cargo test --all-features --test adapt --test etiquette --test runtimes --test sealed --test stages
+}
+
+nextest() {
+    need_tool cargo-nextest
+    run_tests 250 cargo nextest run --all-features
+}
+
+# What a test process inherits: from nohup, from a shell that starts a job in the background, from a supervisor.
+signals() {
+    local start
+    for start in nohup "env --ignore-signal=HUP,INT,QUIT,TERM" "env --block-signal=HUP,INT,QUIT,TERM"; do
+        print_title "$start"
+        # shellcheck disable=SC2086 # a command with arguments
+        run_tests 250 $start cargo test --all-features --no-fail-fast
+    done
 }
 
 # Instructions of the operations in bench/instructions.txt. A busy machine does not change them; another compiler and
@@ -402,7 +419,10 @@ run_tests() {
     shift
     mkdir -p target
     "$@" 2>&1 | tee "$log" || failed=1
-    passed=$(awk '/^test result: ok\./ { sum += $4 } END { print sum + 0 }' "$log")
+    # What cargo test says of each binary, and cargo nextest of all.
+    passed=$(awk '/^test result: ok\./ { sum += $4 }
+        /^ *Summary .* run: / { sub(/.* run: /, ""); sum += $1 }
+        END { print sum + 0 }' "$log")
     rm "$log"
     printf '%s tests passed\n' "$passed"
     ((!failed)) || return 1
