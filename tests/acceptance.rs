@@ -2,21 +2,22 @@
 //!
 //! A case is named after the server: `cargo test --test acceptance threads::two_sigints`.
 
-#[cfg(all(target_os = "linux", feature = "signals"))]
-#[path = "support/program.rs"]
-mod program;
+mod support;
 
-/// The cases ask `/proc` what a server has read, and that is Linux.
-#[cfg(not(all(target_os = "linux", feature = "signals")))]
-fn main() {}
+use std::process::ExitCode;
 
-#[cfg(all(target_os = "linux", feature = "signals"))]
-fn main() -> std::process::ExitCode {
-    let args = libtest_mimic::Arguments::from_args();
-    libtest_mimic::run(&args, cases::all()).exit_code()
+/// The cases read in `/proc` what a server has received, so they run on Linux.
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    support::child::main(&[], Vec::new)
 }
 
-#[cfg(all(target_os = "linux", feature = "signals"))]
+#[cfg(target_os = "linux")]
+fn main() -> ExitCode {
+    support::child::main(&[], cases::tests)
+}
+
+#[cfg(target_os = "linux")]
 mod cases {
     use std::io::Write;
     use std::net::TcpListener;
@@ -24,15 +25,17 @@ mod cases {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    use libtest_mimic::{Completion, Trial};
+    use libtest_mimic::Trial;
     use nix::sys::signal::SigSet;
     use nix::sys::signal::Signal::{self, SIGINT, SIGTERM};
 
-    use crate::program::{Client, Program, Server, example, unshare, until};
+    use crate::support::child::trials;
+    use crate::support::program::{Client, Program, Server, example, pid_1_test};
+    use crate::support::until;
 
     const SERVERS: [&str; 5] = ["async_std", "axum", "smol", "threads", "tokio"];
 
-    pub(crate) fn all() -> Vec<Trial> {
+    pub(crate) fn tests() -> Vec<Trial> {
         macro_rules! cases {
             ($($case:ident),* $(,)?) => {
                 [$((stringify!($case), $case as fn(&str))),*]
@@ -63,17 +66,17 @@ mod cases {
             sigint_ignored_at_start,
             signals_blocked_at_start,
         ];
-        let as_pid_1 = cases![
-            pid_1_one_sigint,
-            pid_1_one_sigterm,
-            pid_1_two_sigints,
-            pid_1_two_sigterms,
+        let as_pid_1 = [
+            ("pid_1_one_sigint", pid_1_one_sigint as fn(Server)),
+            ("pid_1_one_sigterm", pid_1_one_sigterm),
+            ("pid_1_two_sigints", pid_1_two_sigints),
+            ("pid_1_two_sigterms", pid_1_two_sigterms),
         ];
 
-        let mut trials = Vec::new();
+        let mut tests = trials![embedded_runs];
         for server in SERVERS {
             for (name, case) in everywhere {
-                trials.push(Trial::test(format!("{server}::{name}"), move || {
+                tests.push(Trial::test(format!("{server}::{name}"), move || {
                     case(server);
                     Ok(())
                 }));
@@ -81,25 +84,12 @@ mod cases {
         }
         for server in ["smol", "tokio"] {
             for (name, case) in as_pid_1 {
-                trials.push(Trial::ignorable_test(
-                    format!("{server}::{name}"),
-                    move || {
-                        if unshare().is_none() {
-                            let reason = "unshare can't make a process PID 1 here";
-                            println!("{server}::{name} skipped: {reason}");
-                            return Ok(Completion::ignored_with(reason));
-                        }
-                        case(server);
-                        Ok(Completion::Completed)
-                    },
-                ));
+                tests.push(pid_1_test(format!("{server}::{name}"), move |unshare| {
+                    case(pid_1(server, unshare));
+                }));
             }
         }
-        trials.push(Trial::test("embedded::runs", || {
-            embedded_runs();
-            Ok(())
-        }));
-        trials
+        tests
     }
 
     const WELCOME: &str = "Welcome HTTP Server\n";
@@ -497,32 +487,31 @@ mod cases {
         two_signals(start(), SIGINT, SIGTERM);
     }
 
-    fn pid_1(name: &str) -> Server {
-        let mut command = unshare().expect("it was permitted before");
-        // It says which it is, or this shows nothing.
+    /// Starts a server that is PID 1, and asserts that it is.
+    fn pid_1(name: &str, mut unshare: Command) -> Server {
         let script = "echo pid $$; exec \"$0\" 127.0.0.1:0 1h";
-        command.args(["sh", "-c", script]).arg(example(name));
-        let program = Program::start(&mut command);
+        unshare.args(["sh", "-c", script]).arg(example(name));
+        let program = Program::start(&mut unshare);
         assert_eq!(program.line("pid "), "1");
         let mut server = Server::ready(program);
         server.program.aim_at_its_child();
         server
     }
 
-    fn pid_1_one_sigint(name: &str) {
-        one_signal(pid_1(name), SIGINT);
+    fn pid_1_one_sigint(server: Server) {
+        one_signal(server, SIGINT);
     }
 
-    fn pid_1_one_sigterm(name: &str) {
-        one_signal(pid_1(name), SIGTERM);
+    fn pid_1_one_sigterm(server: Server) {
+        one_signal(server, SIGTERM);
     }
 
-    fn pid_1_two_sigints(name: &str) {
-        two_signals(pid_1(name), SIGINT, SIGINT);
+    fn pid_1_two_sigints(server: Server) {
+        two_signals(server, SIGINT, SIGINT);
     }
 
-    fn pid_1_two_sigterms(name: &str) {
-        two_signals(pid_1(name), SIGTERM, SIGTERM);
+    fn pid_1_two_sigterms(server: Server) {
+        two_signals(server, SIGTERM, SIGTERM);
     }
 
     /// It checks itself, and needs no signals.

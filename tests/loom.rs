@@ -8,59 +8,21 @@
 //! loom`.
 #![cfg(loom)]
 
-use std::pin::Pin;
+mod support;
+
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Poll, Wake, Waker};
 use std::time::Duration;
 
 use loom::future::block_on;
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
+use support::model::model;
+use support::{Counter, poll};
 use winddown::Shutdown;
 
 const FOR_EVER: Duration = Duration::MAX;
-
-/// Explores a model: all of it, or what is reached with as many preemptions.
-fn model(preemptions: impl Into<Option<usize>>, run: impl Fn() + Send + Sync + 'static) {
-    let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions.into();
-    builder.max_branches = 5_000;
-    let start = std::time::Instant::now();
-    let counter = executions.clone();
-    builder.check(move || {
-        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        run();
-    });
-    let name = std::thread::current().name().unwrap_or("?").to_owned();
-    println!("{name}: {executions:?} executions, {:?}", start.elapsed());
-}
-
-/// Counts how often it was woken. Its own counter adds no interleavings.
-#[derive(Default)]
-struct Counter(std::sync::atomic::AtomicUsize);
-
-impl Counter {
-    fn new() -> (Arc<Self>, Waker) {
-        let counter = Arc::new(Self::default());
-        (counter.clone(), counter.into())
-    }
-
-    fn count(&self) -> usize {
-        self.0.load(std::sync::atomic::Ordering::SeqCst)
-    }
-}
-
-impl Wake for Counter {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-    }
-}
-
-fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(waker))
-}
 
 /// Spawns a model thread.
 fn run<T: 'static>(what: impl FnOnce() -> T + 'static) -> thread::JoinHandle<T> {

@@ -1,5 +1,7 @@
 //! One shutdown, awaited on every runtime at the same time, in one process.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -8,10 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use futures_lite::{StreamExt, future, stream};
+use support::PATIENCE;
 use winddown::{Shutdown, ShutdownExt, Waiter};
-
-/// How long anything may take before the test is given up. Nothing waits for it to pass.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const ROUNDS: usize = 1000;
 

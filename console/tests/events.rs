@@ -1,18 +1,25 @@
 //! Real processes, and events sent by the example `send_event`.
 //!
-//! Started with a role in `CONSOLE_ROLE`, this program is the child of one of its own tests. So it
-//! has a `main` of its own.
+//! A test starts this program again, in a role: see `tests/support/child.rs` of winddown. The roles
+//! stand above the tests that start them.
 
+#[cfg(windows)]
+#[path = "../../tests/support/child.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "winddown's tests use the rest"
+)]
+mod child;
+
+/// There are no console events elsewhere. A harness asks for the list of tests, and it is empty.
 #[cfg(not(windows))]
 fn main() {}
 
 #[cfg(windows)]
 fn main() -> std::process::ExitCode {
-    if let Ok(role) = std::env::var("CONSOLE_ROLE") {
-        windows::run(&role);
-    }
-    let args = libtest_mimic::Arguments::from_args();
-    libtest_mimic::run(&args, windows::all()).exit_code()
+    child::main(windows::ROLES, windows::tests)
 }
 
 #[cfg(windows)]
@@ -25,6 +32,10 @@ mod windows {
 
     use libtest_mimic::Trial;
     use winddown_console::{Event, Reply, exit, handle};
+
+    use crate::child::{Role, command, roles};
+
+    pub(crate) const ROLES: &[Role] = &roles![takes, passes, panics];
 
     const EVENTS: [(&str, Event); 5] = [
         ("ctrl-c", Event::CtrlC),
@@ -40,37 +51,6 @@ mod windows {
     /// Longer than `send_event` gives a process whose handlers have returned.
     const WHILE: Duration = Duration::from_secs(1);
 
-    /// What a child does.
-    pub(crate) fn run(role: &str) -> ! {
-        let (sender, events) = channel();
-        let reply: fn() -> Reply = match role {
-            "takes" => || Reply::Taken,
-            "passes" => || Reply::Passed,
-            "panics" => || panic!("as it should"),
-            other => panic!("no role '{other}'"),
-        };
-        handle(move |event| {
-            println!("{event:?}");
-            let reply = reply();
-            if reply == Reply::Taken {
-                let _ = sender.send(event);
-            }
-            reply
-        })
-        .expect("Windows takes it");
-        let again = handle(|_| Reply::Passed).expect_err("it is the second");
-        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
-        println!("ready");
-        for event in events {
-            thread::sleep(WHILE);
-            println!("did its work");
-            if event.is_final() {
-                exit(7);
-            }
-        }
-        unreachable!("the handler is never dropped")
-    }
-
     struct Program {
         child: Child,
         stdout: BufReader<ChildStdout>,
@@ -78,8 +58,7 @@ mod windows {
 
     impl Program {
         fn start(role: &str) -> Self {
-            let this = std::env::current_exe().expect("a test has a path");
-            let mut program = Self::of(Command::new(this).env("CONSOLE_ROLE", role));
+            let mut program = Self::of(&mut command(role));
             assert_eq!(program.line(), "ready");
             program
         }
@@ -106,7 +85,7 @@ mod windows {
             line.trim_end().to_owned()
         }
 
-        /// The lines that nobody has read, and the exit code.
+        /// Waits for the end, and returns the unread text and the exit code.
         fn end(&mut self) -> (String, Option<i32>) {
             let mut rest = String::new();
             self.stdout.read_to_string(&mut rest).expect("it is text");
@@ -121,21 +100,51 @@ mod windows {
         }
     }
 
-    pub(crate) fn all() -> Vec<Trial> {
-        let mut trials = Vec::new();
+    pub(crate) fn tests() -> Vec<Trial> {
+        let mut tests = Vec::new();
         for (name, event) in EVENTS {
             for (role, case) in [
                 ("takes", taken as fn(&str, Event)),
                 ("passes", |name, event| passed("passes", name, event)),
                 ("panics", |name, event| passed("panics", name, event)),
             ] {
-                trials.push(Trial::test(format!("{name}::{role}"), move || {
+                tests.push(Trial::test(format!("{name}::{role}"), move || {
                     case(name, event);
                     Ok(())
                 }));
             }
         }
-        trials
+        tests
+    }
+
+    /// Prints each event, works on for a while if the reply is that it was taken, and then ends if the
+    /// event is final.
+    fn reply(reply: fn() -> Reply) {
+        let (sender, events) = channel();
+        handle(move |event| {
+            println!("{event:?}");
+            let reply = reply();
+            if reply == Reply::Taken {
+                let _ = sender.send(event);
+            }
+            reply
+        })
+        .expect("Windows takes it");
+        let again = handle(|_| Reply::Passed).expect_err("it is the second");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        println!("ready");
+        for event in events {
+            thread::sleep(WHILE);
+            println!("did its work");
+            if event.is_final() {
+                exit(7);
+            }
+        }
+        unreachable!("the handler is never dropped")
+    }
+
+    fn takes() {
+        reply(|| Reply::Taken);
     }
 
     /// The program goes on, and ends itself if the event is final.
@@ -152,6 +161,14 @@ mod windows {
         }
         assert_eq!(program.end(), (String::new(), Some(7)));
         assert_eq!(sent.end(), (String::new(), Some(0)), "it had to be ended");
+    }
+
+    fn passes() {
+        reply(|| Reply::Passed);
+    }
+
+    fn panics() {
+        reply(|| panic!("as it should"));
     }
 
     /// Windows ends the program.

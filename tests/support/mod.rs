@@ -1,9 +1,18 @@
-//! What several test files need.
+//! Helpers of several test files.
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
+    unused_macros,
     reason = "each test file is a crate that uses a part of it"
 )]
+
+#[cfg(not(loom))]
+pub mod child;
+#[cfg(loom)]
+pub mod model;
+#[cfg(not(loom))]
+pub mod program;
 
 use std::mem::forget;
 use std::pin::Pin;
@@ -12,12 +21,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long anything may take before the test is given up. Nothing waits for it to pass.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test waits for one event before it fails. No passing test waits that long.
+///
+/// Shorter than the 30 seconds after which most servers close the connection of a silent client: a
+/// test must not take such an end for the end by a shutdown.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Counts how often it was woken.
+/// A time that no test lives to see.
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+/// Counts how often it is woken. Not loom's atomics, so it adds no interleavings to a model.
 #[derive(Default)]
 pub struct Counter(AtomicUsize);
 
@@ -53,12 +68,33 @@ impl<F: Fn() + Send + Sync + 'static> Wake for Call<F> {
     }
 }
 
-/// Polls by hand.
+/// Polls a future once, with this waker.
 pub fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
-/// Runs what would hang if it went wrong, so that the test fails instead.
+/// Drains without waiting, and returns whether no guard was left.
+pub fn drained(shutdown: &winddown::Shutdown) -> bool {
+    shutdown.drain_blocking(Duration::ZERO).is_ok()
+}
+
+/// Blocks this thread for good.
+pub fn park() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+/// Checks a condition every millisecond until it holds, for events that send no notification.
+pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !happened() {
+        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Runs a function on a thread of its own, and panics if it has not returned in [`PATIENCE`].
 pub fn in_time<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
     let (ends, ended) = channel::<()>();
     let thread = thread::spawn(move || {

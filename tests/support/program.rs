@@ -1,9 +1,4 @@
 //! Real child processes: their lines, their signals, their end.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file is a crate that uses a part of it"
-)]
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,24 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
 
+use libtest_mimic::{Completion, Trial};
 #[cfg(unix)]
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 #[cfg(unix)]
 use nix::unistd::Pid;
 use wait_timeout::ChildExt;
 
-/// How long anything may take before the test is given up. Nothing waits for it to pass.
-///
-/// Less than the 30 seconds after which most servers give up on a silent client: what a shutdown
-/// has to end must not pass for ended because of that.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+use super::{PATIENCE, child, until};
 
 /// A child process. Killed when dropped, so that no test leaves one behind.
 pub struct Program {
     child: Child,
-    /// Who is sent the signals: the child, unless that only started the one that matters.
+    /// The process that is sent the signals: the child, or one that the child has started.
     #[cfg(unix)]
     target: Pid,
     stdout: Option<Receiver<String>>,
@@ -40,14 +31,26 @@ impl Program {
         Self::start_with_stdin(command.stdin(Stdio::null()))
     }
 
-    /// One whose stdin is what the command says.
+    /// Starts this program in a role.
+    pub fn role(role: &str) -> Self {
+        Self::start(&mut child::command(role))
+    }
+
+    /// Starts this program in a role, and waits until it is ready.
+    pub fn ready_role(role: &str) -> Self {
+        let program = Self::role(role);
+        program.line("ready");
+        program
+    }
+
+    /// Starts a program whose stdin is that of the command.
     pub fn start_with_stdin(command: &mut Command) -> Self {
         let mut this = Self::start_unread(command);
         this.stdout = this.child.stdout.take().map(lines);
         this
     }
 
-    /// One whose stdout nobody reads.
+    /// Starts a program and leaves its stdout unread.
     pub fn start_unread(command: &mut Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
@@ -64,7 +67,7 @@ impl Program {
         }
     }
 
-    /// Reads the first line of a stdout that nobody reads, and closes it.
+    /// Reads the first line of a stdout that was left unread, and closes it.
     pub fn only_line(&mut self) -> String {
         let mut line = String::new();
         BufReader::new(self.child.stdout.take().expect("it is piped"))
@@ -78,8 +81,8 @@ impl Program {
         self.target
     }
 
-    /// From now on, signals go to the one process that the child has started. On Linux, which has
-    /// what `unshare` needs.
+    /// Sends the signals that follow to the one process that the child has started. Works on Linux,
+    /// which has what `unshare` needs.
     #[cfg(unix)]
     pub fn aim_at_its_child(&mut self) {
         let parent = format!("\nPPid:\t{}\n", self.child.id());
@@ -106,34 +109,34 @@ impl Program {
         Program::start(Command::new(example("send_event")).args([&pid, event]))
     }
 
-    /// Whether it has not ended. As long as nobody has waited for it, its pid is its own.
+    /// Returns whether the child has not ended. Its pid is not reused before it is waited for.
     pub fn runs(&mut self) -> bool {
         let status = self.child.try_wait().expect("a child can be waited for");
         status.is_none()
     }
 
-    /// What it reads, if its stdin is piped.
+    /// Returns the child's stdin, if that is piped.
     pub fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("it is piped")
     }
 
-    /// Reads stdout up to the line that starts so, and returns the rest of that line.
+    /// Reads stdout up to a line that starts with `start`, and returns the rest of that line.
     pub fn line(&self, start: &str) -> String {
         find(self.stdout.as_ref().expect("stdout is read"), start)
     }
 
-    /// The same of stderr.
+    /// Reads stderr up to a line that starts with `start`, and returns the rest of that line.
     pub fn error_line(&self, start: &str) -> String {
         find(&self.stderr, start)
     }
 
-    /// The lines of stdout that nobody has read, up to its end.
+    /// Returns the unread lines of stdout, up to its end.
     pub fn rest(&self) -> Vec<String> {
         let stdout = self.stdout.as_ref().expect("stdout is read");
         stdout.iter().collect()
     }
 
-    /// Waits until the kernel has stopped it, after a SIGSTOP.
+    /// Waits until the kernel has stopped the child, after a SIGSTOP.
     #[cfg(unix)]
     pub fn stopped(&self) {
         use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -190,7 +193,7 @@ fn find(lines: &Receiver<String>, start: &str) -> String {
     }
 }
 
-/// The built example of that name.
+/// Returns the path of an example, which must have been built.
 pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let profile = test.ancestors().nth(2).expect("target/debug/deps/test");
@@ -204,11 +207,44 @@ pub fn example(name: &str) -> PathBuf {
     path
 }
 
-/// For a role that has sent itself signals: waits until the thread `winddown` has read them all, and
-/// done what they ask for.
+/// Returns the command that starts this program in a role, with these signals at their default.
 ///
-/// The handlers have written to its socket when `raise` returns. It reads that empty before it sleeps
-/// in `poll`, and what is written later wakes it.
+/// A child inherits which signals are ignored and blocked. `nohup` ignores SIGHUP, a shell without
+/// job control ignores SIGINT, and some supervisors block what they wait for themselves. Only GNU's
+/// `env` undoes that, so elsewhere the child has what the test has.
+#[cfg(unix)]
+pub fn with_default(signals: &[Signal], role: &str) -> Command {
+    let plain = child::command(role);
+    if !cfg!(target_os = "linux") {
+        return plain;
+    }
+    let mut env = Command::new("env");
+    for signal in signals {
+        let name = signal.as_str().trim_start_matches("SIG");
+        env.arg(format!("--default-signal={name}"));
+    }
+    env.arg(plain.get_program());
+    for (name, value) in plain.get_envs() {
+        env.env(name, value.expect("nothing is unset"));
+    }
+    env
+}
+
+/// Sends a signal to the calling thread, which handles it before this returns.
+///
+/// The thread may have inherited that the signal is blocked, so it is unblocked first.
+#[cfg(unix)]
+pub fn raise(signal: Signal) {
+    let unblocked = SigSet::from(signal).thread_unblock();
+    unblocked.expect("any signal can be unblocked");
+    nix::sys::signal::raise(signal).expect("a thread can signal itself");
+}
+
+/// Waits until the thread `winddown` has read the signals that this process has sent to itself, and
+/// has acted on them.
+///
+/// The handlers have written to the thread's socket when `raise` returns. The thread reads the socket
+/// empty before it sleeps in `poll`, and what is written later wakes it.
 #[cfg(target_os = "linux")]
 pub fn all_are_read() {
     use nix::libc;
@@ -224,8 +260,8 @@ pub fn all_are_read() {
         tasks.any(|task| {
             let Ok(task) = task else { return false };
             let read = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
-            // Asleep first, and then where: it may sleep for a lock before it has read, but then
-            // `poll` would not sleep.
+            // The state before the call: the thread may sleep for a lock before it has read, and a
+            // later `poll` would not sleep then.
             read("comm") == "winddown\n"
                 && read("status").contains("\nState:\tS")
                 && read("syscall").starts_with(&poll)
@@ -233,19 +269,45 @@ pub fn all_are_read() {
     });
 }
 
-/// Elsewhere there is no telling, and the test shows less.
+/// Does nothing where there is no /proc. The tests show less there.
 #[cfg(all(unix, not(target_os = "linux")))]
 pub fn all_are_read() {}
 
-/// How many threads this process has.
+/// Returns the number of threads of this process.
 #[cfg(target_os = "linux")]
-pub fn threads() -> usize {
+fn threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").expect("there is a /proc");
     tasks.count()
 }
 
-/// What makes a process PID 1, as in a container. `None` where that is not permitted.
-pub fn unshare() -> Option<Command> {
+/// Begins the lame duck of an installed shutdown, drops the last handle, and waits until the threads
+/// of that shutdown have ended.
+#[cfg(all(target_os = "linux", feature = "signals"))]
+pub fn abandon_lame_duck(reason: &str) {
+    let builder = winddown::Shutdown::builder().lame_duck(super::HOUR);
+    let shutdown = builder.install().unwrap();
+    let before = threads();
+    assert!(shutdown.trigger(reason));
+    drop(shutdown);
+    // A thread holds the shutdown for as long as it looks at it.
+    until("the threads of the shutdown end", || threads() == before);
+}
+
+/// Returns a test that needs a command which makes a process PID 1, as in a container. The test is
+/// ignored where that is not permitted.
+pub fn pid_1_test(name: impl Into<String>, test: impl FnOnce(Command) + Send + 'static) -> Trial {
+    Trial::ignorable_test(name, || match unshare() {
+        Some(unshare) => {
+            test(unshare);
+            Ok(Completion::Completed)
+        }
+        None => Ok(Completion::ignored_with(
+            "unshare can't make a process PID 1 here",
+        )),
+    })
+}
+
+fn unshare() -> Option<Command> {
     for more in [&[][..], &["--user", "--map-root-user"]] {
         let command = || {
             let mut command = Command::new("unshare");
@@ -261,7 +323,7 @@ pub fn unshare() -> Option<Command> {
     None
 }
 
-/// How an example server says that it listens.
+/// What an example server prints once it listens, before the address.
 const READY: &str = "ready: listening on http://";
 
 /// An example server on a port of its own.
@@ -271,7 +333,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// One with a deadline that no test lives to see.
+    /// Starts a server with a deadline that no test lives to see.
     pub fn start(name: &str) -> Self {
         Self::start_with_deadline(name, "1h")
     }
@@ -290,7 +352,7 @@ impl Server {
         Self { program, address }
     }
 
-    /// One to whom nobody listens once it has said that it is ready.
+    /// Starts a server whose stdout is closed once it is ready.
     pub fn start_unheard(name: &str) -> Self {
         let mut command = Command::new(example(name));
         let command = command.args(["127.0.0.1:0", "1h"]).stdin(Stdio::null());
@@ -313,7 +375,7 @@ impl Server {
         });
     }
 
-    /// Sends a request on a connection of its own, and waits until the server says that it has it.
+    /// Sends a request on a connection of its own, and waits until the server has received it.
     pub fn begin(&self, request: &str) -> Client {
         let mut client = self.connect();
         client.send(request);
@@ -323,7 +385,7 @@ impl Server {
     }
 
     /// Sends the first line of a request on a connection of its own, and waits until the server has
-    /// read it. It is in flight from then on, until `Client::finish`.
+    /// read it. The request is in flight from then on, until `Client::finish`.
     #[cfg(target_os = "linux")]
     pub fn hold(&self, request: &str) -> Client {
         let mut client = self.connect();
@@ -340,8 +402,8 @@ impl Server {
     }
 }
 
-/// What the kernel holds of a TCP connection: the bytes not known to have arrived at the other side,
-/// and those not read on this one.
+/// Returns what the kernel holds of a TCP connection: the bytes that may not have arrived at `remote`,
+/// and the bytes that `local` has not read.
 #[cfg(target_os = "linux")]
 fn queues(local: SocketAddr, remote: SocketAddr) -> Option<(u64, u64)> {
     fn hex(address: SocketAddr) -> String {
@@ -364,16 +426,7 @@ fn queues(local: SocketAddr, remote: SocketAddr) -> Option<(u64, u64)> {
     })
 }
 
-/// Asks again and again, because nobody tells.
-pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !happened() {
-        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// An HTTP/1.1 client that sees exactly which bytes come.
+/// An HTTP/1.1 client that reads byte by byte.
 pub struct Client(pub TcpStream);
 
 impl Client {
@@ -389,7 +442,7 @@ impl Client {
         self.write(&format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     }
 
-    /// The rest of a request that was held.
+    /// Sends the rest of a request that was held.
     pub fn finish(&mut self) {
         self.write("Host: localhost\r\n\r\n");
     }
@@ -398,7 +451,7 @@ impl Client {
         self.0.write_all(text.as_bytes()).expect("it is sent");
     }
 
-    /// One response: its status, and its body.
+    /// Reads one response, and returns its status and body.
     pub fn response(&mut self) -> (u16, String) {
         let mut text = Vec::new();
         loop {
@@ -413,7 +466,7 @@ impl Client {
         }
     }
 
-    /// Whether the connection is closed, whatever came before.
+    /// Waits for the end, and returns whether the connection was closed, whatever came before.
     pub fn closed(&mut self) -> bool {
         match self.0.read_to_end(&mut Vec::new()) {
             Ok(_) => true,
@@ -421,7 +474,7 @@ impl Client {
         }
     }
 
-    /// Whether the connection is closed, and no byte came before.
+    /// Waits for the next byte, and returns whether the connection was closed instead.
     pub fn closed_with_nothing(&mut self) -> bool {
         match self.0.read(&mut [0]) {
             Ok(read) => read == 0,

@@ -1,0 +1,374 @@
+//! When the second signal forces, and what happens before and after: force policies, debounce, last
+//! words and lame ducks, in a real process with real signals.
+//!
+//! A test starts this program again, in a role: see `support/child.rs`. A role prints `ready` when it
+//! may be sent signals, and `stopping` when it has seen the first. It stands above the tests that start
+//! it.
+
+mod support;
+
+use std::process::ExitCode;
+
+#[cfg(not(unix))]
+fn main() -> ExitCode {
+    support::child::main(&[], Vec::new)
+}
+
+#[cfg(unix)]
+fn main() -> ExitCode {
+    support::child::main(cases::ROLES, cases::tests)
+}
+
+#[cfg(unix)]
+mod cases {
+    use std::os::unix::process::ExitStatusExt;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use futures_lite::future;
+    use libtest_mimic::Trial;
+    use nix::sys::signal::Signal::{self, SIGCONT, SIGINT, SIGSTOP, SIGTERM, SIGUSR1};
+    use nix::sys::signal::kill;
+    use nix::unistd::Pid;
+    use winddown::{Builder, ForcePolicy, Shutdown, Stage};
+
+    use crate::support::child::{Role, command, roles, trials};
+    use crate::support::program::{Program, all_are_read, raise};
+    use crate::support::{Call, HOUR, park, poll};
+
+    pub(crate) const ROLES: &[Role] = &roles![
+        only_interrupt,
+        only_interrupt_dropped,
+        never,
+        never_dropped,
+        debounce,
+        debounce_dropped,
+        short_debounce,
+        short_debounce_after_request,
+        short_debounce_waker_hangs,
+        last_words,
+        last_words_dropped,
+        last_words_for_three_signals,
+        last_words_for_ms,
+        last_words_waker_hangs,
+        lame_duck,
+        lame_duck_on_interrupt,
+        short_lame_duck,
+        #[cfg(target_os = "linux")]
+        lame_duck_dropped,
+    ];
+
+    pub(crate) fn tests() -> Vec<Trial> {
+        trials![
+            only_interrupt_is_forced_by_sigint,
+            never_is_never_forced,
+            debounce_drops_early_repeats,
+            g7_policies_outlive_the_handles,
+            after_the_debounce_the_second_forces,
+            g4_with_a_debounce_and_a_waker_that_hangs,
+            g4_last_words_end_by_a_third_signal,
+            g4_last_words_end_by_a_third_signal_that_came_with_the_second,
+            g4_last_words_end_with_their_time,
+            g4_with_last_words_and_a_waker_that_hangs,
+            lame_duck_is_for_sigterm_alone,
+            lame_duck_ends_with_its_time,
+            #[cfg(target_os = "linux")]
+            g7_lame_duck_without_handles_dies_of_the_signal,
+        ]
+    }
+
+    /// Starts a role and sends the first signal.
+    fn begun(role: &str, signal: Signal) -> Program {
+        let child = Program::ready_role(role);
+        child.send(signal);
+        child
+    }
+
+    /// Installs a shutdown and waits for its first signal.
+    fn begin(builder: Builder) -> Shutdown {
+        let shutdown = builder.install().unwrap();
+        println!("ready");
+        shutdown.waiter().wait_blocking();
+        println!("stopping");
+        shutdown
+    }
+
+    /// Sends a signal to this process, as another process does, and waits until it was read.
+    fn send(signal: Signal) {
+        kill(Pid::this(), signal).unwrap();
+        all_are_read();
+    }
+
+    /// Sends signals that may not force, and reads what each has done, if a handle is left to ask.
+    fn repeat(shutdown: Option<&Shutdown>, signals: &[Signal]) {
+        for signal in signals.iter().cycle().take(4) {
+            send(*signal);
+            if let Some(shutdown) = shutdown {
+                assert_eq!(shutdown.stage(), Stage::Stopping, "{signal}");
+            }
+            assert!(!winddown::request_shutdown());
+        }
+        println!("repeated");
+        park();
+    }
+
+    fn of_policy(policy: ForcePolicy) -> Builder {
+        Shutdown::builder().force_policy(policy)
+    }
+
+    fn only_interrupt() {
+        let shutdown = begin(of_policy(ForcePolicy::OnlyInterrupt));
+        repeat(Some(&shutdown), &[SIGTERM]);
+    }
+
+    fn only_interrupt_dropped() {
+        drop(begin(of_policy(ForcePolicy::OnlyInterrupt)));
+        repeat(None, &[SIGTERM]);
+    }
+
+    fn only_interrupt_is_forced_by_sigint() {
+        let mut child = begun("only_interrupt", SIGTERM);
+        child.line("repeated");
+        child.send(SIGINT);
+        assert_eq!(child.code(), 1);
+    }
+
+    fn never() {
+        let shutdown = begin(of_policy(ForcePolicy::Never));
+        repeat(Some(&shutdown), &[SIGTERM, SIGINT]);
+    }
+
+    fn never_dropped() {
+        drop(begin(of_policy(ForcePolicy::Never)));
+        repeat(None, &[SIGTERM, SIGINT]);
+    }
+
+    fn never_is_never_forced() {
+        let child = begun("never", SIGINT);
+        child.line("repeated");
+        // The drop of the child kills it.
+    }
+
+    fn debounce() {
+        let shutdown = begin(Shutdown::builder().debounce(HOUR));
+        repeat(Some(&shutdown), &[SIGTERM, SIGINT]);
+    }
+
+    fn debounce_dropped() {
+        drop(begin(Shutdown::builder().debounce(HOUR)));
+        repeat(None, &[SIGTERM, SIGINT]);
+    }
+
+    fn debounce_drops_early_repeats() {
+        let child = begun("debounce", SIGTERM);
+        child.line("repeated");
+    }
+
+    fn last_words_dropped() {
+        drop(begin(Shutdown::builder().last_words(HOUR)));
+        send(SIGTERM);
+        println!("forced");
+        park();
+    }
+
+    /// The program waits for the first signal, drops every handle, and cleans up.
+    fn g7_policies_outlive_the_handles() {
+        let mut child = begun("only_interrupt_dropped", SIGTERM);
+        child.line("repeated");
+        child.send(SIGINT);
+        assert_eq!(child.code(), 1);
+        begun("never_dropped", SIGINT).line("repeated");
+        begun("debounce_dropped", SIGTERM).line("repeated");
+        let mut child = begun("last_words_dropped", SIGTERM);
+        child.line("forced");
+        child.send(SIGTERM);
+        assert_eq!(child.code(), 1);
+    }
+
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    /// Sends signals until one forces. The debounce drops those that come too early.
+    fn short_debounce() {
+        let _shutdown = begin(Shutdown::builder().debounce(MOMENT));
+        loop {
+            raise(SIGTERM);
+            thread::yield_now();
+        }
+    }
+
+    fn short_debounce_after_request() {
+        let shutdown = Shutdown::builder().debounce(MOMENT).install().unwrap();
+        assert!(shutdown.request_shutdown());
+        loop {
+            raise(SIGINT);
+            thread::yield_now();
+        }
+    }
+
+    fn after_the_debounce_the_second_forces() {
+        assert_eq!(begun("short_debounce", SIGINT).code(), 1);
+        let mut child = Program::role("short_debounce_after_request");
+        assert_eq!(child.code(), 1);
+    }
+
+    /// A waker of the first signal hangs. Waits for the force and prints `forced`.
+    fn hang(builder: Builder) {
+        let shutdown = builder.install().unwrap();
+        let waker = Call::waker(|| {
+            println!("stopping");
+            park();
+        });
+        let mut waiter = shutdown.waiter();
+        assert!(poll(&mut waiter, &waker).is_pending());
+        println!("ready");
+        future::block_on(shutdown.forced());
+        println!("forced");
+        park();
+    }
+
+    fn short_debounce_waker_hangs() {
+        hang(Shutdown::builder().debounce(MOMENT));
+    }
+
+    fn g4_with_a_debounce_and_a_waker_that_hangs() {
+        let mut child = begun("short_debounce_waker_hangs", SIGINT);
+        child.line("stopping");
+        // The debounce drops a signal that comes too early, so send more until one is not dropped.
+        while child.runs() {
+            child.send(SIGINT);
+        }
+        assert_eq!(child.code(), 1);
+    }
+
+    /// Holds a guard until the force, and goes on after it.
+    fn speak(builder: Builder) {
+        let shutdown = begin(builder);
+        let _guard = shutdown.guard();
+        let drained = shutdown.drain_blocking(HOUR);
+        assert!(drained.is_err() && shutdown.is_forced());
+        println!("forced");
+        park();
+    }
+
+    fn last_words() {
+        speak(Shutdown::builder().last_words(HOUR));
+    }
+
+    fn g4_last_words_end_by_a_third_signal() {
+        let mut child = begun("last_words", SIGTERM);
+        child.line("stopping");
+        child.send(SIGTERM);
+        child.line("forced");
+        child.send(SIGTERM);
+        assert_eq!(child.code(), 1);
+    }
+
+    fn last_words_for_three_signals() {
+        use winddown::Signal::{Int, Term, Usr1};
+        let builder = Shutdown::builder().signals([Int, Term, Usr1]);
+        speak(builder.last_words(HOUR));
+    }
+
+    /// All three come before the force could arm the handler.
+    fn g4_last_words_end_by_a_third_signal_that_came_with_the_second() {
+        let mut child = Program::ready_role("last_words_for_three_signals");
+        child.send(SIGSTOP);
+        child.stopped();
+        for signal in [SIGINT, SIGTERM, SIGUSR1, SIGCONT] {
+            child.send(signal);
+        }
+        assert_eq!(child.code(), 1);
+    }
+
+    /// The first argument is the time.
+    fn last_words_for_ms() {
+        let time = std::env::args().nth(1).unwrap().parse().unwrap();
+        speak(Shutdown::builder().last_words(Duration::from_millis(time)));
+    }
+
+    /// The child sees the force, and ends once the time has passed. A time may be too short for a busy
+    /// machine to print `forced`, so more time follows.
+    fn g4_last_words_end_with_their_time() {
+        let heard = [10, 100, 1_000, 10_000].into_iter().any(|time| {
+            let mut command = command("last_words_for_ms");
+            let mut child = Program::start(command.arg(time.to_string()));
+            child.line("ready");
+            child.send(SIGTERM);
+            child.line("stopping");
+            let sent = Instant::now();
+            child.send(SIGTERM);
+            assert_eq!(child.code(), 1);
+            assert!(sent.elapsed() >= Duration::from_millis(time));
+            child.rest().contains(&"forced".to_owned())
+        });
+        assert!(heard, "no child saw the force");
+    }
+
+    fn last_words_waker_hangs() {
+        hang(Shutdown::builder().last_words(HOUR));
+    }
+
+    fn g4_with_last_words_and_a_waker_that_hangs() {
+        let mut child = begun("last_words_waker_hangs", SIGTERM);
+        child.line("stopping");
+        child.send(SIGTERM);
+        child.line("forced");
+        child.send(SIGINT);
+        assert_eq!(child.code(), 1);
+    }
+
+    /// Prints the stage once the shutdown is requested, and ends once it is stopping.
+    fn limp(builder: Builder) {
+        let shutdown = builder.install().unwrap();
+        println!("ready");
+        future::block_on(shutdown.requested());
+        println!("{:?}", shutdown.stage());
+        shutdown.waiter().wait_blocking();
+    }
+
+    fn lame_duck() {
+        limp(Shutdown::builder().lame_duck(HOUR));
+    }
+
+    fn lame_duck_on_interrupt() {
+        let builder = Shutdown::builder().lame_duck(HOUR);
+        limp(builder.lame_duck_on_interrupt(true));
+    }
+
+    fn lame_duck_is_for_sigterm_alone() {
+        let mut child = begun("lame_duck", SIGINT);
+        child.line("Stopping");
+        assert_eq!(child.code(), 0);
+        let mut child = begun("lame_duck", SIGTERM);
+        child.line("Requested");
+        child.send(SIGTERM);
+        assert_eq!(child.code(), 1);
+        // Unless the program sets otherwise.
+        let mut child = begun("lame_duck_on_interrupt", SIGINT);
+        child.line("Requested");
+        child.send(SIGTERM);
+        assert_eq!(child.code(), 1);
+    }
+
+    fn short_lame_duck() {
+        limp(Shutdown::builder().lame_duck(MOMENT));
+    }
+
+    fn lame_duck_ends_with_its_time() {
+        let mut child = begun("short_lame_duck", SIGTERM);
+        assert_eq!(child.code(), 0);
+    }
+
+    #[cfg(target_os = "linux")]
+    fn lame_duck_dropped() {
+        crate::support::program::abandon_lame_duck("enough");
+        println!("ready");
+        park();
+    }
+
+    #[cfg(target_os = "linux")]
+    fn g7_lame_duck_without_handles_dies_of_the_signal() {
+        let mut child = begun("lame_duck_dropped", SIGTERM);
+        assert_eq!(child.wait().signal(), Some(SIGTERM as i32));
+    }
+}

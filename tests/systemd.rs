@@ -1,0 +1,138 @@
+//! What systemd is sent at its notification socket.
+//!
+//! A test starts this program again, in a role: see `support/child.rs`. A role stands above the tests
+//! that start it.
+
+mod support;
+
+use std::process::ExitCode;
+
+#[cfg(not(unix))]
+fn main() -> ExitCode {
+    support::child::main(&[], Vec::new)
+}
+
+#[cfg(unix)]
+fn main() -> ExitCode {
+    support::child::main(cases::ROLES, cases::tests)
+}
+
+#[cfg(unix)]
+mod cases {
+    use std::io::Write;
+    use std::os::unix::net::UnixDatagram;
+    #[cfg(target_os = "linux")]
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    use libtest_mimic::Trial;
+    use nix::sys::signal::Signal::SIGTERM;
+    use tempfile::TempDir;
+    use winddown::Shutdown;
+
+    use crate::support::child::{Role, command, roles, trials};
+    use crate::support::program::Program;
+    use crate::support::{HOUR, PATIENCE};
+
+    pub(crate) const ROLES: &[Role] = &roles![
+        three_guards,
+        #[cfg(target_os = "linux")]
+        lame_duck_dropped,
+    ];
+
+    pub(crate) fn tests() -> Vec<Trial> {
+        trials![
+            systemd_is_notified_in_order,
+            #[cfg(target_os = "linux")]
+            g7_systemd_without_handles_dies_of_the_signal,
+        ]
+    }
+
+    /// The socket of a service manager.
+    struct Messages {
+        socket: UnixDatagram,
+        folder: TempDir,
+    }
+
+    impl Messages {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            Self { socket, folder }
+        }
+
+        fn go_to(&self, command: &mut Command) {
+            command.env("NOTIFY_SOCKET", self.folder.path().join("notify"));
+        }
+
+        fn next(&self) -> String {
+            // As much as systemd reads.
+            let mut buffer = [0; 4096];
+            let length = self.socket.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..length]).into_owned()
+        }
+    }
+
+    /// Drops one of three guards for each line of input.
+    fn three_guards() {
+        let shutdown = Shutdown::install().unwrap();
+        let mut guards: Vec<_> = (0..3).map(|_| shutdown.guard()).collect();
+        println!("ready");
+        shutdown.waiter().wait_blocking();
+        for line in std::io::stdin().lines() {
+            line.unwrap();
+            guards.pop();
+        }
+        drop(guards);
+        shutdown.drain_blocking(HOUR).unwrap();
+    }
+
+    fn systemd_is_notified_in_order() {
+        let messages = Messages::new();
+        let mut command = command("three_guards");
+        messages.go_to(command.stdin(Stdio::piped()));
+        let mut child = Program::start_with_stdin(&mut command);
+        let mut stdin = child.stdin();
+        child.line("ready");
+        child.send(SIGTERM);
+        assert_eq!(
+            messages.next(),
+            "STOPPING=1\nSTATUS=stopping: SIGTERM; 3 in flight\n"
+        );
+        for left in [2, 1] {
+            stdin.write_all(b"\n").unwrap();
+            assert_eq!(
+                messages.next(),
+                format!(
+                    "EXTEND_TIMEOUT_USEC=15000000\nSTATUS=stopping: SIGTERM; {left} in flight\n"
+                )
+            );
+        }
+        drop(stdin);
+        assert_eq!(child.code(), 0);
+    }
+
+    #[cfg(target_os = "linux")]
+    fn lame_duck_dropped() {
+        let reason = "no\nthing\0".to_owned() + &"🦀".repeat(5000);
+        crate::support::program::abandon_lame_duck(&reason);
+        println!("ready");
+        crate::support::park();
+    }
+
+    #[cfg(target_os = "linux")]
+    fn g7_systemd_without_handles_dies_of_the_signal() {
+        let messages = Messages::new();
+        let mut command = command("lame_duck_dropped");
+        messages.go_to(&mut command);
+        let mut child = Program::start(&mut command);
+        child.line("ready");
+        let message = messages.next();
+        let start = "STOPPING=1\nSTATUS=stopping: no thing 🦀🦀";
+        assert!(message.starts_with(start), "{message}");
+        assert!(message.ends_with("🦀🦀; 0 in flight\n"), "{message}");
+        child.send(SIGTERM);
+        assert_eq!(child.wait().signal(), Some(SIGTERM as i32));
+    }
+}
