@@ -1,4 +1,4 @@
-//! Wrappers: a future, a connection, a stream, an iterator, an I/O handle.
+//! Wrappers: a future, a connection, a stream, an iterator. Those of I/O are in `io_wrapper.rs` too.
 
 mod support;
 
@@ -655,111 +655,6 @@ mod every_wrapper {
             }
             half_way.leaves_nothing_after(drop);
         }
-    }
-}
-
-#[cfg(feature = "futures-io")]
-mod futures_io {
-    use futures_lite::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Cursor};
-
-    use super::*;
-
-    #[test]
-    fn an_idle_reader_is_woken_and_told_the_end() {
-        let (peer, stream) = smol::block_on(async {
-            let listener = smol::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let peer = smol::net::TcpStream::connect(listener.local_addr().unwrap());
-            let (peer, stream) = future::zip(peer, listener.accept()).await;
-            (peer.unwrap(), stream.unwrap().0)
-        });
-        let shutdown = Shutdown::new();
-        let (counter, waker) = Counter::new();
-        let mut sealed = stream.seal_on_shutdown(shutdown.waiter());
-        let mut buffer = [0; 8];
-        {
-            let mut read = pin!(sealed.read(&mut buffer));
-            assert!(poll(&mut read, &waker).is_pending());
-            shutdown.request_shutdown();
-            assert!(counter.count() >= 1);
-            assert!(matches!(poll(&mut read, &waker), Poll::Ready(Ok(0))));
-        }
-        // The last answer can still be given.
-        smol::block_on(async {
-            sealed.write_all(b"goodbye").await.unwrap();
-            sealed.close().await.unwrap();
-            let mut all = String::new();
-            let mut peer = peer;
-            peer.read_to_string(&mut all).await.unwrap();
-            assert_eq!(all, "goodbye");
-        });
-    }
-
-    #[test]
-    fn reading_goes_on_until_the_shutdown() {
-        let shutdown = Shutdown::new();
-        let mut sealed = Cursor::new(b"one\ntwo\n").seal_on_shutdown(shutdown.waiter());
-        future::block_on(async {
-            let mut four = [0; 4];
-            sealed.read_exact(&mut four).await.unwrap();
-            assert_eq!(&four, b"one\n");
-            shutdown.request_shutdown();
-            assert_eq!(sealed.read(&mut four).await.unwrap(), 0);
-            assert_eq!(sealed.get_ref().position(), 4, "what was not read stays");
-        });
-    }
-
-    #[test]
-    fn lines_end() {
-        let shutdown = Shutdown::new();
-        let reader = BufReader::new(Cursor::new(b"one\ntwo\n".to_vec()));
-        let mut lines = reader.seal_on_shutdown(shutdown.waiter()).lines();
-        future::block_on(async {
-            assert_eq!(lines.next().await.unwrap().unwrap(), "one");
-            shutdown.request_shutdown();
-            assert!(lines.next().await.is_none());
-        });
-    }
-}
-
-#[cfg(feature = "tokio-io")]
-mod tokio_io {
-    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, duplex};
-
-    use super::*;
-
-    #[test]
-    fn an_idle_reader_is_woken_and_told_the_end() {
-        let shutdown = Shutdown::new();
-        let (counter, waker) = Counter::new();
-        let (stream, mut peer) = duplex(64);
-        let mut sealed = stream.seal_on_shutdown(shutdown.waiter());
-        let mut buffer = [0; 8];
-        {
-            let mut read = pin!(sealed.read(&mut buffer));
-            assert!(poll(&mut read, &waker).is_pending());
-            shutdown.request_shutdown();
-            assert_eq!(counter.count(), 1);
-            assert!(matches!(poll(&mut read, &waker), Poll::Ready(Ok(0))));
-        }
-        future::block_on(async {
-            sealed.write_all(b"goodbye").await.unwrap();
-            sealed.shutdown().await.unwrap();
-            let mut all = String::new();
-            peer.read_to_string(&mut all).await.unwrap();
-            assert_eq!(all, "goodbye");
-        });
-    }
-
-    #[test]
-    fn lines_end() {
-        let shutdown = Shutdown::new();
-        let reader = BufReader::new(&b"one\ntwo\n"[..]);
-        let mut lines = reader.seal_on_shutdown(shutdown.waiter()).lines();
-        future::block_on(async {
-            assert_eq!(lines.next_line().await.unwrap().unwrap(), "one");
-            shutdown.request_shutdown();
-            assert!(lines.next_line().await.unwrap().is_none());
-        });
     }
 }
 

@@ -1,10 +1,9 @@
-//! Work in flight: guards, drains, reports, tasks, children.
+//! Work in flight: guards, drains, reports, progress.
 
 mod support;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, LazyLock, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -13,14 +12,10 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use futures_lite::{StreamExt, future};
-use support::{Call, Counter, in_time, poll};
-use winddown::{Guard, Shutdown, Stage};
+use support::{Call, Counter, drained, in_time, poll};
+use winddown::{Guard, Shutdown};
 
 const CHECK: Duration = Duration::ZERO;
-
-fn drained(shutdown: &Shutdown) -> bool {
-    shutdown.drain_blocking(CHECK).is_ok()
-}
 
 #[test]
 fn a_guard_is_what_a_task_can_hold() {
@@ -327,45 +322,6 @@ fn g5_waker_of_a_drain_that_drops_another_drain() {
     assert_eq!(counter.count(), 1);
 }
 
-/// Whoever is told that a guard was dropped finds it forgotten: in the report, and above.
-#[test]
-fn g9_who_is_told_of_a_guard_s_end_finds_it_nowhere() {
-    let parent = Shutdown::new();
-    let child = parent.child();
-    let others = [parent.guard(), child.guard_named("other")];
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let waker = {
-        let (parent, child, seen) = (parent.clone(), child.clone(), seen.clone());
-        Call::waker(move || {
-            let counts = [&parent, &child].map(|it| (it.in_flight(), it.report().count()));
-            seen.lock().unwrap().push(counts);
-        })
-    };
-    let guard = child.guard();
-    let mut drain = child.drain(Duration::MAX);
-    let mut cx = Context::from_waker(&waker);
-    assert!(drain.progress().poll_next(&mut cx).is_ready());
-    drop(guard);
-    assert_eq!(seen.lock().unwrap().as_slice(), [[(2, 2), (1, 1)]]);
-    drop(others);
-}
-
-#[test]
-fn g8_who_is_told_of_a_child_s_end_can_drain_its_parent() {
-    let parent = Shutdown::new();
-    let child = parent.child();
-    let guard = child.guard();
-    let done = Arc::new(AtomicBool::new(false));
-    let waker = {
-        let (parent, done) = (parent.clone(), done.clone());
-        Call::waker(move || done.store(drained(&parent), Ordering::SeqCst))
-    };
-    let mut drain = child.drain(Duration::MAX);
-    assert!(poll(&mut drain, &waker).is_pending());
-    drop(guard);
-    assert!(done.load(Ordering::SeqCst));
-}
-
 #[test]
 fn progress_counts_down_and_ends_with_the_drain() {
     let shutdown = Shutdown::new();
@@ -402,255 +358,6 @@ fn progress_ends_with_the_force() {
     shutdown.request_shutdown();
     assert_eq!(future::block_on(progress.next()), None);
     assert!(future::block_on(drain).is_err());
-}
-
-#[test]
-fn track_holds_a_guard_until_the_future_has_ended() {
-    let shutdown = Shutdown::new();
-    let done = AtomicBool::new(false);
-    let mut tracked = pin!(shutdown.track(future::poll_fn(|_| {
-        if done.load(Ordering::SeqCst) {
-            Poll::Ready("output")
-        } else {
-            Poll::Pending
-        }
-    })));
-    let mut cx = Context::from_waker(Waker::noop());
-    assert_eq!(shutdown.in_flight(), 1);
-    assert!(tracked.as_mut().poll(&mut cx).is_pending());
-    assert_eq!(
-        shutdown.report().iter().next().unwrap().location.file(),
-        file!()
-    );
-    done.store(true, Ordering::SeqCst);
-    assert_eq!(tracked.as_mut().poll(&mut cx), Poll::Ready("output"));
-    assert_eq!(shutdown.in_flight(), 0, "released before it is dropped");
-
-    drop(shutdown.track(future::pending::<()>()));
-    assert!(drained(&shutdown));
-    assert_eq!(future::block_on(shutdown.track(async { 1 })), 1);
-}
-
-#[test]
-fn critical_begins_the_shutdown_when_it_ends() {
-    let shutdown = Shutdown::new();
-    let line = Location::caller().line() + 1;
-    let task = shutdown.critical("mail", async { 7 });
-    assert!(!shutdown.is_requested());
-    assert_eq!(future::block_on(task), 7);
-    let cause = shutdown.cause().unwrap();
-    assert_eq!(cause.to_string(), "critical task 'mail' ended");
-    assert!(matches!(cause, winddown::Cause::Triggered { at, .. } if at.line() == line));
-}
-
-#[test]
-fn critical_begins_the_shutdown_when_it_panics() {
-    let shutdown = Shutdown::new();
-    let task = shutdown.critical("mail", async { panic!("on purpose") });
-    assert!(catch_unwind(AssertUnwindSafe(|| future::block_on(task))).is_err());
-    assert_eq!(
-        shutdown.cause().unwrap().to_string(),
-        "critical task 'mail' panicked"
-    );
-}
-
-#[test]
-fn critical_begins_the_shutdown_when_it_is_dropped() {
-    let shutdown = Shutdown::new();
-    let mut task = Box::pin(shutdown.critical(String::from("mail"), future::pending::<()>()));
-    let mut cx = Context::from_waker(Waker::noop());
-    assert!(task.as_mut().poll(&mut cx).is_pending());
-    drop(task);
-    assert_eq!(
-        shutdown.cause().unwrap().to_string(),
-        "critical task 'mail' was dropped"
-    );
-}
-
-#[test]
-fn critical_may_end_once_a_shutdown_was_requested() {
-    let shutdown = Shutdown::new();
-    let task = shutdown.critical("mail", async { 7 });
-    shutdown.trigger("enough");
-    assert_eq!(future::block_on(task), 7);
-    drop(shutdown.critical("index", future::pending::<()>()));
-    assert_eq!(shutdown.cause().unwrap().to_string(), "enough");
-    assert!(!shutdown.is_forced());
-}
-
-/// A trigger of the child's own would.
-#[test]
-fn critical_ends_no_lame_duck() {
-    let hour = Duration::from_secs(3600);
-    let shutdown = Shutdown::builder().lame_duck(hour).build();
-    let child = shutdown.child();
-    let task = child.critical("mail", async { 7 });
-    shutdown.trigger("enough");
-    assert_eq!(future::block_on(task), 7);
-    assert_eq!(child.stage(), Stage::Requested);
-}
-
-#[test]
-fn a_child_ends_with_its_parent_or_alone() {
-    let parent = Shutdown::new();
-    let child = parent.child();
-    let grandchild = child.child();
-    let late = parent.child();
-    let (counter, waker) = Counter::new();
-    let mut waiter = grandchild.waiter();
-    let mut others = late.waiter();
-    assert!(poll(&mut waiter, &waker).is_pending());
-    assert!(poll(&mut others, &waker).is_pending());
-
-    child.trigger("the child alone");
-    assert_eq!(counter.count(), 1);
-    assert!(grandchild.is_requested() && !parent.is_requested() && !late.is_requested());
-
-    parent.trigger("all of it");
-    assert_eq!(counter.count(), 2);
-    assert!(poll(&mut waiter, &waker).is_ready());
-    assert!(poll(&mut others, &waker).is_ready());
-    assert_eq!(child.cause().unwrap().to_string(), "the child alone");
-    assert_eq!(grandchild.cause(), child.cause());
-    assert_eq!(late.cause(), parent.cause());
-}
-
-#[test]
-fn a_child_made_after_the_request_is_requested_at_birth() {
-    let parent = Shutdown::new();
-    parent.trigger("enough");
-    let child = parent.child();
-    assert!(child.is_requested() && !child.is_forced());
-    assert_eq!(child.cause(), parent.cause());
-    parent.request_shutdown();
-    parent.request_shutdown();
-    assert!(child.is_forced());
-    let late = parent.child();
-    assert!(late.is_forced());
-    assert!(!late.request_shutdown(), "nothing left to ask for");
-}
-
-#[test]
-fn a_request_from_above_takes_no_slot_of_a_child() {
-    let parent = Shutdown::new();
-    let child = parent.child();
-    parent.request_shutdown();
-    assert!(!child.trigger("late"));
-    assert!(child.request_shutdown());
-    assert!(!child.is_forced());
-    assert!(child.request_shutdown());
-    assert!(child.is_forced() && !parent.is_forced());
-}
-
-#[test]
-fn the_force_reaches_those_below_and_nobody_above() {
-    let parent = Shutdown::new();
-    let child = parent.child();
-    let grandchild = child.child();
-    child.request_shutdown();
-    child.request_shutdown();
-    assert!(grandchild.is_forced() && !parent.is_requested());
-}
-
-#[test]
-fn guards_of_a_child_count_above() {
-    let parent = Shutdown::new();
-    let child = parent.child();
-    let grandchild = child.child();
-    let take = |shutdown: &Shutdown| shutdown.guard().unwrap();
-    let guards = [
-        take(&parent),
-        take(&child),
-        take(&grandchild),
-        take(&grandchild),
-    ];
-    let clone = guards[3].clone();
-    let counts = |shutdown: &Shutdown| (shutdown.in_flight(), shutdown.report().count());
-    assert_eq!(counts(&parent), (5, 5));
-    assert_eq!(counts(&child), (4, 4));
-    assert_eq!(counts(&grandchild), (3, 3));
-    assert_eq!(parent.report().iter().len(), 1, "all on one line");
-
-    drop((child, grandchild));
-    assert_eq!(counts(&parent), (5, 5));
-    drop(guards);
-    assert_eq!(counts(&parent), (1, 1));
-    assert!(!drained(&parent));
-    drop(clone);
-    assert_eq!(counts(&parent), (0, 0));
-    assert!(drained(&parent));
-}
-
-#[test]
-fn a_drained_child_leaves_its_parent_open() {
-    let parent = Shutdown::new();
-    let child = parent.child();
-    assert!(drained(&child));
-    assert!(child.guard().is_none());
-    assert_eq!((parent.in_flight(), parent.report().count()), (0, 0));
-    assert!(parent.guard().is_some());
-    assert!(parent.child().guard().is_some());
-}
-
-#[test]
-fn a_waiter_of_a_child_alone_is_told() {
-    let parent = Shutdown::new();
-    let mut waiter = parent.child().waiter();
-    let (counter, waker) = Counter::new();
-    assert!(poll(&mut waiter, &waker).is_pending());
-    parent.request_shutdown();
-    assert_eq!(counter.count(), 1);
-}
-
-#[test]
-fn a_million_children_leave_nothing_behind() {
-    let parent = Shutdown::new();
-    let round = || {
-        let child = parent.child();
-        drop(child.guard());
-        drop(child.waiter());
-    };
-    round();
-    let info = measure(|| (0..1_000_000).for_each(|_| round()));
-    assert_eq!(info.bytes_current, 0);
-}
-
-#[test]
-fn a_hundred_thousand_children_end_together() {
-    let parent = Shutdown::new();
-    let (counter, waker) = Counter::new();
-    let info = measure(|| {
-        let children: Vec<_> = (0..100_000).map(|_| parent.child()).collect();
-        let mut waiters: Vec<_> = children.iter().map(Shutdown::waiter).collect();
-        for waiter in &mut waiters {
-            assert!(poll(waiter, &waker).is_pending());
-        }
-        let guards: Vec<_> = children.iter().map(Shutdown::guard).collect();
-        assert_eq!(parent.in_flight(), 100_000);
-        parent.request_shutdown();
-        assert_eq!(counter.count(), 100_000);
-        assert!(children.iter().all(Shutdown::is_requested));
-        drop(guards);
-        assert!(drained(&parent));
-    });
-    // The cause, and the tally of the one line.
-    assert!(info.bytes_current < 4096, "{} bytes", info.bytes_current);
-}
-
-#[test]
-fn a_long_line_of_children_needs_no_deep_stack() {
-    let first = Shutdown::new();
-    let mut last = first.child();
-    for _ in 0..100_000 {
-        last = last.child();
-    }
-    let guard = last.guard();
-    assert_eq!((first.in_flight(), first.report().count()), (1, 1));
-    first.request_shutdown();
-    assert!(last.is_requested());
-    drop(guard);
-    drop(last);
-    assert!(drained(&first));
 }
 
 #[test]

@@ -9,10 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_lite::future;
-use support::{Counter, PATIENCE, poll};
+use support::{Counter, HOUR, PATIENCE, poll};
 use winddown::{ForcePolicy, Shutdown, Stage};
 
-const HOUR: Duration = Duration::from_secs(3600);
 const MOMENT: Duration = Duration::from_millis(1);
 
 #[test]
@@ -231,142 +230,5 @@ fn a_cause_is_an_exit_code() {
     {
         let code = ExitCode::from(winddown::Cause::Signal(winddown::Signal::Term));
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(143)));
-    }
-}
-
-#[cfg(feature = "tracing")]
-mod events {
-    use std::fmt::Write;
-    use std::sync::{Arc, Mutex};
-
-    use futures_lite::StreamExt;
-    use tracing::field::{Field, Visit};
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Metadata, Subscriber};
-
-    use super::*;
-
-    /// Keeps the events of one thread, as lines.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<String>>>);
-
-    impl Visit for Line {
-        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-            match field.name() {
-                // Each run has its own, once it was requested.
-                "elapsed" => {
-                    if format!("{value:?}").starts_with("Some(") {
-                        self.0.push_str(" elapsed");
-                    }
-                }
-                name => write!(self.0, " {name}={value:?}").unwrap(),
-            }
-        }
-    }
-
-    struct Line(String);
-
-    impl Lines {
-        /// Without the lines of the code.
-        fn so_far(&self) -> Vec<String> {
-            let lines = self.0.lock().unwrap();
-            let short = |line: &String| line.split(" at ").next().unwrap().to_owned();
-            lines.iter().map(short).collect()
-        }
-    }
-
-    impl Subscriber for Lines {
-        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            metadata.target().starts_with("winddown")
-        }
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn event(&self, event: &Event<'_>) {
-            let mut line = Line(event.metadata().level().to_string());
-            event.record(&mut line);
-            self.0.lock().unwrap().push(line.0);
-        }
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
-    }
-
-    /// A subscriber that fails.
-    struct Panics;
-
-    impl Subscriber for Panics {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn event(&self, _: &Event<'_>) {
-            panic!("the disk is full");
-        }
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
-    }
-
-    #[test]
-    fn a_subscriber_that_panics_stops_nothing() {
-        tracing::subscriber::with_default(Panics, || {
-            let shutdown = Shutdown::new();
-            assert!(shutdown.request_shutdown());
-            assert!(shutdown.request_shutdown());
-            assert_eq!(shutdown.stage(), Stage::Forced);
-            assert!(shutdown.drain_blocking(Duration::ZERO).is_ok());
-        });
-    }
-
-    #[test]
-    fn one_event_for_each_stage_and_drain() {
-        // While there is one alone, whichever thread comes to an event first says for all whether anybody
-        // wants it: another test's, which has none.
-        let _another = tracing::Dispatch::new(Panics);
-        let lines = Lines::default();
-        tracing::subscriber::with_default(lines.clone(), || {
-            let shutdown = Shutdown::new();
-            let guard = shutdown.guard_named("mail");
-            shutdown.child().trigger("a child alone is no news");
-            shutdown.trigger("enough");
-            shutdown.request_shutdown();
-            assert!(shutdown.drain_blocking(Duration::ZERO).is_err());
-            shutdown.request_shutdown();
-            drop(guard);
-            assert!(shutdown.drain_blocking(Duration::ZERO).is_ok());
-        });
-        assert_eq!(
-            lines.so_far(),
-            [
-                "INFO message=shutdown stage=Requested cause=enough elapsed in_flight=1",
-                "INFO message=shutdown stage=Stopping cause=enough elapsed in_flight=1",
-                "WARN message=not drained elapsed in_flight=1 stragglers=1 guard is held:\n  1 'mail'",
-                "INFO message=shutdown stage=Forced cause=enough elapsed in_flight=1",
-                "INFO message=drained elapsed",
-            ]
-        );
-    }
-
-    #[test]
-    fn one_event_for_a_drain_that_was_watched() {
-        let _another = tracing::Dispatch::new(Panics); // as above
-        let lines = Lines::default();
-        tracing::subscriber::with_default(lines.clone(), || {
-            let shutdown = Shutdown::new();
-            let guard = shutdown.guard();
-            let mut drain = shutdown.drain(HOUR);
-            let mut progress = drain.progress();
-            assert_eq!(future::block_on(progress.next()), Some(1));
-            drop(guard);
-            assert_eq!(future::block_on(progress.next()), None);
-            assert_eq!(future::block_on(&mut drain), Ok(()));
-            assert_eq!(future::block_on(drain), Ok(()));
-        });
-        assert_eq!(lines.so_far(), ["INFO message=drained"]);
     }
 }

@@ -1,4 +1,4 @@
-//! What somebody reads who prints one of our types.
+//! The texts of `Debug` and `Display`.
 #![cfg(not(target_family = "wasm"))]
 
 use std::future;
@@ -24,7 +24,7 @@ fn a_shutdown_says_how_far_it_has_come() {
     shutdown.request_shutdown();
     shutdown.request_shutdown();
     let text = format!("{shutdown:?}");
-    assert!(text.contains("printed.rs"), "{text}");
+    assert!(text.contains("display.rs"), "{text}");
     assert!(text.ends_with("forced: true, in_flight: 1, .. }"), "{text}");
     assert_eq!(format!("{waiter:?}"), "Waiter { requested: true, .. }");
     assert_eq!(format!("{guard:?}"), "Some(Guard { .. })");
