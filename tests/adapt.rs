@@ -69,7 +69,7 @@ fn cancel_stops_and_drops_the_future() {
 }
 
 #[test]
-fn cancel_lets_the_finished_output_win() {
+fn cancel_prefers_a_finished_output() {
     let shutdown = Shutdown::new();
     shutdown.request_shutdown();
     let ready = async { 7 }.cancel_on_shutdown(shutdown.waiter());
@@ -87,7 +87,7 @@ fn cancel_lets_the_finished_output_win() {
 }
 
 #[test]
-fn a_borrowed_waiter_takes_its_place_once_for_a_whole_loop() {
+fn borrowed_waiter_registers_once_for_a_loop() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
     let mut cx = Context::from_waker(&waker);
@@ -109,7 +109,7 @@ fn a_borrowed_waiter_takes_its_place_once_for_a_whole_loop() {
 }
 
 #[test]
-fn abort_goes_on_until_the_force() {
+fn abort_runs_until_the_force() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
     let (slow, output) = Slow::new();
@@ -149,7 +149,7 @@ fn limit_runs_freely_before_the_request() {
 
 #[cfg(feature = "signals")]
 #[test]
-fn limit_ends_by_itself_when_time_is_up() {
+fn limit_ends_when_its_time_is_up() {
     let shutdown = Shutdown::new();
     shutdown.request_shutdown();
     let never = future::pending::<()>();
@@ -158,7 +158,7 @@ fn limit_ends_by_itself_when_time_is_up() {
 }
 
 #[test]
-fn on_shutdown_tells_once_and_goes_on() {
+fn on_shutdown_calls_once_and_runs_on() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
     let told = Cell::new(0);
@@ -182,7 +182,7 @@ fn on_shutdown_tells_once_and_goes_on() {
 }
 
 #[test]
-fn on_shutdown_tells_what_was_never_polled() {
+fn on_shutdown_calls_before_the_first_poll() {
     let shutdown = Shutdown::new();
     shutdown.request_shutdown();
     let told = Cell::new(false);
@@ -211,7 +211,7 @@ fn end_ends_the_stream_for_good() {
 }
 
 #[test]
-fn end_is_fused_and_its_size_hint_honest() {
+fn end_is_fused_and_bounds_the_size_hint() {
     let shutdown = Shutdown::new();
     let mut items = stream::iter(1..=3).end_on_shutdown(shutdown.waiter());
     assert_eq!(items.size_hint(), (0, Some(3)));
@@ -554,7 +554,7 @@ mod every_wrapper {
     }
 
     #[test]
-    fn passes_a_panic_on_and_can_be_dropped() {
+    fn inner_panic_is_passed_on_and_the_wrapper_can_be_dropped() {
         for row in table() {
             let shutdown = Shutdown::new();
             let mut half_way = HalfWay::new(&row, &shutdown);
@@ -570,7 +570,7 @@ mod every_wrapper {
     }
 
     #[test]
-    fn is_dropped_by_a_panic_inside() {
+    fn inner_panic_drops_the_wrapper() {
         for row in table() {
             let shutdown = Shutdown::new();
             let half_way = HalfWay::new(&row, &shutdown);
@@ -590,7 +590,7 @@ mod every_wrapper {
     }
 
     #[test]
-    fn is_dropped_half_way() {
+    fn drop_after_a_poll_leaves_nothing() {
         for row in table() {
             let shutdown = Shutdown::new();
             HalfWay::new(&row, &shutdown).leaves_nothing_after(|polled| {
@@ -601,7 +601,7 @@ mod every_wrapper {
     }
 
     #[test]
-    fn g10_dropped_half_way_leaves_no_memory_behind() {
+    fn g10_drop_after_a_poll_leaves_no_memory() {
         for row in table() {
             let shutdown = Shutdown::new();
             // What the shutdown keeps is there after the first: a line of guards, the cause.
@@ -612,7 +612,7 @@ mod every_wrapper {
     }
 
     #[test]
-    fn ends_with_what_is_inside() {
+    fn ends_with_the_inner() {
         for row in table() {
             let shutdown = Shutdown::new();
             let mut half_way = HalfWay::new(&row, &shutdown);
@@ -629,7 +629,7 @@ mod every_wrapper {
     }
 
     #[test]
-    fn is_stopped_by_the_shutdown_or_goes_on() {
+    fn stops_or_runs_on_as_its_row_says() {
         for row in table() {
             let shutdown = Shutdown::new();
             let mut half_way = HalfWay::new(&row, &shutdown);
@@ -728,7 +728,7 @@ mod signatures {
 
     /// `listener.incoming()` of an accept loop.
     #[test]
-    fn an_accept_loop_ends() {
+    fn accept_loop_ends() {
         smol::block_on(async {
             let shutdown = Shutdown::new();
             let listener = smol::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -14,7 +14,7 @@ use winddown::Shutdown;
 
 /// Whoever is told that a guard was dropped finds it forgotten: in the report, and above.
 #[test]
-fn g9_who_is_told_of_a_guard_s_end_finds_it_nowhere() {
+fn g9_notified_drain_no_longer_finds_the_guard() {
     let parent = Shutdown::new();
     let child = parent.child();
     let others = [parent.guard(), child.guard_named("other")];
@@ -36,7 +36,7 @@ fn g9_who_is_told_of_a_guard_s_end_finds_it_nowhere() {
 }
 
 #[test]
-fn g8_who_is_told_of_a_child_s_end_can_drain_its_parent() {
+fn g8_notified_drain_of_a_child_can_drain_the_parent() {
     let parent = Shutdown::new();
     let child = parent.child();
     let guard = child.guard();
@@ -52,7 +52,7 @@ fn g8_who_is_told_of_a_child_s_end_can_drain_its_parent() {
 }
 
 #[test]
-fn a_child_ends_with_its_parent_or_alone() {
+fn child_is_requested_with_its_parent_or_alone() {
     let parent = Shutdown::new();
     let child = parent.child();
     let grandchild = child.child();
@@ -77,7 +77,7 @@ fn a_child_ends_with_its_parent_or_alone() {
 }
 
 #[test]
-fn a_child_made_after_the_request_is_requested_at_birth() {
+fn child_made_after_the_request_is_requested() {
     let parent = Shutdown::new();
     parent.trigger("enough");
     let child = parent.child();
@@ -92,7 +92,7 @@ fn a_child_made_after_the_request_is_requested_at_birth() {
 }
 
 #[test]
-fn a_request_from_above_takes_no_slot_of_a_child() {
+fn request_of_the_parent_takes_no_slot_of_a_child() {
     let parent = Shutdown::new();
     let child = parent.child();
     parent.request_shutdown();
@@ -104,7 +104,7 @@ fn a_request_from_above_takes_no_slot_of_a_child() {
 }
 
 #[test]
-fn the_force_reaches_those_below_and_nobody_above() {
+fn force_reaches_descendants_and_no_ancestor() {
     let parent = Shutdown::new();
     let child = parent.child();
     let grandchild = child.child();
@@ -114,7 +114,7 @@ fn the_force_reaches_those_below_and_nobody_above() {
 }
 
 #[test]
-fn guards_of_a_child_count_above() {
+fn guards_of_a_child_count_in_its_ancestors() {
     let parent = Shutdown::new();
     let child = parent.child();
     let grandchild = child.child();
@@ -143,7 +143,7 @@ fn guards_of_a_child_count_above() {
 }
 
 #[test]
-fn a_drained_child_leaves_its_parent_open() {
+fn drained_child_leaves_its_parent_open() {
     let parent = Shutdown::new();
     let child = parent.child();
     assert!(drained(&child));
@@ -154,7 +154,7 @@ fn a_drained_child_leaves_its_parent_open() {
 }
 
 #[test]
-fn a_waiter_of_a_child_alone_is_told() {
+fn waiter_of_a_dropped_child_is_woken() {
     let parent = Shutdown::new();
     let mut waiter = parent.child().waiter();
     let (counter, waker) = Counter::new();
@@ -164,7 +164,7 @@ fn a_waiter_of_a_child_alone_is_told() {
 }
 
 #[test]
-fn a_million_children_leave_nothing_behind() {
+fn g10_dropped_children_leave_no_memory() {
     let parent = Shutdown::new();
     let round = || {
         let child = parent.child();
@@ -177,7 +177,7 @@ fn a_million_children_leave_nothing_behind() {
 }
 
 #[test]
-fn a_hundred_thousand_children_end_together() {
+fn hundred_thousand_children_are_requested_and_drained() {
     let parent = Shutdown::new();
     let (counter, waker) = Counter::new();
     let info = measure(|| {
@@ -199,7 +199,7 @@ fn a_hundred_thousand_children_end_together() {
 }
 
 #[test]
-fn a_long_line_of_children_needs_no_deep_stack() {
+fn long_chain_of_children_needs_no_deep_stack() {
     let first = Shutdown::new();
     let mut last = first.child();
     for _ in 0..100_000 {

@@ -9,7 +9,7 @@ use winddown::{Shutdown, ShutdownExt};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_shutdown_says_how_far_it_has_come() {
+fn debug_of_handles_shows_the_state() {
     let shutdown = Shutdown::default();
     let (waiter, forced) = (shutdown.waiter(), shutdown.forced());
     assert_eq!(
@@ -32,7 +32,7 @@ fn a_shutdown_says_how_far_it_has_come() {
 }
 
 #[test]
-fn a_wrapper_says_what_is_inside() {
+fn debug_of_wrappers_shows_the_inner() {
     let shutdown = Shutdown::new();
     let waiter = || shutdown.waiter();
     let ready = || future::ready(7);
@@ -47,7 +47,7 @@ fn a_wrapper_says_what_is_inside() {
 
 /// A `main` that returns them as its error prints their `Debug`.
 #[test]
-fn stragglers_are_readable_as_the_error_of_main() {
+fn debug_of_stragglers_is_their_display() {
     let shutdown = Shutdown::new();
     let _guard = shutdown.guard_named("mail");
     let late = shutdown.drain_blocking(Duration::ZERO).unwrap_err();
@@ -58,7 +58,7 @@ fn stragglers_are_readable_as_the_error_of_main() {
 /// The time of a limit begins with the request.
 #[cfg(feature = "signals")]
 #[test]
-fn a_limit_says_whether_its_time_is_running() {
+fn debug_of_a_limit_shows_whether_its_time_runs() {
     use futures_lite::future::{block_on, poll_once};
 
     let shutdown = Shutdown::new();
@@ -72,7 +72,7 @@ fn a_limit_says_whether_its_time_is_running() {
 
 #[cfg(feature = "signals")]
 #[test]
-fn an_install_error_says_what_to_do_and_why() {
+fn install_errors_display_remedy_and_source() {
     use std::error::Error;
     use std::io;
 

@@ -18,7 +18,7 @@ use winddown::{Guard, Shutdown};
 const CHECK: Duration = Duration::ZERO;
 
 #[test]
-fn a_guard_is_what_a_task_can_hold() {
+fn guard_and_drain_are_send_sync_static() {
     fn holds(_: impl Clone + Send + Sync + Unpin + 'static) {}
     fn awaits(_: impl Future + Send + Sync + Unpin + 'static) {}
     let shutdown = Shutdown::new();
@@ -27,7 +27,7 @@ fn a_guard_is_what_a_task_can_hold() {
 }
 
 #[test]
-fn g8_a_drain_waits_for_every_guard() {
+fn g8_drain_waits_for_every_guard() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
     let first = shutdown.guard().unwrap();
@@ -61,7 +61,7 @@ fn g8_no_guard_after_a_drain_completed() {
 }
 
 #[test]
-fn g8_a_guard_taken_before_the_drain_looks_again_keeps_it_waiting() {
+fn g8_guard_taken_before_the_repoll_keeps_the_drain_pending() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
     let first = shutdown.guard().unwrap();
@@ -77,7 +77,7 @@ fn g8_a_guard_taken_before_the_drain_looks_again_keeps_it_waiting() {
 }
 
 #[test]
-fn a_drain_does_not_wait_for_the_request_nor_make_one() {
+fn drain_neither_awaits_nor_makes_a_request() {
     let shutdown = Shutdown::new();
     assert!(drained(&shutdown));
     assert!(!shutdown.is_requested());
@@ -89,7 +89,7 @@ fn a_drain_does_not_wait_for_the_request_nor_make_one() {
 }
 
 #[test]
-fn several_drains_end_together() {
+fn concurrent_drains_end_together() {
     let shutdown = Shutdown::new();
     let guard = shutdown.guard().unwrap();
     thread::scope(|scope| {
@@ -119,7 +119,7 @@ fn several_drains_end_together() {
 }
 
 #[test]
-fn a_dropped_drain_closes_nothing() {
+fn dropped_drain_closes_nothing() {
     let shutdown = Shutdown::new();
     let guard = shutdown.guard().unwrap();
     let (counter, waker) = Counter::new();
@@ -133,7 +133,7 @@ fn a_dropped_drain_closes_nothing() {
 }
 
 #[test]
-fn g9_every_handle_names_what_another_has_taken() {
+fn g9_every_handle_reports_guards_of_its_clones() {
     let parent = Shutdown::new();
     for shutdown in [Shutdown::new(), parent.child(), parent.child()] {
         let clone = shutdown.clone();
@@ -150,7 +150,7 @@ fn g9_every_handle_names_what_another_has_taken() {
 }
 
 #[test]
-fn g9_a_time_out_says_how_many_and_where() {
+fn g9_time_out_reports_count_and_call_sites() {
     let shutdown = Shutdown::new();
     let line = Location::caller().line();
     let one = shutdown.guard().unwrap(); // line + 1
@@ -180,7 +180,7 @@ fn g9_a_time_out_says_how_many_and_where() {
 
 #[cfg(feature = "signals")]
 #[test]
-fn g9_a_drain_with_a_deadline_ends_by_itself_and_can_be_tried_again() {
+fn g9_task_drain_times_out_and_can_be_polled_again() {
     let shutdown = Shutdown::new();
     let guard = shutdown.guard().unwrap();
     let mut drain = shutdown.drain(Duration::from_millis(1));
@@ -193,7 +193,7 @@ fn g9_a_drain_with_a_deadline_ends_by_itself_and_can_be_tried_again() {
 }
 
 #[test]
-fn g9_a_thread_s_drain_ends_by_itself() {
+fn g9_thread_drain_times_out() {
     let shutdown = Shutdown::new();
     let _guard = shutdown.guard();
     let stragglers = shutdown.drain_blocking(Duration::from_millis(1));
@@ -201,7 +201,7 @@ fn g9_a_thread_s_drain_ends_by_itself() {
 }
 
 #[test]
-fn g9_lines_of_many_threads_add_up() {
+fn g9_one_call_site_of_many_threads_is_one_line() {
     let shutdown = Shutdown::new();
     let guards: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..20)
@@ -220,7 +220,7 @@ fn g9_lines_of_many_threads_add_up() {
 }
 
 #[test]
-fn g9_many_lines_are_told_apart() {
+fn g9_many_call_sites_are_counted_apart() {
     // More names than the first chunks of the table have places.
     static NAMES: LazyLock<Vec<String>> =
         LazyLock::new(|| (0..500).map(|number| format!("name {number}")).collect());
@@ -238,7 +238,7 @@ fn g9_many_lines_are_told_apart() {
 }
 
 #[test]
-fn a_panic_releases_the_guard() {
+fn panic_releases_the_guard() {
     let shutdown = Shutdown::new();
     for _ in 0..10 {
         let result = catch_unwind(AssertUnwindSafe(|| {
@@ -254,7 +254,7 @@ fn a_panic_releases_the_guard() {
 }
 
 #[test]
-fn a_guard_outlives_its_handles() {
+fn guard_outlives_its_handles() {
     let shutdown = Shutdown::new();
     let guard = shutdown.child().guard().unwrap();
     assert_eq!(shutdown.in_flight(), 1);
@@ -267,7 +267,7 @@ fn a_guard_outlives_its_handles() {
 }
 
 #[test]
-fn the_force_ends_a_drain_early() {
+fn force_ends_a_drain_early() {
     let shutdown = Shutdown::new();
     let child = shutdown.child();
     let guard = child.guard().unwrap();
@@ -294,7 +294,7 @@ fn the_force_ends_a_drain_early() {
 }
 
 #[test]
-fn g5_waker_of_a_drain_that_drops_another_drain() {
+fn g5_waker_that_drops_another_drain() {
     let shutdown = Shutdown::new();
     let guard = shutdown.guard().unwrap();
     let (counter, waker) = Counter::new();
@@ -361,7 +361,7 @@ fn progress_ends_with_the_force() {
 }
 
 #[test]
-fn g10_guards_allocate_nothing_after_the_first_of_a_line() {
+fn g10_guards_allocate_nothing_after_the_first_of_a_call_site() {
     let shutdown = Shutdown::new();
     let child = shutdown.child();
     let take = |shutdown: &Shutdown| -> Option<Guard> { shutdown.guard() };
@@ -448,10 +448,10 @@ fn g8_stress_of_parent_and_children() {
 /// What a thread did before it dropped its guard is done after the drain.
 ///
 /// That it is also visible, whatever the memory model permits, no processor of ours can show: with
-/// `Relaxed` in place of `Release` this would pass on x86. `g8_a_task_s_drain_sees_what_was_written`
-/// and `g8_a_thread_s_drain_sees_what_was_written` in `tests/loom.rs` prove it.
+/// `Relaxed` in place of `Release` this would pass on x86. `g8_task_drain_sees_what_was_written`
+/// and `g8_thread_drain_sees_what_was_written` in `tests/loom.rs` prove it.
 #[test]
-fn g8_what_was_done_is_done() {
+fn g8_work_of_every_guard_is_done_after_the_drain() {
     for _ in 0..2_000 {
         let shutdown = Shutdown::new();
         let guards: Vec<_> = (0..3).map(|_| shutdown.guard().unwrap()).collect();

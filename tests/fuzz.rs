@@ -406,7 +406,7 @@ impl World {
 /// One operation at a time, each predicted by the model, on a world that wanders from thread to
 /// thread. A seed says it all.
 #[test]
-fn one_at_a_time_as_the_model_says() {
+fn sequential_operations_match_the_model() {
     type Job = Box<dyn FnOnce() + Send>;
 
     thread::scope(|scope| {
@@ -722,7 +722,7 @@ impl Hands {
 /// Three threads at once, and at the end everything adds up. A seed says what each of them does; how
 /// they meet is the machine's, so a failing one may need a few runs.
 #[test]
-fn all_at_once_and_it_adds_up() {
+fn concurrent_operations_add_up() {
     const THREADS: usize = 3;
 
     type Job = Box<dyn FnOnce() + Send>;

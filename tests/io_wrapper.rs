@@ -23,7 +23,7 @@ mod futures_io {
     use super::*;
 
     #[test]
-    fn into_several_buffers_until_the_shutdown() {
+    fn read_vectored_ends_at_the_shutdown() {
         let shutdown = Shutdown::new();
         let mut sealed = TEXT.seal_on_shutdown(shutdown.waiter());
         let (mut first, mut second) = ([0; 3], [0; 2]);
@@ -39,7 +39,7 @@ mod futures_io {
     }
 
     #[test]
-    fn a_full_buffer_until_the_shutdown() {
+    fn fill_buf_ends_at_the_shutdown() {
         let shutdown = Shutdown::new();
         let mut sealed = BufReader::new(TEXT).seal_on_shutdown(shutdown.waiter());
         block_on(async {
@@ -53,7 +53,7 @@ mod futures_io {
     }
 
     #[test]
-    fn writing_goes_on_after_the_shutdown() {
+    fn writes_are_passed_on_after_the_shutdown() {
         let shutdown = Shutdown::new();
         shutdown.request_shutdown();
         let mut sealed = Vec::new().seal_on_shutdown(shutdown.waiter());
@@ -68,7 +68,7 @@ mod futures_io {
     }
 
     #[test]
-    fn an_idle_reader_is_woken_and_told_the_end() {
+    fn pending_read_is_woken_and_ends() {
         let (peer, stream) = smol::block_on(async {
             let listener = smol::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let peer = smol::net::TcpStream::connect(listener.local_addr().unwrap());
@@ -98,7 +98,7 @@ mod futures_io {
     }
 
     #[test]
-    fn reading_goes_on_until_the_shutdown() {
+    fn reads_are_passed_on_until_the_shutdown() {
         let shutdown = Shutdown::new();
         let mut sealed = Cursor::new(b"one\ntwo\n").seal_on_shutdown(shutdown.waiter());
         block_on(async {
@@ -112,7 +112,7 @@ mod futures_io {
     }
 
     #[test]
-    fn lines_end() {
+    fn lines_end_at_the_shutdown() {
         let shutdown = Shutdown::new();
         let reader = BufReader::new(Cursor::new(b"one\ntwo\n".to_vec()));
         let mut lines = reader.seal_on_shutdown(shutdown.waiter()).lines();
@@ -134,7 +134,7 @@ mod tokio_io {
     use super::*;
 
     #[test]
-    fn a_full_buffer_until_the_shutdown() {
+    fn fill_buf_ends_at_the_shutdown() {
         let shutdown = Shutdown::new();
         let mut sealed = BufReader::new(TEXT).seal_on_shutdown(shutdown.waiter());
         block_on(async {
@@ -148,7 +148,7 @@ mod tokio_io {
     }
 
     #[test]
-    fn writing_goes_on_after_the_shutdown() {
+    fn writes_are_passed_on_after_the_shutdown() {
         let shutdown = Shutdown::new();
         shutdown.request_shutdown();
         let mut sealed = Vec::new().seal_on_shutdown(shutdown.waiter());
@@ -165,7 +165,7 @@ mod tokio_io {
     }
 
     #[test]
-    fn an_idle_reader_is_woken_and_told_the_end() {
+    fn pending_read_is_woken_and_ends() {
         let shutdown = Shutdown::new();
         let (counter, waker) = Counter::new();
         let (stream, mut peer) = duplex(64);
@@ -188,7 +188,7 @@ mod tokio_io {
     }
 
     #[test]
-    fn lines_end() {
+    fn lines_end_at_the_shutdown() {
         let shutdown = Shutdown::new();
         let reader = BufReader::new(&b"one\ntwo\n"[..]);
         let mut lines = reader.seal_on_shutdown(shutdown.waiter()).lines();

@@ -33,7 +33,7 @@ fn run<T: 'static>(what: impl FnOnce() -> T + 'static) -> thread::JoinHandle<T> 
 /// Mutation: `State::poll` is `Pending` whatever `register` says.
 /// Mutation: `State::announce` does not call `self.wake()`.
 #[test]
-fn g1_a_waiter_races_the_request() {
+fn g1_task_races_the_request() {
     model(None, || {
         let shutdown = Shutdown::new();
         let waiter = shutdown.waiter();
@@ -48,7 +48,7 @@ fn g1_a_waiter_races_the_request() {
 /// Mutation: `State::wake_threads` has no fence.
 /// Mutation: `State::wake` does not wake the threads.
 #[test]
-fn g1_a_thread_races_the_request() {
+fn g1_thread_races_the_request() {
     model(None, || {
         let shutdown = Shutdown::new();
         let waiter = shutdown.waiter();
@@ -62,7 +62,7 @@ fn g1_a_thread_races_the_request() {
 ///
 /// Mutation: `State::wake` does not wake `forced`.
 #[test]
-fn g1_a_waiter_for_the_force() {
+fn g1_waiter_for_the_force_is_woken() {
     model(2, || {
         let shutdown = Shutdown::new();
         let (first, second) = (shutdown.waiter(), shutdown.forced());
@@ -82,7 +82,7 @@ fn g1_a_waiter_for_the_force() {
 /// Mutation: `State::change` stores the word with `Relaxed`.
 /// Mutation: `State::has_reached` loads it with `Relaxed`.
 #[test]
-fn g2_the_cause_comes_before_the_flag() {
+fn g2_cause_is_visible_before_the_flag() {
     model(None, || {
         let shutdown = Shutdown::new();
         let before = Arc::new(AtomicUsize::new(0));
@@ -179,7 +179,7 @@ fn g5_g10_clone_move_and_drop_during_the_broadcast() {
 /// Mutation: `State::poll` registers without asking whether the slot holds the waker.
 /// Mutation: `State::poll` takes a lock, be it that of `begun`.
 #[test]
-fn g10_a_repoll_is_one_load() {
+fn g10_repoll_is_one_load() {
     const POLLS: usize = 1_000;
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 2 * POLLS + 100;
@@ -279,7 +279,7 @@ impl Work {
 /// Mutation: `Work::leave` subtracts with `Relaxed`.
 /// Mutation: `Work::close` stores `CLOSED` in place of the exchange.
 #[test]
-fn g8_a_guard_races_the_close() {
+fn g8_guard_races_the_close() {
     model(5, || {
         let shutdown = Shutdown::new();
         let (work, written) = Work::new();
@@ -301,7 +301,7 @@ fn g8_a_guard_races_the_close() {
 /// Mutation: `State::block_while` listens after it has checked.
 /// Mutation: `State::tell_watchers` does not wake the threads.
 #[test]
-fn g8_a_thread_s_drain_sees_what_was_written() {
+fn g8_thread_drain_sees_what_was_written() {
     model(3, || {
         let shutdown = Shutdown::new();
         let written = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
@@ -327,7 +327,7 @@ fn g8_a_thread_s_drain_sees_what_was_written() {
 /// Mutation: `Drain::poll_with` registers after it has asked.
 /// Mutation: `State::tell_watchers` does not wake `watchers`.
 #[test]
-fn g8_a_task_s_drain_sees_what_was_written() {
+fn g8_task_drain_sees_what_was_written() {
     model(3, || {
         let shutdown = Shutdown::new();
         let written = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
@@ -378,7 +378,7 @@ fn g8_two_drains_see_what_was_written() {
 ///
 /// Mutation: `State::tell_if_watched` clears the bits after it has woken.
 #[test]
-fn g8_a_guard_is_taken_while_the_drain_is_woken() {
+fn g8_guard_is_taken_while_the_drain_is_woken() {
     model(3, || {
         let shutdown = Shutdown::new();
         let guard = shutdown.guard();
@@ -399,7 +399,7 @@ fn g8_a_guard_is_taken_while_the_drain_is_woken() {
 /// Mutation: `Guard::take` counts for the parents after it has entered (L2).
 /// Mutation: `Guard::drop` tells the parents before it leaves (L2).
 #[test]
-fn g9_a_late_drain_names_a_line_or_is_done() {
+fn g9_l2_late_drain_names_a_call_site_or_is_done() {
     model(None, || {
         let parent = Shutdown::new();
         let child = parent.child();
@@ -421,7 +421,7 @@ fn g9_a_late_drain_names_a_line_or_is_done() {
 ///
 /// Mutation: `Work::close` never sets `COUNTING`.
 #[test]
-fn progress_sees_each_guard_go() {
+fn progress_counts_each_guard() {
     use futures_lite::StreamExt;
 
     model(3, || {
@@ -455,7 +455,7 @@ fn progress_sees_each_guard_go() {
 /// Mutation: `Work::enter_word` lets a guard in whatever it finds.
 /// Mutation: `Work::leave` subtracts with `Relaxed`.
 #[test]
-fn g8_s4_a_child_s_guard_races_its_parent_s_drain() {
+fn g8_s4_guard_of_a_child_races_the_drain_of_its_parent() {
     model(5, || {
         let parent = Shutdown::new();
         let child = parent.child();
@@ -476,7 +476,7 @@ fn g8_s4_a_child_s_guard_races_its_parent_s_drain() {
 ///
 /// Mutation: `State::enter`, refused, tells nobody.
 #[test]
-fn g8_s4_a_guard_refused_above_keeps_no_drain_waiting() {
+fn g8_s4_guard_refused_by_the_parent_keeps_no_drain_waiting() {
     model(None, || {
         let parent = Shutdown::new();
         let child = parent.child();
@@ -510,7 +510,7 @@ fn g8_s4_parent_and_child_are_drained() {
 /// Mutation: `State::child` inherits before the child is in the list (S5).
 /// Mutation: `State::announce` tells no children.
 #[test]
-fn s5_a_child_is_made_during_the_request() {
+fn s5_child_is_made_during_the_request() {
     model(None, || {
         let parent = Shutdown::new();
         let other = parent.clone();
@@ -529,7 +529,7 @@ fn s5_a_child_is_made_during_the_request() {
 ///
 /// Mutation: `State::announce` does not go below the children.
 #[test]
-fn s5_a_grandchild_is_made_during_the_request() {
+fn s5_grandchild_is_made_during_the_request() {
     model(None, || {
         let root = Shutdown::new();
         let child = root.child();
@@ -571,7 +571,7 @@ fn s5_parent_and_child_are_requested_at_once() {
 /// Mutation: `State::wake` does not wake `watchers`.
 /// Mutation: `State::announce` tells no children.
 #[test]
-fn the_force_ends_a_drain_that_waits() {
+fn force_ends_a_waiting_drain() {
     model(None, || {
         let parent = Shutdown::new();
         let child = parent.child();

@@ -35,7 +35,7 @@ fn trues(results: &[bool]) -> usize {
 }
 
 #[test]
-fn running_at_first() {
+fn new_shutdown_is_running() {
     let shutdown = Shutdown::new();
     assert!(!shutdown.is_requested());
     assert!(!shutdown.is_forced());
@@ -43,7 +43,7 @@ fn running_at_first() {
 }
 
 #[test]
-fn request_asks_then_forces_then_is_refused() {
+fn request_begins_then_forces_then_is_refused() {
     let shutdown = Shutdown::new();
     assert!(shutdown.request_shutdown());
     assert!(shutdown.is_requested() && !shutdown.is_forced());
@@ -70,7 +70,7 @@ fn trigger_takes_no_slot_and_never_forces() {
 }
 
 #[test]
-fn request_keeps_the_cause_of_the_first() {
+fn second_request_keeps_the_cause() {
     let shutdown = Shutdown::new();
     assert!(shutdown.request_shutdown());
     let cause = shutdown.cause();
@@ -80,7 +80,7 @@ fn request_keeps_the_cause_of_the_first() {
 }
 
 #[test]
-fn cause_names_the_line_of_the_call() {
+fn cause_names_the_call_site() {
     let shutdown = Shutdown::new();
     let line = Location::caller().line() + 1;
     shutdown.request_shutdown();
@@ -100,7 +100,7 @@ fn cause_names_the_line_of_the_call() {
 }
 
 #[test]
-fn handles_share_one_shutdown() {
+fn clones_share_one_shutdown() {
     let shutdown = Shutdown::new();
     let other = shutdown.clone();
     assert!(other.request_shutdown());
@@ -109,14 +109,14 @@ fn handles_share_one_shutdown() {
 }
 
 #[test]
-fn shutdowns_are_apart() {
+fn shutdowns_are_independent() {
     let (one, other) = (Shutdown::new(), Shutdown::default());
     one.request_shutdown();
     assert!(!other.is_requested());
 }
 
 #[test]
-fn g2_whoever_was_told_true_sees_flag_and_cause() {
+fn g2_request_returns_after_flag_and_cause_are_visible() {
     for _ in 0..2_000 {
         let shutdown = Shutdown::new();
         at_once(4, |number| {
@@ -133,7 +133,7 @@ fn g2_whoever_was_told_true_sees_flag_and_cause() {
 }
 
 #[test]
-fn g2_flag_seen_means_cause_seen() {
+fn g2_visible_flag_means_visible_cause() {
     for _ in 0..2_000 {
         let shutdown = Shutdown::new();
         at_once(3, |number| {
@@ -150,7 +150,7 @@ fn g2_flag_seen_means_cause_seen() {
 }
 
 #[test]
-fn g2_the_cause_is_that_of_whoever_began() {
+fn g2_cause_is_that_of_the_accepted_trigger() {
     for _ in 0..2_000 {
         let shutdown = Shutdown::new();
         let began = at_once(4, |number| shutdown.trigger(number.to_string()));
@@ -161,7 +161,7 @@ fn g2_the_cause_is_that_of_whoever_began() {
 }
 
 #[test]
-fn g3_two_of_many_senders_are_accepted() {
+fn g3_two_of_many_requests_are_accepted() {
     for _ in 0..2_000 {
         let shutdown = Shutdown::new();
         let accepted = at_once(4, |_| shutdown.request_shutdown());
@@ -171,7 +171,7 @@ fn g3_two_of_many_senders_are_accepted() {
 }
 
 #[test]
-fn g3_triggers_beside_senders_take_no_slot() {
+fn g3_triggers_beside_requests_take_no_slot() {
     for _ in 0..2_000 {
         let shutdown = Shutdown::new();
         let accepted = at_once(4, |number| match number {
@@ -189,7 +189,7 @@ fn g3_triggers_beside_senders_take_no_slot() {
 }
 
 #[test]
-fn g1_whoever_asks_wakes_everybody_before_returning() {
+fn g1_request_wakes_every_waiter_before_it_returns() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
     let mut waiters: Vec<_> = (0..100).map(|_| shutdown.waiter()).collect();
@@ -203,7 +203,7 @@ fn g1_whoever_asks_wakes_everybody_before_returning() {
 }
 
 #[test]
-fn g7_dropping_handles_starts_nothing() {
+fn g7_dropped_handles_request_nothing() {
     let shutdown = Shutdown::new();
     let mut waiter = shutdown.waiter();
     let (counter, waker) = Counter::new();
@@ -216,7 +216,7 @@ fn g7_dropping_handles_starts_nothing() {
 }
 
 #[test]
-fn a_trigger_ends_the_wait_of_every_thread() {
+fn trigger_wakes_every_blocked_thread() {
     let shutdown = Shutdown::new();
     let woken = Arc::new(AtomicUsize::new(0));
     let threads: Vec<_> = (0..4)
@@ -244,6 +244,6 @@ fn g11_unsafe_code_is_forbidden() {
 
 #[cfg(feature = "signals")]
 #[test]
-fn without_an_installed_shutdown_the_free_function_says_no() {
+fn free_request_is_refused_without_an_install() {
     assert!(!winddown::request_shutdown());
 }

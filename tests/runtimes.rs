@@ -77,7 +77,7 @@ async fn wait(waiter: Waiter, name: &'static str, said: Sender<Said>) {
 }
 
 #[test]
-fn g1_one_request_ends_the_waiters_of_every_runtime() {
+fn g1_request_wakes_waiters_of_every_runtime() {
     let end = Shutdown::new();
     let hosts = hosts(&end);
     let mut names: BTreeSet<_> = hosts.iter().map(|(name, _)| *name).collect();

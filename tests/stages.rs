@@ -15,7 +15,7 @@ use winddown::{ForcePolicy, Shutdown, Stage};
 const MOMENT: Duration = Duration::from_millis(1);
 
 #[test]
-fn stages_go_up_and_each_has_a_future() {
+fn stages_rise_and_each_has_a_future() {
     let shutdown = Shutdown::builder().lame_duck(HOUR).build();
     let (counter, waker) = Counter::new();
     let mut requested = shutdown.requested();
@@ -58,7 +58,7 @@ fn without_a_lame_duck_waiters_are_ready_at_once() {
 }
 
 #[test]
-fn a_lame_duck_ends_by_itself_whoever_is_blocked() {
+fn lame_duck_ends_without_a_runtime() {
     let shutdown = Shutdown::builder().lame_duck(MOMENT).build();
     let child = shutdown.child();
     shutdown.trigger("enough");
@@ -72,7 +72,7 @@ fn a_lame_duck_ends_by_itself_whoever_is_blocked() {
 }
 
 #[test]
-fn the_force_cuts_a_lame_duck_short() {
+fn force_ends_a_lame_duck() {
     let shutdown = Shutdown::builder().lame_duck(HOUR).build();
     let waiter = shutdown.child().waiter();
     shutdown.request_shutdown();
@@ -86,7 +86,7 @@ fn the_force_cuts_a_lame_duck_short() {
 }
 
 #[test]
-fn a_child_of_a_lame_duck_tells_the_stages_apart() {
+fn child_of_a_lame_duck_is_requested_before_it_stops() {
     let shutdown = Shutdown::builder().lame_duck(HOUR).build();
     let child = shutdown.child();
     let (counter, waker) = Counter::new();
@@ -113,7 +113,7 @@ fn a_child_of_a_lame_duck_tells_the_stages_apart() {
 }
 
 #[test]
-fn grace_is_counted_from_the_request() {
+fn grace_runs_from_the_request() {
     let shutdown = Shutdown::builder().grace(HOUR).build();
     assert_eq!((shutdown.deadline(), shutdown.remaining()), (None, None));
     let before = Instant::now();
@@ -146,7 +146,7 @@ fn grace_is_counted_from_the_request() {
 
 #[cfg(feature = "signals")]
 #[test]
-fn a_graceful_drain_ends_with_the_grace() {
+fn graceful_drain_ends_with_the_grace() {
     let shutdown = Shutdown::builder().grace(MOMENT).build();
     let guard = shutdown.guard().unwrap();
     let (counter, waker) = Counter::new();
@@ -160,7 +160,7 @@ fn a_graceful_drain_ends_with_the_grace() {
 }
 
 #[test]
-fn a_graceful_drain_ends_with_the_work() {
+fn graceful_drain_ends_with_the_work() {
     for shutdown in [
         Shutdown::new(),
         Shutdown::builder().grace(HOUR).build(),
@@ -187,7 +187,7 @@ fn policy_never_is_never_forced() {
 }
 
 #[test]
-fn policy_only_interrupt_takes_no_request_for_one() {
+fn policy_only_interrupt_is_not_forced_by_a_request() {
     let shutdown = Shutdown::builder()
         .force_policy(ForcePolicy::OnlyInterrupt)
         .build();
@@ -198,7 +198,7 @@ fn policy_only_interrupt_takes_no_request_for_one() {
 }
 
 #[test]
-fn a_repeat_that_comes_too_soon_is_the_same() {
+fn debounce_refuses_early_repeats() {
     let shutdown = Shutdown::builder().debounce(HOUR).build();
     assert!(shutdown.trigger("takes no slot, so what follows is no repeat"));
     assert!(shutdown.request_shutdown());
@@ -217,7 +217,7 @@ fn a_repeat_that_comes_too_soon_is_the_same() {
 }
 
 #[test]
-fn a_cause_is_an_exit_code() {
+fn cause_and_stragglers_are_exit_codes() {
     let shutdown = Shutdown::new();
     shutdown.trigger("enough");
     let code = ExitCode::from(shutdown.cause().unwrap());

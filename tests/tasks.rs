@@ -12,7 +12,7 @@ use support::{HOUR, drained};
 use winddown::{Shutdown, Stage};
 
 #[test]
-fn track_holds_a_guard_until_the_future_has_ended() {
+fn track_holds_a_guard_until_the_future_ends() {
     let shutdown = Shutdown::new();
     let done = AtomicBool::new(false);
     let mut tracked = pin!(shutdown.track(future::poll_fn(|_| {
@@ -39,7 +39,7 @@ fn track_holds_a_guard_until_the_future_has_ended() {
 }
 
 #[test]
-fn critical_begins_the_shutdown_when_it_ends() {
+fn critical_end_begins_the_shutdown() {
     let shutdown = Shutdown::new();
     let line = Location::caller().line() + 1;
     let task = shutdown.critical("mail", async { 7 });
@@ -51,7 +51,7 @@ fn critical_begins_the_shutdown_when_it_ends() {
 }
 
 #[test]
-fn critical_begins_the_shutdown_when_it_panics() {
+fn critical_panic_begins_the_shutdown() {
     let shutdown = Shutdown::new();
     let task = shutdown.critical("mail", async { panic!("on purpose") });
     assert!(catch_unwind(AssertUnwindSafe(|| future::block_on(task))).is_err());
@@ -62,7 +62,7 @@ fn critical_begins_the_shutdown_when_it_panics() {
 }
 
 #[test]
-fn critical_begins_the_shutdown_when_it_is_dropped() {
+fn critical_drop_begins_the_shutdown() {
     let shutdown = Shutdown::new();
     let mut task = Box::pin(shutdown.critical(String::from("mail"), future::pending::<()>()));
     let mut cx = Context::from_waker(Waker::noop());
@@ -75,7 +75,7 @@ fn critical_begins_the_shutdown_when_it_is_dropped() {
 }
 
 #[test]
-fn critical_may_end_once_a_shutdown_was_requested() {
+fn critical_may_end_after_the_request() {
     let shutdown = Shutdown::new();
     let task = shutdown.critical("mail", async { 7 });
     shutdown.trigger("enough");
@@ -87,7 +87,7 @@ fn critical_may_end_once_a_shutdown_was_requested() {
 
 /// A trigger of the child's own would.
 #[test]
-fn critical_ends_no_lame_duck() {
+fn critical_end_leaves_a_lame_duck() {
     let shutdown = Shutdown::builder().lame_duck(HOUR).build();
     let child = shutdown.child();
     let task = child.critical("mail", async { 7 });

@@ -80,7 +80,7 @@ impl Subscriber for Panics {
 }
 
 #[test]
-fn a_subscriber_that_panics_stops_nothing() {
+fn panicking_subscriber_stops_nothing() {
     tracing::subscriber::with_default(Panics, || {
         let shutdown = Shutdown::new();
         assert!(shutdown.request_shutdown());
@@ -120,7 +120,7 @@ fn one_event_for_each_stage_and_drain() {
 }
 
 #[test]
-fn one_event_for_a_drain_that_was_watched() {
+fn one_event_for_a_drain_with_progress() {
     let _another = tracing::Dispatch::new(Panics); // as above
     let lines = Lines::default();
     tracing::subscriber::with_default(lines.clone(), || {

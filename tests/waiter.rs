@@ -14,13 +14,13 @@ use support::{Call, Counter, in_time, poll};
 use winddown::{Shutdown, Waiter};
 
 #[test]
-fn it_is_what_servers_take() {
+fn waiter_is_what_servers_take() {
     fn takes(_: impl Future<Output = ()> + Clone + Unpin + Send + Sync + 'static) {}
     takes(Shutdown::new().waiter());
 }
 
 #[test]
-fn g1_made_before_polled_after() {
+fn g1_waiter_first_polled_after_the_request_is_ready() {
     let shutdown = Shutdown::new();
     let mut waiter = shutdown.waiter();
     shutdown.request_shutdown();
@@ -31,7 +31,7 @@ fn g1_made_before_polled_after() {
 }
 
 #[test]
-fn g1_pending_is_woken_once_and_ready_ever_after() {
+fn g1_pending_waiter_is_woken_once_and_stays_ready() {
     let shutdown = Shutdown::new();
     let mut waiter = shutdown.waiter();
     let (counter, waker) = Counter::new();
@@ -46,7 +46,7 @@ fn g1_pending_is_woken_once_and_ready_ever_after() {
 }
 
 #[test]
-fn g1_only_the_last_waker_is_woken() {
+fn g1_latest_waker_is_woken() {
     let shutdown = Shutdown::new();
     let mut waiter = shutdown.waiter();
     let (first, first_waker) = Counter::new();
@@ -58,7 +58,7 @@ fn g1_only_the_last_waker_is_woken() {
 }
 
 #[test]
-fn g1_a_clone_waits_for_itself() {
+fn g1_clone_registers_its_own_waker() {
     let shutdown = Shutdown::new();
     let mut waiter = shutdown.waiter();
     let (first, first_waker) = Counter::new();
@@ -73,7 +73,7 @@ fn g1_a_clone_waits_for_itself() {
 }
 
 #[test]
-fn g10_a_dropped_waiter_is_not_woken() {
+fn g10_dropped_waiter_is_not_woken() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
     let mut dropped = shutdown.waiter();
@@ -87,7 +87,7 @@ fn g10_a_dropped_waiter_is_not_woken() {
 
 /// Waiters are polled while the request is made: each is ready, or is woken.
 #[test]
-fn g1_no_wake_up_is_lost_in_a_race() {
+fn g1_polls_race_the_request() {
     for round in 0..3_000 {
         let shutdown = Shutdown::new();
         let barrier = Barrier::new(3);
@@ -122,7 +122,7 @@ fn g1_no_wake_up_is_lost_in_a_race() {
 }
 
 #[test]
-fn g1_blocked_threads_and_tasks_end_together() {
+fn g1_request_wakes_threads_and_tasks() {
     let shutdown = Shutdown::new();
     thread::scope(|scope| {
         for _ in 0..3 {
@@ -137,7 +137,7 @@ fn g1_blocked_threads_and_tasks_end_together() {
 }
 
 #[test]
-fn blocking_with_a_timeout_says_which_came_first() {
+fn wait_blocking_timeout_tells_request_from_timeout() {
     let shutdown = Shutdown::new();
     let waiter = shutdown.waiter();
     assert!(!waiter.wait_blocking_timeout(Duration::ZERO));
@@ -149,7 +149,7 @@ fn blocking_with_a_timeout_says_which_came_first() {
 }
 
 #[test]
-fn by_reference_in_a_loop() {
+fn waiter_is_awaited_by_reference() {
     let shutdown = Shutdown::new();
     let mut waiter = shutdown.waiter();
     future::block_on(async {
@@ -344,7 +344,7 @@ fn g5_replacing_a_waker_drops_waiters() {
 }
 
 #[test]
-fn g10_a_repoll_allocates_nothing() {
+fn g10_repoll_allocates_nothing() {
     let shutdown = Shutdown::new();
     let mut waiter = shutdown.waiter();
     let (_, waker) = Counter::new();
@@ -360,7 +360,7 @@ fn g10_a_repoll_allocates_nothing() {
 /// That it takes no lock either is shown where the lock can be held, in `src/util/waker_queue.rs`, and where
 /// locks are counted, in `tests/loom.rs`.
 #[test]
-fn g10_a_repoll_keeps_no_second_waker() {
+fn g10_repoll_keeps_one_waker() {
     let shutdown = Shutdown::new();
     let mut waiter = shutdown.waiter();
     let (counter, waker) = Counter::new();
@@ -375,7 +375,7 @@ fn g10_a_repoll_keeps_no_second_waker() {
 }
 
 #[test]
-fn g10_a_million_waiters_leave_no_growth() {
+fn g10_waiters_in_turn_leave_no_memory() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
     let round = || {
@@ -389,7 +389,7 @@ fn g10_a_million_waiters_leave_no_growth() {
 }
 
 #[test]
-fn g10_a_crowd_leaves_no_memory_behind() {
+fn g10_waiters_at_once_leave_no_memory() {
     let shutdown = Shutdown::new();
     let (_, waker) = Counter::new();
     let info = measure(|| {
@@ -402,7 +402,7 @@ fn g10_a_crowd_leaves_no_memory_behind() {
 }
 
 #[test]
-fn a_pending_waiter_costs_64_bytes() {
+fn pending_waiter_costs_64_bytes() {
     let shutdown = Shutdown::new();
     let (_, waker) = Counter::new();
     for count in [1_000, 1 << 16, (1 << 16) + 1, 100_000] {
@@ -424,7 +424,7 @@ fn a_pending_waiter_costs_64_bytes() {
 }
 
 #[test]
-fn g10_the_request_and_a_drop_after_it_free_all() {
+fn g10_request_frees_every_waker() {
     let shutdown = Shutdown::new();
     let (counter, waker) = Counter::new();
     let info = measure(|| {
@@ -444,7 +444,7 @@ fn g10_the_request_and_a_drop_after_it_free_all() {
 /// Threads make, poll, move, clone and drop waiters while the request is made: whoever was pending is
 /// woken, and no waker stays behind.
 #[test]
-fn g1_g10_churn_during_the_request() {
+fn g1_g10_waiters_churn_during_the_request() {
     for _ in 0..500 {
         let shutdown = Shutdown::new();
         let barrier = Barrier::new(4);
