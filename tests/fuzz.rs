@@ -1,13 +1,15 @@
 //! Long random sequences of public operations against a simple model.
 //!
-//! Every world has a seed, which is printed when it fails. `FUZZ_SEED=... cargo test --test fuzz` runs
-//! that one again; `FUZZ_OPS=10000000` runs as many operations.
+//! Every world has a seed, which is printed if the world fails or hangs. `FUZZ_SEED=... cargo test
+//! --test fuzz` runs that world again; `FUZZ_OPS=10000000` runs as many operations.
 
 mod support;
 
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::{Poll, Waker};
 use std::thread;
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_lite::Stream;
-use support::{Counter, poll};
+use support::{Counter, PATIENCE, poll};
 use winddown::{Drain, Guard, Reached, Shutdown, Stage, Stragglers, Waiter};
 
 const NAMES: [&str; 3] = ["mail", "index", "disk"];
@@ -23,7 +25,10 @@ const NAMES: [&str; 3] = ["mail", "index", "disk"];
 /// Runs worlds until they have done as many operations as asked for.
 fn worlds(mut world: impl FnMut(u64) -> usize) {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>());
+    let (starts, started) = mpsc::channel();
+    thread::spawn(move || watch(&started));
     let mut run = |seed| {
+        starts.send(seed).expect("the watchdog outlives the worlds");
         catch_unwind(AssertUnwindSafe(|| world(seed))).unwrap_or_else(|panic| {
             eprintln!("failed with FUZZ_SEED={seed}");
             resume_unwind(panic)
@@ -41,6 +46,29 @@ fn worlds(mut world: impl FnMut(u64) -> usize) {
         seed += 1;
     }
     println!("{done} operations with FUZZ_SEED={first} to {}", seed - 1);
+}
+
+/// Receives the seed of each world as it starts. Prints the seed of a world that hangs, and ends the
+/// process: the threads of that world can't be ended alone.
+#[allow(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "the harness would wait for a test that hangs"
+)]
+fn watch(started: &mpsc::Receiver<u64>) {
+    let mut last = None;
+    loop {
+        match started.recv_timeout(PATIENCE) {
+            Ok(seed) => last = Some(seed),
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                let seed = last.expect("the first world starts at once");
+                // Not `eprintln`: the harness would keep that text, and end with this process.
+                let _ = writeln!(io::stderr(), "hangs with FUZZ_SEED={seed}");
+                std::process::exit(1);
+            }
+        }
+    }
 }
 
 /// What the model knows of one shutdown.
