@@ -114,14 +114,14 @@ mod cases {
         assert_eq!(rest, [STOPPED]);
     }
 
-    /// The process ends at once, without another word; nobody gets an answer.
+    /// The process ends at once and prints nothing more, and the request in flight gets no answer.
     fn is_forced(mut server: Server, mut in_flight: Client) {
         assert_eq!(server.program.code(), 1);
         assert!(in_flight.closed_with_nothing());
         assert!(!server.program.rest().contains(&STOPPED.to_owned()));
     }
 
-    /// One signal: what is in flight is answered, nobody else is let in.
+    /// One signal: what is in flight is answered, and a new connection is refused.
     fn one_signal(server: Server, signal: Signal) {
         let mut slow = server.begin("GET /sleep?duration=100ms");
         let mut held = server.hold("GET /healthz");
@@ -218,7 +218,8 @@ mod cases {
         ends_well(server);
     }
 
-    /// Red, but at work; and who comes again on a new connection reaches another server.
+    /// The readiness check fails, and the server goes on answering. It closes connections after an answer, so
+    /// that their clients reconnect, to another server.
     fn in_its_lame_duck(name: &str) {
         let args = ["127.0.0.1:0", "1h", "1h"];
         let mut server = Server::start_with(Command::new(example(name)).args(args));
@@ -320,7 +321,7 @@ mod cases {
         ends_well(server);
     }
 
-    /// It says why it does not start, and how the exit code tells.
+    /// The process prints why it does not start, and ends with code 1.
     fn does_not_start(name: &str, args: &[&str], message: &str) {
         let mut program = Program::start(Command::new(example(name)).args(args));
         let error = program.error_line("error: ");
@@ -379,7 +380,7 @@ mod cases {
         endless_head.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\n");
         endless(endless_head, "X-More: and more\r\n")
             .join()
-            .expect("it is told when to stop");
+            .expect("a closed connection ends it");
         let mut body_cut_off = server.connect();
         body_cut_off.write(&head("POST /nothing", "Content-Length: 100"));
         body_cut_off.write("0123456789");
@@ -398,7 +399,7 @@ mod cases {
         server.program.line("stopping: SIGTERM");
         ends_well(server);
         for sender in endless_bodies {
-            sender.join().expect("it is told when to stop");
+            sender.join().expect("a closed connection ends it");
         }
         drop((silent, body_cut_off));
     }
@@ -407,7 +408,7 @@ mod cases {
         format!("{request} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n")
     }
 
-    /// Sends the same until nobody takes it any more.
+    /// Sends the same text until the server closes the connection.
     fn endless(mut client: Client, text: &'static str) -> thread::JoinHandle<()> {
         let text = text.repeat(1000);
         thread::spawn(move || while client.0.write_all(text.as_bytes()).is_ok() {})
@@ -468,8 +469,8 @@ mod cases {
             let server = Server::start(name);
             let status = Command::new("cat").arg("/proc/self/status").output();
             blocked.thread_unblock().expect("they can be unblocked");
-            // Else this shows nothing. Not of the server: whoever starts a thread blocks all for a
-            // moment.
+            // Asserts that a child inherits the mask. Not that of the server: a thread that starts
+            // another blocks every signal for a moment.
             let status = String::from_utf8(status.expect("it can be started").stdout);
             let mask = status.ok().and_then(|status| {
                 let mask = status

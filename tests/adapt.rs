@@ -268,16 +268,17 @@ fn wrappers_are_debug_and_send() {
     checks(shutdown.critical("mail", ready()));
 }
 
-/// What every wrapper does when what is inside panics, when it is dropped half-way, and when it is
-/// polled after it was ready: one table, and each test goes through it.
+/// What every wrapper does when the inner value panics, when the wrapper is dropped after a poll, and
+/// when it is polled after it was ready. One table has a row for each wrapper, and each test goes
+/// through it.
 mod every_wrapper {
     use allocation_counter::measure;
     use winddown::Guard;
 
     use super::*;
 
-    /// What is inside: a future, a stream, an iterator and a reader, which does as it is told. It is
-    /// work in flight, whose guard shows when it is dropped.
+    /// The inner future, stream, iterator and reader, which a test controls. It holds a guard, which
+    /// shows when it is dropped.
     struct Inside {
         told: Rc<Told>,
         _guard: Option<Guard>,
@@ -355,14 +356,14 @@ mod every_wrapper {
         }
     }
 
-    /// Who answers when it is polled after it was ready.
+    /// What a poll after the end does.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Again {
-        /// Nobody: it panics, as it is documented to.
+        /// It panics, as documented.
         Panics,
-        /// The wrapper, as before.
+        /// The wrapper answers as before.
         Fused,
-        /// What is inside, which is asked again.
+        /// The inner value is polled again.
         Inside,
     }
 
@@ -376,9 +377,9 @@ mod every_wrapper {
         guards: usize,
         /// Whether it waits for the shutdown, with the waker that it was polled with.
         waits: bool,
-        /// How many requests stop it, and who answers then; none if it goes on.
+        /// The number of requests that stop it, and what a poll does then. `None` if none stops it.
         stopped: Option<(usize, Again)>,
-        /// Who answers once what is inside has ended.
+        /// What a poll does once the inner value has ended.
         ended: Again,
     }
 
@@ -514,7 +515,7 @@ mod every_wrapper {
             assert_eq!(wakers, 2 + usize::from(registered), "{}", self.name);
         }
 
-        /// Drops the wrapper, by whatever means: nothing of it is left, and nobody is woken for it.
+        /// Drops the wrapper as `drops` does: nothing of it is left, and it wakes no task.
         fn leaves_nothing_after(self, drops: impl FnOnce(Polled)) {
             let Self { name, polled, .. } = self;
             let wakes = self.wakes.count();

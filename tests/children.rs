@@ -12,7 +12,7 @@ use futures_lite::StreamExt;
 use support::{Call, Counter, drained, poll};
 use winddown::Shutdown;
 
-/// Whoever is told that a guard was dropped finds it forgotten: in the report, and above.
+/// When a waker learns that a guard was dropped, no report counts that guard, here and in the parent.
 #[test]
 fn g9_notified_drain_no_longer_finds_the_guard() {
     let parent = Shutdown::new();

@@ -84,7 +84,7 @@ fn drain_neither_awaits_nor_makes_a_request() {
     let shutdown = Shutdown::new();
     shutdown.request_shutdown();
     let guard = shutdown.guard();
-    assert!(guard.is_some(), "the request refuses nobody");
+    assert!(guard.is_some(), "a request refuses no guard");
     assert!(!drained(&shutdown));
 }
 
@@ -376,7 +376,7 @@ fn g10_guards_allocate_nothing_after_the_first_of_a_call_site() {
 }
 
 /// Threads take and release guards of a parent and its children while it is drained. When a drain
-/// says `Ok`, nobody holds one, and nobody will.
+/// returns `Ok`, no thread holds a guard, and none gets one later.
 #[test]
 fn g8_stress_of_parent_and_children() {
     const THREADS: usize = 3;

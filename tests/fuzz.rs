@@ -87,7 +87,7 @@ enum Future {
     Reached(Reached),
 }
 
-/// Somebody who waits for a stage.
+/// A task that waits for a stage.
 struct Waiting {
     node: usize,
     stage: Stage,
@@ -402,7 +402,7 @@ impl World {
         }
     }
 
-    /// Whoever had to be woken was, and as often as the model says.
+    /// Each task was woken as often as the model says.
     fn check(&self) {
         for (node, handle) in self.handles.iter().enumerate() {
             if let Some(shutdown) = handle {

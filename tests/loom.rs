@@ -100,7 +100,7 @@ fn g2_cause_is_visible_before_the_flag() {
     });
 }
 
-/// Whoever began is whoever the cause names, and the one who is told so.
+/// The cause names the trigger that returned `true`.
 ///
 /// Mutation: `State::change` loads the word before it takes the lock.
 #[test]
@@ -118,7 +118,7 @@ fn g2_one_of_two_triggers_begins() {
 }
 
 /// Mutation: `State::change` loads the word before it takes the lock.
-/// Mutation: `State::request` gives the second slot to whoever finds it taken.
+/// Mutation: `State::request` gives the second slot to a caller that finds it taken.
 #[test]
 fn g3_three_senders_two_slots() {
     model(4, || {
@@ -174,7 +174,8 @@ fn g5_g10_clone_move_and_drop_during_the_broadcast() {
 }
 
 /// Polled again by the same task, a waiter does one atomic load, and takes no lock: loom gives up a
-/// model that does more than so many operations. (It counts a load twice: who runs, and what is read.)
+/// model that does more than so many operations. (It counts a load twice: for the thread that runs, and
+/// for the value that is read.)
 ///
 /// Mutation: `State::poll` registers without asking whether the slot holds the waker.
 /// Mutation: `State::poll` takes a lock, be it that of `begun`.
@@ -417,7 +418,7 @@ fn g9_l2_late_drain_names_a_call_site_or_is_done() {
     });
 }
 
-/// Progress is told of each guard, and ends.
+/// Progress is woken for each guard, and ends.
 ///
 /// Mutation: `Work::close` never sets `COUNTING`.
 #[test]
@@ -474,7 +475,7 @@ fn g8_s4_guard_of_a_child_races_the_drain_of_its_parent() {
 
 /// A guard that the drained parent refuses, against the drain of the child.
 ///
-/// Mutation: `State::enter`, refused, tells nobody.
+/// Mutation: `State::enter`, refused, notifies no drain.
 #[test]
 fn g8_s4_guard_refused_by_the_parent_keeps_no_drain_waiting() {
     model(None, || {
@@ -682,7 +683,7 @@ fn g4_a_signal_beside_a_request() {
     });
 }
 
-/// One signal and a trigger leave everybody their time.
+/// One signal and a trigger force nothing.
 ///
 /// Mutation: `State::trigger` takes a slot.
 /// Mutation, here: the handler arms before it looks.

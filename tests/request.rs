@@ -124,7 +124,7 @@ fn g2_request_returns_after_flag_and_cause_are_visible() {
                 0 => shutdown.trigger("x"),
                 _ => shutdown.request_shutdown(),
             };
-            // Whoever was refused comes after whoever was not, so all of them see it.
+            // A refused call comes after an accepted one, so every thread sees it.
             assert!(shutdown.is_requested());
             assert!(shutdown.cause().is_some());
             told

@@ -30,7 +30,7 @@ fn hosts(end: &Shutdown) -> Vec<Host> {
         .expect("it needs nothing");
     let handle = current_thread.handle().clone();
     let end = end.waiter();
-    // Its tasks run only while somebody is in it.
+    // Its tasks run only while a thread is in `block_on`.
     thread::spawn(move || current_thread.block_on(end));
 
     vec![

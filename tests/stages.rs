@@ -64,7 +64,7 @@ fn lame_duck_ends_without_a_runtime() {
     shutdown.trigger("enough");
     assert!(shutdown.is_requested() && child.is_requested());
     assert_eq!(child.cause(), shutdown.cause());
-    // This thread blocks; nobody runs a runtime.
+    // This thread blocks, and no thread runs a runtime.
     child.waiter().wait_blocking();
     shutdown.waiter().wait_blocking();
     future::block_on(shutdown.waiter());
@@ -97,7 +97,7 @@ fn child_of_a_lame_duck_is_requested_before_it_stops() {
     assert_eq!((counter.count(), child.stage()), (1, Stage::Requested));
     assert!(poll(&mut requested, &waker).is_ready());
     assert!(poll(&mut waiter, &waker).is_pending());
-    // One made now is told as much.
+    // A child made now is as far.
     assert_eq!(shutdown.child().stage(), Stage::Requested);
     // One that has a reason of its own does not wait for the others.
     let hasty = shutdown.child();
@@ -153,7 +153,7 @@ fn graceful_drain_ends_with_the_grace() {
     let mut drain = shutdown.drain_gracefully();
     assert!(poll(&mut drain, &waker).is_pending());
     shutdown.trigger("enough");
-    assert!(counter.count() >= 1, "it is told when its time begins");
+    assert!(counter.count() >= 1, "it is woken when its time begins");
     assert_eq!(future::block_on(&mut drain).unwrap_err().count(), 1);
     drop(guard);
     assert_eq!(future::block_on(&mut drain), Ok(()));

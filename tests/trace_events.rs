@@ -92,8 +92,8 @@ fn panicking_subscriber_stops_nothing() {
 
 #[test]
 fn one_event_for_each_stage_and_drain() {
-    // While there is one alone, whichever thread comes to an event first says for all whether anybody
-    // wants it: another test's, which has none.
+    // With one dispatcher alone, the first thread at an event decides for every thread whether the
+    // event is enabled, and it may be another test's thread, which has no subscriber.
     let _another = tracing::Dispatch::new(Panics);
     let lines = Lines::default();
     tracing::subscriber::with_default(lines.clone(), || {

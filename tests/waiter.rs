@@ -163,11 +163,11 @@ fn waiter_is_awaited_by_reference() {
     });
 }
 
-/// One shutdown with 100 waiters, the waker of one of which calls `odd`. Everybody else must be woken
+/// One shutdown with 100 waiters, the waker of one of which calls `odd`. The others must be woken
 /// exactly once, and `odd` must have been called once.
 ///
-/// Returns what `odd` returned, `None` if it panicked. So what is asserted is asserted afterwards: a
-/// panic of a waker is heard by nobody.
+/// Returns what `odd` returned, or `None` if it panicked. Tests assert on that afterwards, because a
+/// panic inside a waker is caught.
 fn beside_99_others<T, F>(odd: impl FnOnce(&Shutdown) -> F + Send + 'static) -> Option<T>
 where
     T: Send + 'static,
@@ -441,7 +441,7 @@ fn g10_request_frees_every_waker() {
     assert_eq!(counter.count(), 1_000);
 }
 
-/// Threads make, poll, move, clone and drop waiters while the request is made: whoever was pending is
+/// Threads make, poll, move, clone and drop waiters while the request is made: each pending waiter is
 /// woken, and no waker stays behind.
 #[test]
 fn g1_g10_waiters_churn_during_the_request() {

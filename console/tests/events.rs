@@ -9,6 +9,7 @@
     dead_code,
     unreachable_pub,
     unused_imports,
+    unused_macros,
     reason = "winddown's tests use the rest"
 )]
 mod child;
