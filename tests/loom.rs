@@ -30,8 +30,8 @@ fn run<T: 'static>(what: impl FnOnce() -> T + 'static) -> thread::JoinHandle<T> 
 }
 
 /// Mutation: `wake_all` does not set `closed`.
-/// Mutation: `State::poll` is `Pending` whatever `register` says.
-/// Mutation: `State::announce` does not call `self.wake()`.
+/// Mutation: `Node::poll` is `Pending` whatever `register` says.
+/// Mutation: `Node::announce` does not call `self.wake()`.
 #[test]
 fn g1_task_races_the_request() {
     model(None, || {
@@ -43,10 +43,10 @@ fn g1_task_races_the_request() {
     });
 }
 
-/// Mutation: `State::block_while` listens after it has checked.
-/// Mutation: `State::block_while` has no fence between the two.
-/// Mutation: `State::wake_threads` has no fence.
-/// Mutation: `State::wake` does not wake the threads.
+/// Mutation: `Node::block` listens after it has checked.
+/// Mutation: `Node::block` has no fence between the two.
+/// Mutation: `Node::wake_threads` has no fence.
+/// Mutation: `Node::wake` does not wake the threads.
 #[test]
 fn g1_thread_races_the_request() {
     model(None, || {
@@ -60,7 +60,7 @@ fn g1_thread_races_the_request() {
 
 /// A waiter for the force, beside one for the request.
 ///
-/// Mutation: `State::wake` does not wake `forced`.
+/// Mutation: `Node::wake` does not wake `forced`.
 #[test]
 fn g1_waiter_for_the_force_is_woken() {
     model(2, || {
@@ -78,9 +78,9 @@ fn g1_waiter_for_the_force_is_woken() {
     });
 }
 
-/// Mutation: `State::change` stores the word, with `REQUESTED`, before it takes the lock.
-/// Mutation: `State::change` stores the word with `Relaxed`.
-/// Mutation: `State::has_reached` loads it with `Relaxed`.
+/// Mutation: `Node::change` stores the word, with `REQUESTED`, before it takes the lock.
+/// Mutation: `Node::change` stores the word with `Relaxed`.
+/// Mutation: `Node::has_reached` loads it with `Relaxed`.
 #[test]
 fn g2_cause_is_visible_before_the_flag() {
     model(None, || {
@@ -102,7 +102,7 @@ fn g2_cause_is_visible_before_the_flag() {
 
 /// The cause names the trigger that returned `true`.
 ///
-/// Mutation: `State::change` loads the word before it takes the lock.
+/// Mutation: `Node::change` loads the word before it takes the lock.
 #[test]
 fn g2_one_of_two_triggers_begins() {
     model(None, || {
@@ -117,8 +117,8 @@ fn g2_one_of_two_triggers_begins() {
     });
 }
 
-/// Mutation: `State::change` loads the word before it takes the lock.
-/// Mutation: `State::request` gives the second slot to a caller that finds it taken.
+/// Mutation: `Node::change` loads the word before it takes the lock.
+/// Mutation: `Node::request` gives the second slot to a caller that finds it taken.
 #[test]
 fn g3_three_senders_two_slots() {
     model(4, || {
@@ -141,8 +141,8 @@ fn g3_three_senders_two_slots() {
 /// A waiter is cloned, moved to another waker and dropped, each while the wakers are called. None of
 /// them stays asleep, and no waker stays behind.
 ///
-/// Mutation: `Wakers::remove` does not ask whether the shard is closed.
-/// Mutation: `Wakers::register` does not ask whether the shard is closed (either place).
+/// Mutation: `WakerQueue::remove` does not ask whether the shard is closed.
+/// Mutation: `WakerQueue::register` does not ask whether the shard is closed (either place).
 /// Mutation: `wake_all` closes the shard after it has taken the wakers, and released the lock (W3).
 #[test]
 fn g5_g10_clone_move_and_drop_during_the_broadcast() {
@@ -177,8 +177,8 @@ fn g5_g10_clone_move_and_drop_during_the_broadcast() {
 /// model that does more than so many operations. (It counts a load twice: for the thread that runs, and
 /// for the value that is read.)
 ///
-/// Mutation: `State::poll` registers without asking whether the slot holds the waker.
-/// Mutation: `State::poll` takes a lock, be it that of `begun`.
+/// Mutation: `Node::poll` registers without asking whether the slot holds the waker.
+/// Mutation: `Node::poll` takes a lock, be it that of `begun`.
 #[test]
 fn g10_repoll_is_one_load() {
     const POLLS: usize = 1_000;
@@ -197,7 +197,7 @@ fn g10_repoll_is_one_load() {
 /// A waker that drops a waiter when it is dropped, as an executor does whose queue is gone, while the
 /// wakers are called.
 ///
-/// Mutation: `Wakers::register` drops the old waker under the lock (W1).
+/// Mutation: `WakerQueue::register` drops the old waker under the lock (W1).
 #[test]
 fn g5_a_waker_that_drops_another_waiter() {
     struct Owner(std::sync::Mutex<Option<winddown::Waiter>>);
@@ -226,7 +226,7 @@ fn g5_a_waker_that_drops_another_waiter() {
 
 /// Two drains, each dropped by the waker of the other.
 ///
-/// Mutation: `Watchers::wake_all` wakes under the lock (W1).
+/// Mutation: `WakerSet::wake_all` wakes under the lock (W1).
 #[test]
 fn g5_wakers_that_drop_drains() {
     struct Dropper(std::sync::Mutex<Option<winddown::Drain>>);
@@ -276,9 +276,9 @@ impl Work {
     }
 }
 
-/// Mutation: `Work::enter_word` lets a guard in whatever it finds.
-/// Mutation: `Work::leave` subtracts with `Relaxed`.
-/// Mutation: `Work::close` stores `CLOSED` in place of the exchange.
+/// Mutation: `TaskCounter::increment_word` lets a guard in whatever it finds.
+/// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
+/// Mutation: `TaskCounter::try_close` stores `CLOSED` in place of the exchange.
 #[test]
 fn g8_guard_races_the_close() {
     model(5, || {
@@ -297,10 +297,10 @@ fn g8_guard_races_the_close() {
 
 /// Two guards that are held when the drain begins.
 ///
-/// Mutation: `Work::leave` subtracts with `Relaxed`.
-/// Mutation: `Work::close` does not watch.
-/// Mutation: `State::block_while` listens after it has checked.
-/// Mutation: `State::tell_watchers` does not wake the threads.
+/// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
+/// Mutation: `TaskCounter::try_close` does not watch.
+/// Mutation: `Node::block` listens after it has checked.
+/// Mutation: `Node::notify_watchers` does not wake the threads.
 #[test]
 fn g8_thread_drain_sees_what_was_written() {
     model(3, || {
@@ -323,10 +323,10 @@ fn g8_thread_drain_sees_what_was_written() {
     });
 }
 
-/// Mutation: `Work::leave` subtracts with `Relaxed`.
-/// Mutation: `Work::close` does not watch.
+/// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
+/// Mutation: `TaskCounter::try_close` does not watch.
 /// Mutation: `Drain::poll_with` registers after it has asked.
-/// Mutation: `State::tell_watchers` does not wake `watchers`.
+/// Mutation: `Node::notify_watchers` does not wake `watchers`.
 #[test]
 fn g8_task_drain_sees_what_was_written() {
     model(3, || {
@@ -352,7 +352,7 @@ fn g8_task_drain_sees_what_was_written() {
 /// Also the drain that finds the work closed by the other sees what was written. (That the exchange in
 /// `close` acquires cannot be seen here: `notify`, which follows, has a fence.)
 ///
-/// Mutation: `Work::shut` subtracts from the word with `Relaxed`.
+/// Mutation: `TaskCounter::shut` subtracts from the word with `Relaxed`.
 #[test]
 fn g8_two_drains_see_what_was_written() {
     model(2, || {
@@ -377,7 +377,7 @@ fn g8_two_drains_see_what_was_written() {
 
 /// A guard is taken while the drop of the one before wakes the drain.
 ///
-/// Mutation: `State::tell_if_watched` clears the bits after it has woken.
+/// Mutation: `Node::notify_if_watched` clears the bits after it has woken.
 #[test]
 fn g8_guard_is_taken_while_the_drain_is_woken() {
     model(3, || {
@@ -397,8 +397,8 @@ fn g8_guard_is_taken_while_the_drain_is_woken() {
 
 /// A drain whose time is up either sees the end of the work or names its line.
 ///
-/// Mutation: `Guard::take` counts for the parents after it has entered (L2).
-/// Mutation: `Guard::drop` tells the parents before it leaves (L2).
+/// Mutation: `CallSite::take_guard` counts for the ancestors after the node (L2).
+/// Mutation: `CallSite::release_guard` forgets for the ancestors before the node (L2).
 #[test]
 fn g9_l2_late_drain_names_a_call_site_or_is_done() {
     model(None, || {
@@ -420,7 +420,7 @@ fn g9_l2_late_drain_names_a_call_site_or_is_done() {
 
 /// Progress is woken for each guard, and ends.
 ///
-/// Mutation: `Work::close` never sets `COUNTING`.
+/// Mutation: `TaskCounter::try_close` never sets `COUNTING`.
 #[test]
 fn progress_counts_each_guard() {
     use futures_lite::StreamExt;
@@ -451,10 +451,10 @@ fn progress_counts_each_guard() {
 
 /// A guard of a child against the drain of its parent.
 ///
-/// Mutation: `State::enter` counts in its own state only.
-/// Mutation: `State::enter`, refused, keeps the first count (S4).
-/// Mutation: `Work::enter_word` lets a guard in whatever it finds.
-/// Mutation: `Work::leave` subtracts with `Relaxed`.
+/// Mutation: `Node::increment` counts in its own state only.
+/// Mutation: `Node::increment`, refused, keeps the first count (S4).
+/// Mutation: `TaskCounter::increment_word` lets a guard in whatever it finds.
+/// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
 #[test]
 fn g8_s4_guard_of_a_child_races_the_drain_of_its_parent() {
     model(5, || {
@@ -475,7 +475,7 @@ fn g8_s4_guard_of_a_child_races_the_drain_of_its_parent() {
 
 /// A guard that the drained parent refuses, against the drain of the child.
 ///
-/// Mutation: `State::enter`, refused, notifies no drain.
+/// Mutation: `Node::increment`, refused, notifies no drain.
 #[test]
 fn g8_s4_guard_refused_by_the_parent_keeps_no_drain_waiting() {
     model(None, || {
@@ -491,7 +491,7 @@ fn g8_s4_guard_refused_by_the_parent_keeps_no_drain_waiting() {
 
 /// The child's drain and its parent's, and a guard of the child.
 ///
-/// Mutation: `State::leave` leaves its own state only.
+/// Mutation: `Node::decrement` leaves its own state only.
 #[test]
 fn g8_s4_parent_and_child_are_drained() {
     model(3, || {
@@ -507,9 +507,9 @@ fn g8_s4_parent_and_child_are_drained() {
     });
 }
 
-/// Mutation: `State::child` does not inherit (S5).
-/// Mutation: `State::child` inherits before the child is in the list (S5).
-/// Mutation: `State::announce` tells no children.
+/// Mutation: `Node::child` does not inherit (S5).
+/// Mutation: `Node::child` inherits before the child is in the list (S5).
+/// Mutation: `Node::announce` tells no children.
 #[test]
 fn s5_child_is_made_during_the_request() {
     model(None, || {
@@ -528,7 +528,7 @@ fn s5_child_is_made_during_the_request() {
 
 /// The same one step further down.
 ///
-/// Mutation: `State::announce` does not go below the children.
+/// Mutation: `Node::announce` does not go below the children.
 #[test]
 fn s5_grandchild_is_made_during_the_request() {
     model(None, || {
@@ -547,7 +547,7 @@ fn s5_grandchild_is_made_during_the_request() {
 /// Parent and child are requested at once; the child's waiter is woken, and the child's cause stays
 /// what it was first.
 ///
-/// Mutation: `State::announce` does not wake those it has told.
+/// Mutation: `Node::announce` does not wake those it has told.
 #[test]
 fn s5_parent_and_child_are_requested_at_once() {
     model(3, || {
@@ -569,8 +569,8 @@ fn s5_parent_and_child_are_requested_at_once() {
 
 /// The force ends a drain that waits, at once.
 ///
-/// Mutation: `State::wake` does not wake `watchers`.
-/// Mutation: `State::announce` tells no children.
+/// Mutation: `Node::wake` does not wake `watchers`.
+/// Mutation: `Node::announce` tells no children.
 #[test]
 fn force_ends_a_waiting_drain() {
     model(None, || {
@@ -585,7 +585,7 @@ fn force_ends_a_waiting_drain() {
     });
 }
 
-/// What `signals.rs` does, without the operating system: async-signal does not compile here, so the
+/// What `os` does, without the operating system: async-signal does not compile here, so the
 /// handler, the socket and the thread `winddown` are modelled, as that file's head describes them. The
 /// slots behind them are the shipped ones.
 struct Process {
@@ -621,7 +621,7 @@ impl Process {
         true
     }
 
-    /// `State::request` of an installed shutdown.
+    /// `Node::request` of an installed shutdown.
     fn request(&self) -> bool {
         let taken = self.shutdown.request_shutdown();
         if taken && self.shutdown.is_forced() {
@@ -644,7 +644,7 @@ impl Process {
 /// Two signals, handled by two threads at once, or one after the other, while `winddown` reads: the
 /// process ends.
 ///
-/// Mutation: `State::request` does not force with the second slot.
+/// Mutation: `Node::request` does not force with the second slot.
 /// Mutation, here: the handler does not write to the socket, or `read` takes two signals for one.
 #[test]
 fn g4_two_signals_end_the_process() {
@@ -685,7 +685,7 @@ fn g4_a_signal_beside_a_request() {
 
 /// One signal and a trigger force nothing.
 ///
-/// Mutation: `State::trigger` takes a slot.
+/// Mutation: `Node::trigger` takes a slot.
 /// Mutation, here: the handler arms before it looks.
 #[test]
 fn g4_a_signal_beside_a_trigger() {
