@@ -74,7 +74,7 @@ layers() {
 test() {
     cargo test
     cargo test --no-default-features
-    cargo test --all-features --test adapt --test etiquette --test runtimes --test sealed --test stages
+    cargo test --all-features --test adapt --test exit_status --test policies --test systemd --test runtimes --test io_wrapper --test stages --test trace_events
 }
 
 nextest() {
@@ -306,7 +306,7 @@ tsan() (
     # ThreadSanitizer delays a signal that interrupts a running thread, or one that Rust's std parks, until that thread
     # calls a function that it intercepts. So the signals are blocked, and only the library's own thread, which is in
     # `poll`, unblocks them. In the tests below a thread sends signals to itself, or no handler is installed.
-    own=(INT:g4_trigger_then_two_signals USR1:g4_fake_then_real_forces USR1:g4_real_twice_needs_no_thread
+    own=(INT:g4_trigger_then_two_signals USR1:g4_request_then_signal_forces USR1:g4_two_signals_need_no_thread
         USR1:g6_a_failed_install_leaves_the_default USR1:other_signals_and_exit_code USR1:signals_blocked_at_start)
     # These need both: signals to a running thread and to a waiting one, or to one that hangs; or `winddown` is parked.
     kept_back=(g4_with_a_waker_that_hangs after_the_debounce_the_second_forces without_descriptors)
@@ -385,7 +385,7 @@ END
     local for_windows=(-Zbuild-std --target "$target" -p winddown -p winddown-console)
     "${cargo[@]}" build "${for_windows[@]}" --examples
     run_tests 150 "${cargo[@]}" test "${for_windows[@]}" --lib --test request --test waiter --test drain \
-        --test adapt --test stages --test runtimes --test printed --test fuzz --test windows --test events
+        --test adapt --test stages --test runtimes --test display --test children --test tasks --test fuzz --test windows --test events
     # Ctrl-C as it comes from outside Windows.
     WINDDOWN_WINE=$wine WINDDOWN_EXAMPLES=$out/$target/debug/examples run_tests 10 cargo test --test windows
 )

@@ -53,9 +53,9 @@ async fn serve(options: Options) -> Result<(), String> {
         common::say(format_args!("stopping: {cause}"));
     }
     shutdown
-        .drain_gracefully()
+        .drained()
         .await
-        .map_err(|stragglers| common::late(&options, &stragglers))?;
+        .map_err(|error| common::late(&options, &error))?;
     server
         .await
         .map_err(|error| error.to_string())?

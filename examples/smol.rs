@@ -61,11 +61,11 @@ async fn serve(options: Options) -> Result<(), String> {
     if let Some(cause) = shutdown.cause() {
         common::say(format_args!("stopping: {cause}"));
     }
-    let mut drain = shutdown.drain_gracefully();
+    let mut drain = shutdown.drained();
     show_progress(&shutdown, &mut drain).await;
     drain
         .await
-        .map_err(|stragglers| common::late(&options, &stragglers))?;
+        .map_err(|error| common::late(&options, &error))?;
     common::say("stopped: every request was answered");
     Ok(())
 }

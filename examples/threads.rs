@@ -53,7 +53,7 @@ fn serve(options: Options) -> Result<(), String> {
     idle.close();
     shutdown
         .drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))
-        .map_err(|stragglers| common::late(&options, &stragglers))?;
+        .map_err(|error| common::late(&options, &error))?;
     common::say("stopped: every request was answered");
     Ok(())
 }

@@ -68,9 +68,9 @@ async fn serve(options: Options) -> Result<(), String> {
         common::say(format_args!("stopping: {cause}"));
     }
     shutdown
-        .drain_gracefully()
+        .drained()
         .await
-        .map_err(|stragglers| common::late(&options, &stragglers))?;
+        .map_err(|error| common::late(&options, &error))?;
     common::say("stopped: every request was answered");
     Ok(())
 }

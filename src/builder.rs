@@ -2,30 +2,30 @@
 
 use std::time::Duration;
 
-#[cfg(feature = "signals")]
-use async_signal::Signal;
-
 use crate::model::policy::{ForcePolicy, Policy};
 #[cfg(feature = "signals")]
-use crate::model::signal::DEFAULT;
+use crate::model::signal::Signal;
 use crate::node::Node;
 #[cfg(feature = "signals")]
 use crate::os::error::InstallError;
 #[cfg(feature = "signals")]
 use crate::os::install::install;
+#[cfg(feature = "signals")]
+use crate::os::settings::Settings;
 use crate::shutdown::Shutdown;
 
-/// Says how a shutdown takes its course; made by [`Shutdown::builder`].
+/// The settings of a shutdown; made by [`Shutdown::builder`].
 ///
 #[cfg_attr(feature = "signals", doc = "```no_run")]
 #[cfg_attr(not(feature = "signals"), doc = "```ignore")]
-/// use std::time::{Duration, Instant};
+/// use std::time::Duration;
 /// use winddown::{ForcePolicy, Shutdown, Signal};
 ///
 /// let shutdown = Shutdown::builder()
-///     .signals([Signal::Int, Signal::Term, Signal::Hup])
+///     .signals([Signal::INT, Signal::TERM, Signal::HUP])
 ///     .lame_duck(Duration::from_secs(5))
-///     .grace(Duration::from_secs(30))
+///     .grace_period(Duration::from_secs(30))
+///     .force_at_deadline()
 ///     .force_policy(ForcePolicy::OnlyInterrupt)
 ///     .exit_code(130)
 ///     .install()?;
@@ -37,9 +37,7 @@ pub struct Builder {
     /// `None` until a setting is changed.
     policy: Option<Policy>,
     #[cfg(feature = "signals")]
-    signals: Vec<Signal>,
-    #[cfg(feature = "signals")]
-    exit_code: i32,
+    settings: Settings,
 }
 
 impl Builder {
@@ -48,87 +46,151 @@ impl Builder {
         self
     }
 
-    /// Waits between the request and the moment when [`Waiter`](crate::Waiter)s are ready, so that load balancers
-    /// notice first: `is_requested` is true and [`requested`](crate::Shutdown::requested) is ready at once,
-    /// the readiness probe turns red, and work is still accepted. Kubernetes' API server calls it the
-    /// shutdown delay. None unless set.
+    /// Sets the time between the request and the moment when [`Waiter`](crate::Waiter)s are ready, so
+    /// that load balancers notice first. Defaults to none.
+    ///
+    /// `is_requested` is true and [`requested`](crate::Shutdown::requested) is ready at once, the
+    /// readiness probe turns red, and work is still accepted. Kubernetes' API server calls it the
+    /// shutdown delay.
     ///
     /// The force cuts it short. It is skipped for an interrupt (SIGINT, Ctrl-C), which also ends one
-    /// that a [`trigger`](crate::Shutdown::trigger) began, because nobody at a terminal has a load balancer;
-    /// see [`lame_duck_on_interrupt`](crate::Builder::lame_duck_on_interrupt).
-    /// It is the time of a thread of its own, so it passes whatever the runtime does. Children that
-    /// are requested alone have none.
+    /// that a [`trigger`](crate::Shutdown::trigger) began, because no load balancer watches a program
+    /// in a terminal; see [`lame_duck_on_interrupt`](Builder::lame_duck_on_interrupt).
+    /// It is real time, kept by a thread of this crate, so it passes whatever the runtime does. Children
+    /// that are requested alone have none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::{Shutdown, Stage};
+    ///
+    /// let lame_duck = Duration::from_secs(60);
+    /// let shutdown = Shutdown::builder().lame_duck(lame_duck).build();
+    /// shutdown.request_shutdown();
+    /// assert_eq!(shutdown.stage(), Stage::Requested);
+    /// ```
     #[cfg(not(target_family = "wasm"))]
     pub fn lame_duck(self, delay: Duration) -> Self {
         self.set(|policy| policy.lame_duck = delay)
     }
 
-    /// Whether an interrupt has a lame duck too; `false` unless set.
+    /// Sets whether an interrupt has a lame duck too. Defaults to `false`.
     #[cfg(not(target_family = "wasm"))]
     pub fn lame_duck_on_interrupt(self, on: bool) -> Self {
         self.set(|policy| policy.lame_duck_on_interrupt = on)
     }
 
-    /// The time that the whole shutdown may take, from the request on, the lame duck included.
+    /// Sets the time that the whole shutdown may take, from the request on, the lame duck included.
+    /// Defaults to no limit.
     ///
-    /// [`deadline`](crate::Shutdown::deadline) and [`remaining`](crate::Shutdown::remaining) tell of it, and
-    /// [`drain_gracefully`](crate::Shutdown::drain_gracefully) ends with it. Without one, they know no end.
-    pub fn grace(self, time: Duration) -> Self {
-        self.set(|policy| policy.grace = Some(time))
+    /// [`deadline`](crate::Shutdown::deadline) and [`remaining`](crate::Shutdown::remaining) tell of it,
+    /// and [`drained`](crate::Shutdown::drained) and
+    /// [`until_deadline`](crate::ShutdownExt::until_deadline) end with it. It bounds those; for a bound
+    /// on the process, add [`force_at_deadline`](Builder::force_at_deadline).
+    ///
+    /// It is real time. Zero means that the deadline has passed when the request comes. With
+    /// `Duration::MAX`, or any time too long for the clock, there is no deadline.
+    pub fn grace_period(self, time: Duration) -> Self {
+        self.set(|policy| policy.grace_period = Some(time))
     }
 
-    /// Which second signal forces; any, unless said otherwise.
+    /// Forces the shutdown when the [`grace_period`](Builder::grace_period) is over. Defaults to off: the
+    /// end of the grace period ends drains, and not the process.
+    ///
+    /// The installed shutdown ends its process then as the second signal does: with the
+    /// [`exit_code`](Builder::exit_code), after the [`abort_timeout`](Builder::abort_timeout) if there
+    /// is one, whether the shutdown was begun by a signal, by the program or by a failure. It does so
+    /// within 50 ms, whatever executors, `main`, destructors or wakers do, because the thread that
+    /// keeps this time runs no code but this crate's. So set a grace period somewhat longer than drains
+    /// need, or a program that is done at the last moment has no time to say so. A shutdown that is not
+    /// installed becomes forced then. The [`ForcePolicy`] does not matter.
+    ///
+    #[cfg_attr(feature = "signals", doc = "```no_run")]
+    #[cfg_attr(not(feature = "signals"), doc = "```ignore")]
+    /// use std::time::Duration;
+    ///
+    /// let shutdown = winddown::Shutdown::builder()
+    ///     .grace_period(Duration::from_secs(25))
+    ///     .force_at_deadline()
+    ///     .install()?;
+    /// # Ok::<(), winddown::InstallError>(())
+    /// ```
+    #[cfg(not(target_family = "wasm"))]
+    pub fn force_at_deadline(self) -> Self {
+        self.set(|policy| policy.force_at_deadline = true)
+    }
+
+    /// Sets which second signal forces. Defaults to [`ForcePolicy::SecondSignal`]: any.
     pub fn force_policy(self, force: ForcePolicy) -> Self {
         self.set(|policy| policy.force = force)
     }
 
-    /// Takes a second signal that comes sooner after the first for the same one; it is dropped, and
-    /// `request_shutdown` returns `false`. Zero unless set.
+    /// Takes a second signal that comes within this time of the first for the same one: it is dropped,
+    /// and `request_shutdown` returns `false`. Defaults to zero.
     ///
     /// A terminal sends Ctrl-C to a whole group of processes, and a wrapper in it that forwards it
     /// makes two of one within milliseconds. The same goes for the second and the third, where there is
-    /// time for [`last_words`](crate::Builder::last_words).
+    /// an [`abort_timeout`](Builder::abort_timeout).
     pub fn debounce(self, time: Duration) -> Self {
         self.set(|policy| policy.debounce = time)
     }
 
-    /// Gives the program time between the force and its end, to abort tasks and flush logs. Zero
-    /// unless set: the second signal ends the process at once.
+    /// Sets the time between the force and the end of the process, to abort tasks and flush logs.
+    /// Defaults to zero: the second signal ends the process at once.
     ///
-    /// The shutdown is *forced* then, which [`forced`](crate::Shutdown::forced) tells, and drains end; and
-    /// the process ends when the time has passed, or on a third signal from the handler, or when
-    /// `main` returns. It is of no use to a shutdown that is not installed, which never ends the
-    /// process.
-    pub fn last_words(self, time: Duration) -> Self {
-        self.set(|policy| policy.last_words = time)
+    /// The shutdown is *forced* then, which [`forced`](crate::Shutdown::forced) tells, and drains end;
+    /// and the process ends when the time has passed, or on a third signal from the handler, or when
+    /// `main` returns. A shutdown that is not installed ignores it, because it never ends the process.
+    pub fn abort_timeout(self, time: Duration) -> Self {
+        self.set(|policy| policy.abort_timeout = time)
     }
 
-    /// The signals that ask for a shutdown, in place of SIGINT and SIGTERM.
+    /// Sets the signals that request a shutdown. Defaults to [`Signal::INT`] and [`Signal::TERM`].
     ///
-    /// For [`install`](crate::Builder::install); what is built otherwise listens to none.
-    ///
-    /// On Windows there are only these two: [`Signal::Int`] is Ctrl-C and Ctrl-Break,
-    /// [`Signal::Term`] a closed console, a logoff and the end of the system.
+    /// Each must be one that ends a program by default. On Windows there are only these two. A shutdown
+    /// that is not installed ignores it.
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn signals(mut self, signals: impl IntoIterator<Item = Signal>) -> Self {
-        self.signals = signals.into_iter().collect();
+        self.settings.signals = signals.into_iter().collect();
         self
     }
 
-    /// The exit code with which the force ends the process; 1 unless said otherwise.
+    /// Sets the exit code with which the force ends the process. Defaults to 1.
     ///
-    /// For [`install`](crate::Builder::install); what is built otherwise ends no process. Unix hands on the
-    /// lowest eight bits of it.
+    /// Unix hands on the lowest eight bits of it. A shutdown that is not installed ignores it.
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn exit_code(mut self, code: i32) -> Self {
-        self.exit_code = code;
+        self.settings.exit_code = code;
         self
     }
 
-    /// Makes a shutdown of the program's own making, as [`Shutdown::new`] does.
+    /// Has the force die of the signal that forces, in place of ending with the exit code. Defaults to
+    /// off.
+    ///
+    /// A shell then stops its script after Ctrl-C twice; otherwise it goes on with the next line,
+    /// because a program that handles SIGINT and ends with a code has, to a shell, dealt with it. A
+    /// force that no signal brought about, by the program or at the deadline, ends with the
+    /// [`exit_code`](Builder::exit_code) all the same. As PID 1, and on Windows, where no program can
+    /// die of a signal, the exit code is 128 + n. A shutdown that is not installed ignores it.
+    #[cfg(feature = "signals")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+    pub fn force_by_signal(mut self) -> Self {
+        self.settings.force_by_signal = true;
+        self
+    }
+
+    /// Makes a shutdown that only the program drives, as [`Shutdown::new`] does.
+    ///
+    /// # Panics
+    ///
+    /// If [`force_at_deadline`](Builder::force_at_deadline) is set and
+    /// [`grace_period`](Builder::grace_period) is not.
     pub fn build(self) -> Shutdown {
+        assert!(
+            !self.policy.as_ref().is_some_and(Policy::lacks_deadline),
+            "force_at_deadline without a deadline; set a grace_period too",
+        );
         Shutdown::with(Node::new(None, self.policy))
     }
 
@@ -136,31 +198,36 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`InstallError`] says which signal could not be used, or what was refused. Nothing is left
-    /// registered, and another attempt may succeed.
+    /// [`InstallError`] says which signal or setting could not be used, or what the system refused.
+    /// Nothing is left registered, and another attempt may succeed.
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn install(self) -> Result<Shutdown, InstallError> {
-        let node = install(&self.signals, self.exit_code, self.policy)?;
-        Ok(Shutdown::with(node))
+        install(self.settings, self.policy).map(Shutdown::with)
     }
 }
 
 /// Here and not beside the other verbs, because a builder makes a `Shutdown`, and so stands above it.
 impl Shutdown {
     /// Returns a builder for other settings: signals, a lame duck, a grace period.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let grace = Duration::from_secs(30);
+    /// let shutdown = Shutdown::builder().grace_period(grace).build();
+    /// ```
     pub fn builder() -> Builder {
         Builder {
             policy: None,
             #[cfg(feature = "signals")]
-            signals: DEFAULT.to_vec(),
-            #[cfg(feature = "signals")]
-            exit_code: 1,
+            settings: Settings::default(),
         }
     }
 
-    /// Installs the process's shutdown: SIGINT and SIGTERM, or Windows' console events. The first
-    /// asks everybody to finish, the second ends the process with exit code 1.
+    /// Installs the process's shutdown for SIGINT and SIGTERM, or Windows' console events. The first
+    /// requests the shutdown, the second ends the process with exit code 1.
     ///
     /// The handlers are registered when it returns. A thread named `winddown` reads the signals; it
     /// needs no runtime. On Windows, the system has a thread for each event.

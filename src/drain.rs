@@ -1,4 +1,4 @@
-//! [`Drain`]: waits until no guard is held.
+//! [`Drain`] and [`DrainUntil`]: wait until no guard is held.
 
 use std::fmt;
 use std::pin::Pin;
@@ -6,60 +6,109 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_lite::Stream;
+use pin_project_lite::pin_project;
 
-use crate::model::report::Stragglers;
+use crate::model::drain_error::DrainError;
+use crate::model::stage::Stage;
 use crate::node::sites::Shared;
 use crate::util::deadline::Deadline;
+
+/// A drain's place among the watchers of the node.
+struct Watch {
+    shared: Shared,
+    key: Option<usize>,
+    /// Whether the end of the drain was traced.
+    traced: bool,
+}
+
+impl Watch {
+    fn new(shared: Shared) -> Self {
+        Self {
+            shared,
+            key: None,
+            traced: false,
+        }
+    }
+
+    /// Registers the task. Before anything is checked, so that no change is missed between the two.
+    fn register(&mut self, cx: &Context<'_>) {
+        self.shared.node.watch(&mut self.key, cx.waker());
+    }
+
+    fn settle(&mut self, counting: bool, late: bool) -> Poll<Result<(), DrainError>> {
+        match self.shared.settled(counting, late) {
+            Some(result) => {
+                self.shared.node.unwatch(&mut self.key);
+                if !std::mem::replace(&mut self.traced, true) {
+                    self.shared.trace_drained(&result);
+                }
+                Poll::Ready(result)
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.node.unwatch(&mut self.key);
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain")
+            .field("in_flight", &self.shared.node.in_flight())
+            .finish_non_exhaustive()
+    }
+}
 
 /// A future that is ready when no guard is held any more, or when its time is up.
 ///
 /// Made by [`Shutdown::drain`](crate::Shutdown::drain) and
-/// [`Shutdown::drain_gracefully`](crate::Shutdown::drain_gracefully).
+/// [`Shutdown::drained`](crate::Shutdown::drained).
 ///
 /// # Errors
 ///
-/// [`Stragglers`], the guards that are left, when the time is up, or at once when the shutdown is
+/// [`DrainError`], with the guards that are left, when the time is up, or at once when the shutdown is
 /// forced.
 ///
 /// # Cancel safety
 ///
 /// Dropping a drain changes nothing: what was in flight still is, and another drain can wait for it.
-/// Polled again after it was ready, it looks again: `Ok` stays `Ok`, and after a time-out it says
-/// what is left now.
+/// Polled again after it was ready, it checks again: `Ok` stays `Ok`, and after a time-out the error
+/// says what is left now.
 #[must_use = "futures do nothing unless polled"]
 pub struct Drain {
-    shared: Shared,
-    /// `None` until it is known: that of the shutdown, which begins with the request.
+    watch: Watch,
+    /// `None` while it is not known: that of the shutdown, which begins with the request.
     deadline: Option<Deadline>,
-    key: Option<usize>,
-    /// Whether its end was traced.
-    traced: bool,
+    /// Whether it waits until the shutdown is stopping, or late, before it drains.
+    for_request: bool,
 }
 
 impl Drain {
     pub(crate) fn new(shared: Shared, timeout: Duration) -> Self {
         Self {
-            shared,
+            watch: Watch::new(shared),
             deadline: Some(Deadline::after(timeout)),
-            key: None,
-            traced: false,
+            for_request: false,
         }
     }
 
-    pub(crate) fn to_deadline(shared: Shared) -> Self {
+    pub(crate) fn for_request(shared: Shared) -> Self {
         Self {
-            shared,
+            watch: Watch::new(shared),
             deadline: None,
-            key: None,
-            traced: false,
+            for_request: true,
         }
     }
 
-    /// Waits as the drain does, and says meanwhile how many guards are left.
+    /// Waits as the drain does, and shows meanwhile how many guards are left.
     ///
-    /// The stream's first item is the count when it is first polled. Then it is woken whenever a guard
-    /// is dropped, and gives the count if that is another; several at once may be one item. It ends
-    /// when the drain is ready; await the drain then to learn how it ended.
+    /// The first item of the stream is the count when the drain begins. Then the stream is woken
+    /// whenever a guard is dropped, and gives the count if that has changed; several drops may be one
+    /// item. It ends when the drain is ready; await the drain then to learn how it ended.
     ///
     /// ```
     /// use futures_lite::{StreamExt, future};
@@ -73,7 +122,7 @@ impl Drain {
     /// let mut progress = drain.progress();
     /// let mut seen = vec![];
     /// while let Some(left) = progress.next().await {
-    ///     seen.push(left); // or tell whoever waits
+    ///     seen.push(left); // or print it
     ///     guards.pop();
     /// }
     /// assert_eq!(seen, [2, 1]);
@@ -87,53 +136,44 @@ impl Drain {
         }
     }
 
-    fn poll_with(&mut self, cx: &mut Context<'_>, counting: bool) -> Poll<Result<(), Stragglers>> {
-        // Registered first and then asked, so that no guard is dropped unseen between the two.
-        self.shared.node.watch(&mut self.key, cx.waker());
+    fn poll_with(&mut self, cx: &mut Context<'_>, counting: bool) -> Poll<Result<(), DrainError>> {
+        self.watch.register(cx);
+        let node = &self.watch.shared.node;
         if self.deadline.is_none() {
-            self.deadline = self.shared.node.deadline().map(Deadline::at);
+            self.deadline = node.deadline().map(Deadline::at);
         }
         let late = match &mut self.deadline {
             Some(deadline) => deadline.poll(cx).is_ready(),
-            // Watchers are told of the request too.
+            // The request wakes watchers too.
             None => false,
         };
-        match self.shared.settled(counting, late) {
-            Some(result) => {
-                self.shared.node.unwatch(&mut self.key);
-                if !std::mem::replace(&mut self.traced, true) {
-                    self.shared.node.trace_drained(&result);
-                }
-                Poll::Ready(result)
-            }
-            None => Poll::Pending,
+        if self.is_waiting() && !late {
+            return Poll::Pending;
         }
+        self.watch.settle(counting, late)
+    }
+
+    /// Returns whether the drain has not begun because the shutdown is not stopping.
+    fn is_waiting(&self) -> bool {
+        self.for_request && !self.watch.shared.node.has_reached(Stage::Stopping)
     }
 }
 
 impl Future for Drain {
-    type Output = Result<(), Stragglers>;
+    type Output = Result<(), DrainError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_with(cx, false)
     }
 }
 
-impl Drop for Drain {
-    fn drop(&mut self) {
-        self.shared.node.unwatch(&mut self.key);
-    }
-}
-
 impl fmt::Debug for Drain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Drain")
-            .field("in_flight", &self.shared.node.in_flight())
-            .finish_non_exhaustive()
+        fmt::Debug::fmt(&self.watch, f)
     }
 }
 
-/// How many guards are left, as they are dropped: a stream, made by [`Drain::progress`].
+/// A stream of how many guards are left, made by [`Drain::progress`].
 ///
 /// # Cancel safety
 ///
@@ -152,11 +192,62 @@ impl Stream for Progress<'_> {
         if self.drain.poll_with(cx, true).is_ready() {
             return Poll::Ready(None);
         }
-        let left = self.drain.shared.node.in_flight();
+        if self.drain.is_waiting() {
+            return Poll::Pending;
+        }
+        let left = self.drain.watch.shared.node.in_flight();
         // Zero is for the end to say: the drain is woken for it.
         if left == 0 || self.last.replace(left) == Some(left) {
             return Poll::Pending;
         }
         Poll::Ready(Some(left))
+    }
+}
+
+pin_project! {
+    /// A [`Drain`] whose time is up when another future is ready. Made by
+    /// [`Shutdown::drain_until`](crate::Shutdown::drain_until).
+    ///
+    /// # Errors
+    ///
+    /// As a `Drain`.
+    ///
+    /// # Panics
+    ///
+    /// Polled after it was ready, it polls the other future again unless that was ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of a `Drain`, and of the other future.
+    #[must_use = "futures do nothing unless polled"]
+    #[derive(Debug)]
+    pub struct DrainUntil<F> {
+        watch: Watch,
+        #[pin]
+        until: F,
+        late: bool,
+    }
+}
+
+impl<F> DrainUntil<F> {
+    pub(crate) fn new(shared: Shared, until: F) -> Self {
+        Self {
+            watch: Watch::new(shared),
+            until,
+            late: false,
+        }
+    }
+}
+
+impl<F: Future> Future for DrainUntil<F> {
+    type Output = Result<(), DrainError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.watch.register(cx);
+        if !*this.late {
+            *this.late = this.until.poll(cx).is_ready();
+        }
+        this.watch.settle(false, *this.late)
     }
 }

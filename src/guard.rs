@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use crate::node::Node;
 use crate::node::sites::CallSite;
+use crate::waiter::Waiter;
 
 /// Work in flight: a [drain](crate::Shutdown::drain) waits until it is dropped.
 ///
 /// Taken by [`Shutdown::guard`](crate::Shutdown::guard), which records the line of the call. A clone
 /// is one more guard of the same line. A guard is released when it is dropped, also while its thread
-/// panics. The thread that drops the last one calls the wakers of the drains that wait. So may the
+/// panics: then it is counted apart in the [report](crate::Report), and once the shutdown was requested
+/// it is a [failure](crate::Cause::Failed). The thread that drops the last one calls the wakers of the drains that wait. So may the
 /// last of a group of threads, while others hold guards: a drain then checks the count and waits on.
 ///
 /// ```
@@ -20,7 +22,7 @@ use crate::node::sites::CallSite;
 /// let shutdown = Shutdown::new();
 /// let guard = shutdown.guard().expect("nothing was drained yet");
 /// let late = shutdown.drain_blocking(Duration::ZERO).unwrap_err();
-/// assert_eq!(late.count(), 1);
+/// assert_eq!(late.report.guards(), 1);
 /// drop(guard);
 /// assert_eq!(shutdown.drain_blocking(Duration::ZERO), Ok(()));
 /// assert!(shutdown.guard().is_none());
@@ -50,6 +52,30 @@ impl Guard {
     pub(crate) fn new(site: Arc<CallSite>) -> Self {
         let notify = NotifyOnDrop(None);
         Self { site, notify }
+    }
+
+    /// Records that the work behind this guard has panicked, in a thread that goes on.
+    pub(crate) fn record_panic(&self) {
+        self.site.record_panic();
+    }
+
+    /// Returns a waiter of the shutdown that this guard was taken from: for a job that was handed its
+    /// guard and nothing else.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let guard = shutdown.guard().expect("nothing was drained yet");
+    /// let job = std::thread::spawn(move || {
+    ///     guard.waiter().wait_blocking();
+    ///     drop(guard);
+    /// });
+    /// shutdown.request_shutdown();
+    /// job.join().unwrap();
+    /// ```
+    pub fn waiter(&self) -> Waiter {
+        Waiter::new(self.site.node().clone())
     }
 }
 

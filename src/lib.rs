@@ -67,14 +67,14 @@
 //! # async fn example() -> Result<(), Stragglers> {
 //! let shutdown = Shutdown::builder()
 //!     .lame_duck(Duration::from_secs(5)) // load balancers notice; not for Ctrl-C
-//!     .grace(Duration::from_secs(30)) // for all of it
+//!     .grace_period(Duration::from_secs(30)) // for all of it
 //!     .build(); // or install()?
 //!
 //! // Each connection, request or job holds a guard.
 //! accept_until_shutdown(&shutdown).await;
 //!
 //! // The last guard, or the end of the grace: then the lines on which guards are still held.
-//! shutdown.drain_gracefully().await?;
+//! shutdown.drained().await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -111,7 +111,7 @@
 //! }
 //!
 //! # future::block_on(async {
-//! # let shutdown = Shutdown::builder().grace(Duration::from_millis(20)).build();
+//! # let shutdown = Shutdown::builder().grace_period(Duration::from_millis(20)).build();
 //! # shutdown.trigger("enough");
 //! let flushed = step(&shutdown, "queue", flush_queue()).await;
 //! let closed = step(&shutdown, "database", close_database()).await;
@@ -133,7 +133,7 @@
 //! - **G3** At most two sends are ever accepted; who fills the second slot owns the force.
 //! - **G4** The second signal ends the process with the exit code within 50 ms even if every
 //!   executor thread is blocked, main is already inside `exit`, a waker hangs or stdout is blocked.
-//!   With [`last_words`](Builder::last_words) the third does, or the end of their time.
+//!   With [`abort_timeout`](Builder::abort_timeout) the third does, or the end of their time.
 //! - **G5** No foreign code (a waker) runs under one of our locks; one that panics, drops or polls
 //!   or clones waiters, or requests shutdown again keeps no other waiter asleep.
 //! - **G6** Installing twice is an `Err` that changes nothing; a failed install leaves nothing
@@ -169,10 +169,10 @@
 //! - Should descriptors run out in the middle of `install`, after it has made sure that there are
 //!   enough, a handler stays that does what the system does by default. Should threads run out then, async-io
 //!   panics; at the very limit they may, because a thread that has ended still counts for an instant.
-//! - With a [`debounce`](Builder::debounce) or [`last_words`](Builder::last_words), a thread of ours
+//! - With a [`debounce`](Builder::debounce) or [`abort_timeout`](Builder::abort_timeout), a thread of ours
 //!   has to run between the first signal and the force.
-//! - On Windows, console events stand for signals: Ctrl-C and Ctrl-Break for [`Signal::Int`]; a closed
-//!   console, a logoff and the end of the system for [`Signal::Term`]. After one of the last three,
+//! - On Windows, console events stand for signals: Ctrl-C and Ctrl-Break for [`Signal::INT`]; a closed
+//!   console, a logoff and the end of the system for [`Signal::TERM`]. After one of the last three,
 //!   Windows ends the process in some seconds (5 for a closed console), drained or not, and no other
 //!   event arrives. A service is told of every user's logoff. There are no other signals.
 //! - As PID 1, the kernel knows no default action. Once every handle is gone, a signal ends the
@@ -197,7 +197,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod builder;
+mod callback;
 mod drain;
+mod drop_guard;
 mod ext;
 mod guard;
 mod model;
@@ -209,29 +211,32 @@ mod task;
 mod util;
 mod waiter;
 
-#[cfg(feature = "signals")]
-#[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
-pub use async_signal::Signal;
-
 pub use builder::Builder;
-pub use drain::{Drain, Progress};
+pub use callback::Callback;
+pub use drain::{Drain, DrainUntil, Progress};
+pub use drop_guard::DropGuard;
 pub use ext::ShutdownExt;
-pub use ext::future::{AbortOnForce, CancelOnShutdown, LimitOnShutdown, OnShutdown};
+pub use ext::future::{
+    AbortOnForce, CancelOnShutdown, LimitOnShutdown, LimitOnShutdownWith, OnShutdown, UntilDeadline,
+};
 #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
 pub use ext::io::SealOnShutdown;
 pub use ext::iter::StopOnShutdown;
-pub use ext::stream::EndOnShutdown;
+pub use ext::stream::{EndOnShutdown, FinishOnShutdown};
 pub use guard::Guard;
 pub use model::cause::Cause;
+pub use model::drain_error::{DrainError, DrainErrorKind};
+pub use model::failure::{Failure, Outcome};
 pub use model::policy::ForcePolicy;
-pub use model::report::{Straggler, Stragglers};
+pub use model::report::{Report, ReportLine};
+pub use model::signal::Signal;
 pub use model::stage::Stage;
 #[cfg(feature = "signals")]
 pub use os::error::InstallError;
 pub use shutdown::Shutdown;
 #[cfg(feature = "signals")]
 pub use shutdown::request_shutdown;
-pub use task::{Critical, Track};
+pub use task::{Critical, Supervise, Track};
 pub use waiter::{Reached, Waiter};
 
 #[cfg(all(doctest, feature = "signals"))]

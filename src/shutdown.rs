@@ -2,43 +2,55 @@
 //!
 //! Long because the documentation of each verb stands here; none has more than a few lines of code.
 
+use std::error::Error;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::drain::Drain;
+use crate::callback::Callback;
+use crate::drain::{Drain, DrainUntil};
+use crate::drop_guard::DropGuard;
 use crate::guard::Guard;
 use crate::model::cause::Cause;
-use crate::model::report::Stragglers;
+#[cfg(not(target_family = "wasm"))]
+use crate::model::drain_error::DrainError;
+use crate::model::failure::{Failure, Outcome};
+use crate::model::report::Report;
+use crate::model::signal::Signal;
 use crate::model::stage::Stage;
 use crate::node::Node;
 use crate::node::sites::Shared;
 #[cfg(feature = "signals")]
 use crate::os::install::installed;
-use crate::task::{Critical, Track};
-use crate::util::deadline::{deadline_after, remaining};
+use crate::task::{Alarm, Critical, Supervise, Track};
+#[cfg(not(target_family = "wasm"))]
+use crate::util::deadline::deadline_after;
+use crate::util::deadline::remaining;
 use crate::util::site_table::Origin;
 use crate::waiter::{Reached, Waiter};
 
-/// A handle to one shutdown: asks for it, and hands out [`Waiter`]s for it.
+/// A handle to one shutdown: requests it, and hands out [`Waiter`]s for it.
 ///
-/// Clones are handles to the same shutdown. Dropping a handle, even the last, never starts one.
+/// Clones are handles to the same shutdown, and equal. Dropping a handle, even the last, never begins
+/// a shutdown.
 ///
-/// | state | [`request_shutdown`] | a real signal | [`trigger`] |
+/// | state | [`request_shutdown`] | a real signal | [`trigger`], [`fail`] |
 /// |---|---|---|---|
-/// | running | `true`; waiters are woken before it returns (after the [lame duck], if there is one) | same | `true`, same, but takes no slot |
-/// | begun by `trigger` | `true`; takes the first slot, forces nothing yet | same | `false`, nothing changes |
-/// | one slot taken | `true`; forces: an installed one ends the process, a `new()` one becomes *forced* | forces | `false`, nothing changes |
-/// | forced | `false` | dropped | `false` |
+/// | running | `true`; wakers are called before it returns (after the [lame duck], if there is one) | same | `true`, same, but takes no slot |
+/// | begun by `trigger` or `fail` | `true`; takes the first slot, forces nothing yet | same | `false`; a failure is recorded |
+/// | one slot taken | `true`; forces: an installed one ends the process, a `new()` one becomes *forced* | forces | `false`; a failure is recorded |
+/// | forced | `false` | dropped | `false`; a failure is recorded |
 ///
-/// A [`ForcePolicy`](crate::ForcePolicy) and a [`debounce`] say which signals count as the second. With [`last_words`], a
-/// forced shutdown that is installed ends the process on another real signal.
+/// A [`ForcePolicy`](crate::ForcePolicy) and a [`debounce`] say which signals count as the second. With
+/// an [`abort_timeout`], a forced shutdown that is installed ends the process on another real signal.
 ///
+/// [`abort_timeout`]: crate::Builder::abort_timeout
 /// [`debounce`]: crate::Builder::debounce
-/// [`last_words`]: crate::Builder::last_words
-/// [`request_shutdown`]: crate::Shutdown::request_shutdown
-/// [`trigger`]: crate::Shutdown::trigger
+/// [`fail`]: Shutdown::fail
+/// [`request_shutdown`]: Shutdown::request_shutdown
+/// [`trigger`]: Shutdown::trigger
 /// [lame duck]: crate::Builder::lame_duck
 #[derive(Clone)]
 pub struct Shutdown {
@@ -46,7 +58,7 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// A shutdown of the program's own making, for tests and for servers inside another program.
+    /// Makes a shutdown that only the program drives, for tests and for servers inside another program.
     ///
     /// It knows nothing of signals and never ends the process. There can be as many as you like.
     ///
@@ -54,10 +66,10 @@ impl Shutdown {
     /// use winddown::Shutdown;
     ///
     /// let shutdown = Shutdown::new();
-    /// assert!(shutdown.request_shutdown()); // asks
+    /// assert!(shutdown.request_shutdown()); // requests
     /// assert!(shutdown.request_shutdown()); // forces
     /// assert!(shutdown.is_forced());
-    /// assert!(!shutdown.request_shutdown()); // nothing left to ask for
+    /// assert!(!shutdown.request_shutdown()); // refused
     /// ```
     pub fn new() -> Self {
         Self::with(Node::new(None, None))
@@ -69,9 +81,23 @@ impl Shutdown {
         }
     }
 
-    /// A future that is ready once everybody is to finish: when a shutdown was requested, and its
-    /// [`lame_duck`](crate::Builder::lame_duck), if it has one, is over. Cheap; make one wherever one is
-    /// needed.
+    fn node(&self) -> &Arc<Node> {
+        &self.shared.node
+    }
+
+    /// Returns a future that is ready when work is to be finished: when a shutdown was requested, and
+    /// its [`lame_duck`](crate::Builder::lame_duck), if it has one, is over. Cheap; make one wherever
+    /// one is needed.
+    ///
+    /// ```
+    /// use futures_lite::future;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let waiter = shutdown.waiter();
+    /// shutdown.request_shutdown();
+    /// future::block_on(waiter);
+    /// ```
     #[inline]
     pub fn waiter(&self) -> Waiter {
         Waiter::new(self.shared.node.clone())
@@ -79,107 +105,252 @@ impl Shutdown {
 
     /// Sends a fake signal: as if the operating system had sent one. Returns whether it was taken.
     ///
-    /// The first asks everybody to finish; they have been woken when it returns (but for those whom
-    /// another thread is waking that very moment, and a [`lame_duck`](crate::Builder::lame_duck), which wakes
-    /// them later). The second forces: an installed
-    /// shutdown ends the process at once, so this does not return, unless there is time for
-    /// [`last_words`](crate::Builder::last_words); one made by [`new`](crate::Shutdown::new) becomes forced. A third
-    /// is not taken.
+    /// The first requests the shutdown. The waiters are ready and their wakers were called when it
+    /// returns; but a [`lame_duck`](crate::Builder::lame_duck) comes first, and wakers that another
+    /// thread is calling at that moment may be called a little later. The second forces: an installed
+    /// shutdown ends the process at once, so this does not return, unless there is an
+    /// [`abort_timeout`](crate::Builder::abort_timeout); one made by [`new`](Shutdown::new) becomes
+    /// forced. A third is not taken.
     ///
     /// For a reason of the program's own that several parts may have, use
-    /// [`trigger`](crate::Shutdown::trigger), which never forces.
+    /// [`trigger`](Shutdown::trigger), which never forces.
     ///
     /// # Blocking
     ///
-    /// Never waits for anybody to finish. It calls the wakers of those who wait, so it takes as long
-    /// as they do; one that panics is left to the panic hook, and the others are woken all the same.
+    /// Waits for no task to finish. It calls wakers and [callbacks](Shutdown::call_on_shutdown), so it
+    /// takes as long as they do. The panic of one is left to the panic hook, and the others are called
+    /// all the same.
     #[track_caller]
     pub fn request_shutdown(&self) -> bool {
-        self.shared
-            .node
-            .request(Cause::Requested(Location::caller()))
+        self.node().request(Cause::Requested(Location::caller()))
     }
 
-    /// Begins the shutdown for a reason of the program's own: a task failed, an administrator
-    /// asked. Returns whether this call began it.
+    /// Sends a signal to this shutdown, as if the operating system had sent it. Returns whether it was
+    /// taken.
+    ///
+    /// It has every effect of a real one: the cause names it, the [`ForcePolicy`](crate::ForcePolicy)
+    /// asks for its number, and an interrupt skips the [lame duck](crate::Builder::lame_duck). It does
+    /// not matter which [`signals`](crate::Builder::signals) are handled.
+    ///
+    /// ```
+    /// use winddown::{Cause, Shutdown, Signal};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// assert!(shutdown.send(Signal::TERM));
+    /// assert_eq!(shutdown.cause(), Some(Cause::Signal(Signal::TERM)));
+    /// ```
+    ///
+    /// # Blocking
+    ///
+    /// As [`request_shutdown`](Shutdown::request_shutdown).
+    pub fn send(&self, signal: Signal) -> bool {
+        self.node().request(Cause::Signal(signal))
+    }
+
+    /// Begins the shutdown for a reason of the program's own: an administrator asked, the work is done.
+    /// Returns whether this call began it.
     ///
     /// Any number of parts may call it: it takes no slot and never forces. So the first signal from
-    /// outside still leaves everybody the time to finish.
+    /// outside still leaves work the time to finish. The end of the program is a success; for a failure
+    /// there is [`fail`](Shutdown::fail).
     ///
     /// ```
     /// use winddown::Shutdown;
     ///
     /// let shutdown = Shutdown::new();
-    /// assert!(shutdown.trigger("worker 'mail' failed"));
-    /// assert!(!shutdown.trigger("worker 'index' failed"));
-    /// assert_eq!(shutdown.cause().unwrap().to_string(), "worker 'mail' failed");
+    /// assert!(shutdown.trigger("an administrator asked"));
+    /// assert!(!shutdown.trigger("another administrator asked"));
+    /// assert_eq!(shutdown.cause().unwrap().to_string(), "an administrator asked");
     /// ```
     ///
     /// # Blocking
     ///
-    /// As [`request_shutdown`](crate::Shutdown::request_shutdown).
+    /// As [`request_shutdown`](Shutdown::request_shutdown).
     #[track_caller]
     pub fn trigger(&self, reason: impl Into<Arc<str>>) -> bool {
-        self.shared.node.trigger(Cause::Triggered {
+        self.node().trigger(Cause::Triggered {
             reason: reason.into(),
             at: Location::caller(),
         })
     }
 
-    /// Whether a shutdown was requested. One atomic load.
+    /// Begins the shutdown because of an error. Returns whether this call began it.
+    ///
+    /// As [`trigger`](Shutdown::trigger), but the end of the program is a failure, also if the shutdown
+    /// has begun already: then the first failure takes the place of the [`cause`](Shutdown::cause),
+    /// here and in every ancestor that has begun.
+    ///
+    /// ```
+    /// use std::io;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// assert!(shutdown.fail(io::Error::other("disk full")));
+    /// assert_eq!(shutdown.cause().unwrap().to_string(), "failed: disk full");
+    /// ```
+    ///
+    /// # Blocking
+    ///
+    /// As [`request_shutdown`](Shutdown::request_shutdown).
+    #[track_caller]
+    pub fn fail(&self, error: impl Into<Box<dyn Error + Send + Sync>>) -> bool {
+        let outcome = Outcome::Error(error.into().into());
+        let failure = Failure::new(None, outcome, Location::caller());
+        self.node().fail(failure)
+    }
+
+    /// Returns whether a shutdown was requested, also during its
+    /// [`lame_duck`](crate::Builder::lame_duck). For a readiness probe; a loop asks
+    /// [`is_stopping`](Shutdown::is_stopping). One atomic load.
     #[inline]
     pub fn is_requested(&self) -> bool {
-        self.shared.node.has_reached(Stage::Requested)
+        self.node().has_reached(Stage::Requested)
     }
 
-    /// Whether the shutdown was forced: asked for a second time. One atomic load.
+    /// Returns whether work is to be finished: whether waiters are ready. One atomic load.
     ///
-    /// Of an installed shutdown nobody sees it, because the process has ended; unless there is time
-    /// for [`last_words`](crate::Builder::last_words).
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let lame_duck = Duration::from_secs(60);
+    /// let shutdown = Shutdown::builder().lame_duck(lame_duck).build();
+    /// shutdown.request_shutdown();
+    /// assert!(shutdown.is_requested() && !shutdown.is_stopping());
+    /// ```
+    #[inline]
+    pub fn is_stopping(&self) -> bool {
+        self.node().has_reached(Stage::Stopping)
+    }
+
+    /// Returns whether the shutdown was forced. One atomic load.
+    ///
+    /// An installed shutdown ends the process then, so no code sees `true`; unless there is an
+    /// [`abort_timeout`](crate::Builder::abort_timeout).
     pub fn is_forced(&self) -> bool {
-        self.shared.node.has_reached(Stage::Forced)
+        self.node().is_forced()
     }
 
-    /// How far the shutdown has come. One atomic load.
+    /// Returns how far the shutdown has come. One atomic load.
     pub fn stage(&self) -> Stage {
-        self.shared.node.stage()
+        self.node().stage()
     }
 
-    /// A future that is ready once a shutdown was requested; for what has to happen before
+    /// Returns a future that is ready once a shutdown was requested; for what has to happen before
     /// [`Waiter`]s are ready.
+    ///
+    /// ```
+    /// use futures_lite::future;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// shutdown.trigger("an administrator asked");
+    /// future::block_on(shutdown.requested()); // leave the service registry
+    /// ```
     pub fn requested(&self) -> Reached {
-        Reached::new(self.shared.node.clone(), Stage::Requested)
+        Reached::new(self.node().clone(), Stage::Requested)
     }
 
-    /// A future that is ready once the shutdown was forced.
+    /// Returns a future that is ready once the shutdown was forced.
+    ///
+    /// ```
+    /// use futures_lite::future;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// shutdown.request_shutdown();
+    /// shutdown.request_shutdown();
+    /// future::block_on(shutdown.forced());
+    /// ```
     pub fn forced(&self) -> Reached {
-        Reached::new(self.shared.node.clone(), Stage::Forced)
+        Reached::new(self.node().clone(), Stage::Forced)
     }
 
-    /// Why the shutdown was requested; `None` while it was not.
+    /// Returns the cause of the shutdown, or `None` if none was requested. A failure that came later
+    /// takes the place of the earlier cause.
     pub fn cause(&self) -> Option<Cause> {
-        self.shared.node.cause()
+        self.node().cause()
     }
 
-    /// When the time of [`grace`](crate::Builder::grace) is over; `None` while nothing was requested, or if
-    /// none was set.
+    /// Returns when the [`grace_period`](crate::Builder::grace_period) is over; `None` if nothing was
+    /// requested, or if no grace period was set.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use winddown::Shutdown;
+    ///
+    /// let grace = Duration::from_secs(30);
+    /// let shutdown = Shutdown::builder().grace_period(grace).build();
+    /// assert_eq!(shutdown.deadline(), None);
+    /// shutdown.request_shutdown();
+    /// assert!(shutdown.deadline().unwrap() <= Instant::now() + grace);
+    /// ```
     pub fn deadline(&self) -> Option<Instant> {
-        self.shared.node.deadline()
+        self.node().deadline()
     }
 
-    /// How much is left of the time of [`grace`](crate::Builder::grace), zero when it is over; `None` as
-    /// [`deadline`](crate::Shutdown::deadline).
+    /// Returns how much is left of the [`grace_period`](crate::Builder::grace_period), zero when it is
+    /// over; `None` as [`deadline`](Shutdown::deadline).
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline().map(remaining)
     }
 
-    /// A shutdown that ends with this one, or alone: for a connection, a tenant, a subsystem.
+    /// Calls `function` once when the shutdown stops, as soon as waiters are ready; at once, on this
+    /// thread, if they are.
+    ///
+    /// It is called by the thread that makes waiters ready, before
+    /// [`request_shutdown`](Shutdown::request_shutdown) returns. So it must not block: the wakers
+    /// behind it wait for it. Dropping the [`Callback`] deregisters it.
+    ///
+    /// It is a bridge to other notions of shutdown that takes no task:
+    ///
+    /// ```
+    /// use tokio_util::sync::CancellationToken;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let token = CancellationToken::new();
+    /// let cancelled = token.clone();
+    /// let _bridge = shutdown.call_on_shutdown(move || cancelled.cancel());
+    /// shutdown.request_shutdown();
+    /// assert!(token.is_cancelled());
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the function does and is called at once. Otherwise its panic is left to the panic hook.
+    ///
+    /// # Cost
+    ///
+    /// One entry in the list of wakers, as a waiter that is pending, and one allocation.
+    pub fn call_on_shutdown(&self, function: impl FnOnce() + Send + 'static) -> Callback {
+        Callback::new(self.node().clone(), function)
+    }
+
+    /// Returns a guard that begins the shutdown when it is dropped, as when a scope is left by `?`; for
+    /// a failure that no other means reports.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let guard = shutdown.drop_guard();
+    /// drop(guard);
+    /// assert!(shutdown.is_requested());
+    /// ```
+    #[track_caller]
+    pub fn drop_guard(&self) -> DropGuard {
+        DropGuard::new(self.node().clone(), Location::caller())
+    }
+
+    /// Makes a shutdown that stops with this one, or alone: for a connection, a tenant, a subsystem.
     ///
     /// What is requested here is requested of the child, with the same cause, also if the child is
     /// made afterwards; and so is the force. What is requested of the child stays there: it never
-    /// ends the process. A guard of the child counts here too. It has the same [`ForcePolicy`](crate::ForcePolicy), and the
-    /// same time of [`grace`](crate::Builder::grace): if it is requested alone from then on, otherwise from
-    /// the request made here.
+    /// ends the process. A guard of the child counts here too. The child has the same
+    /// [`ForcePolicy`](crate::ForcePolicy), and the same
+    /// [`grace_period`](crate::Builder::grace_period): from its own request if it is requested alone,
+    /// otherwise from the request made here.
     ///
     /// ```
     /// use winddown::Shutdown;
@@ -197,14 +368,40 @@ impl Shutdown {
     ///
     /// Making and dropping one takes the same time however many there are, and leaves nothing behind.
     pub fn child(&self) -> Self {
-        Self::with(Node::child(&self.shared.node))
+        Self::with(Node::child(self.node()))
     }
 
-    /// Takes a guard: work in flight, which a [`drain`](crate::Shutdown::drain) waits for. It is recorded
-    /// that it was taken on the line of this call.
+    /// Takes a guard: work in flight, which a [`drain`](Shutdown::drain) waits for. The guard records
+    /// the line of this call.
     ///
-    /// `None` once a drain of this shutdown, or of a parent, has completed: then nobody would wait
-    /// for the work, so don't begin it. (And at the limit of the counter, `usize::MAX / 16` guards.)
+    /// Returns `None` once a drain of this shutdown, or of an ancestor, has completed: no drain would
+    /// wait for the work, so don't begin it. (And at the limit of the counter, `usize::MAX / 16`
+    /// guards.)
+    ///
+    /// A drain ends at the first moment without a guard. So the guard of a queue of jobs belongs to the
+    /// worker that empties it, or travels with each job from the moment it is sent. A guard that is
+    /// taken when a job is *received* leaves a gap between two jobs, in which a drain ends:
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let (jobs, queue) = mpsc::channel();
+    /// for job in 0..10 {
+    ///     jobs.send(job).unwrap();
+    /// }
+    /// drop(jobs); // no more are taken in, so the queue ends
+    /// let guard = shutdown.guard().expect("nothing was drained yet");
+    /// let worker = std::thread::spawn(move || {
+    ///     let _guard = guard; // the worker's, until the queue is empty
+    ///     queue.iter().count()
+    /// });
+    /// shutdown.request_shutdown();
+    /// shutdown.drain_blocking(Duration::from_secs(10)).unwrap();
+    /// assert_eq!(worker.join().unwrap(), 10);
+    /// ```
     ///
     /// # Cost
     ///
@@ -212,33 +409,32 @@ impl Shutdown {
     /// threads take guards on one line, because each of up to eight groups of threads has a count of
     /// its own.
     #[track_caller]
-    #[must_use = "without the guard, nobody waits for the work"]
+    #[must_use = "without the guard, no drain waits for the work"]
     pub fn guard(&self) -> Option<Guard> {
         let location = Location::caller();
-        let site = self.shared.take_guard(Origin {
-            location,
-            name: None,
-        })?;
+        let name = None;
+        let site = self.shared.take_guard(Origin { location, name })?;
         Some(Guard::new(site))
     }
 
-    /// [`guard`](crate::Shutdown::guard) with a name, for where a line says too little.
+    /// Takes a [`guard`](Shutdown::guard) with a name, for where a line says too little.
     #[track_caller]
-    #[must_use = "without the guard, nobody waits for the work"]
+    #[must_use = "without the guard, no drain waits for the work"]
     pub fn guard_named(&self, name: &'static str) -> Option<Guard> {
         let location = Location::caller();
-        let site = self.shared.take_guard(Origin {
-            location,
-            name: Some(name),
-        })?;
+        let name = Some(name);
+        let site = self.shared.take_guard(Origin { location, name })?;
         Some(Guard::new(site))
     }
 
-    /// A future that does what `future` does, and is work in flight until that has ended. The guard
-    /// is taken now, on the line of this call.
+    /// Wraps a future that is work in flight until it has ended. The guard is taken now, on the line of
+    /// this call.
     ///
-    /// Once a drain has completed there is no guard to take, and the future runs without: nobody
-    /// waits for it any more. Where that matters, take a [`guard`](crate::Shutdown::guard) yourself.
+    /// Once a drain has completed there is no guard to take, and the future runs without: no drain
+    /// waits for it any more. Where that matters, take a [`guard`](Shutdown::guard) yourself.
+    ///
+    /// A panic of the future is counted in the [`report`](Shutdown::report). Once a shutdown was
+    /// requested, it is a [failure](Cause::Failed).
     ///
     /// ```
     /// use futures_lite::future;
@@ -255,40 +451,80 @@ impl Shutdown {
         Track::new(future, self.guard())
     }
 
-    /// A future that does what `future` does, and without which the program cannot go on: if it
-    /// ends, panics or is dropped before a shutdown was requested, it begins the shutdown.
+    /// Wraps a future that must not end. If it ends, panics or is dropped before a shutdown was
+    /// requested, that is a failure, which begins the shutdown. A panic is a failure afterwards, too.
     ///
-    /// The cause says which task it was and what became of it. On a child, it is the child's shutdown
-    /// that begins. It holds no guard; see [`track`](crate::Shutdown::track).
+    /// The [`cause`](Shutdown::cause) names the task and says what became of it. On a child, it is the
+    /// child's shutdown that begins. The future holds no guard; see [`track`](Shutdown::track). For a
+    /// task that may end, use [`supervise`](Shutdown::supervise).
     ///
     /// ```
     /// use futures_lite::future;
     /// use winddown::Shutdown;
     ///
     /// let shutdown = Shutdown::new();
-    /// let task = shutdown.critical("mail", async { Err::<(), _>("no route to host") });
-    /// assert_eq!(future::block_on(task), Err("no route to host"));
-    /// assert_eq!(shutdown.cause().unwrap().to_string(), "critical task 'mail' ended");
+    /// future::block_on(shutdown.critical("mail", async {}));
+    /// assert_eq!(shutdown.cause().unwrap().to_string(), "worker 'mail' ended");
     /// ```
     ///
     /// # Blocking
     ///
-    /// Where it begins the shutdown, as [`request_shutdown`](crate::Shutdown::request_shutdown).
+    /// Where it begins the shutdown, as [`request_shutdown`](Shutdown::request_shutdown).
     #[track_caller]
     pub fn critical<F: Future>(&self, name: impl Into<Arc<str>>, future: F) -> Critical<F> {
-        let node = self.shared.node.clone();
-        Critical::new(future, node, name.into(), Location::caller())
+        Critical::new(future, self.alarm(name.into(), Location::caller()))
+    }
+
+    /// Wraps a future that may end with `Ok`. If it ends with `Err` or panics, or is dropped before a
+    /// shutdown was requested, that is a failure, which begins the shutdown. An error or a panic is a
+    /// failure afterwards, too.
+    ///
+    /// The [`cause`](Shutdown::cause) names the task and has the error. The wrapped future returns the
+    /// [`Failure`] in place of the error. On a child, it is the child's shutdown that begins. The
+    /// future holds no guard; see [`track`](Shutdown::track).
+    ///
+    /// ```
+    /// use futures_lite::future;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let done = shutdown.supervise("import", async { Ok::<_, String>(42) });
+    /// assert_eq!(future::block_on(done), Ok(42));
+    /// assert!(!shutdown.is_requested());
+    ///
+    /// let mail = async { Err::<(), _>("connection refused") };
+    /// assert!(future::block_on(shutdown.supervise("mail", mail)).is_err());
+    /// let cause = shutdown.cause().unwrap().to_string();
+    /// assert_eq!(cause, "worker 'mail' failed: connection refused");
+    /// ```
+    ///
+    /// # Blocking
+    ///
+    /// As [`critical`](Shutdown::critical).
+    #[track_caller]
+    pub fn supervise<F, T, E>(&self, name: impl Into<Arc<str>>, future: F) -> Supervise<F>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        Supervise::new(future, self.alarm(name.into(), Location::caller()))
+    }
+
+    fn alarm(&self, name: Arc<str>, location: &'static Location<'static>) -> Alarm {
+        Alarm::new(self.node().clone(), name, location)
     }
 
     /// Waits until no guard is held, here and on every child, but not for longer than `timeout` from
     /// now.
     ///
-    /// The first moment without a guard completes it, and closes the shutdown for work in the same
-    /// step: no [`guard`](crate::Shutdown::guard) can be taken any more. So a drain does not wait for the
-    /// request; await a [`Waiter`] first, and stop accepting work.
+    /// It does not wait for the request. When it is polled and finds no guard, it is ready, and closes
+    /// the shutdown for work in the same step: from then on [`guard`](Shutdown::guard) returns `None`.
+    /// So it closes when it is polled, not when the last guard is dropped. Await a [`Waiter`] first, and
+    /// stop accepting work; or use [`drained`](Shutdown::drained), which waits for the request.
     ///
     /// Several drains may wait at once, and after a time-out one may try again. A timeout of zero is
-    /// a check; `Duration::MAX` never ends.
+    /// a check; `Duration::MAX` never ends. The timeout is real time; for the time of another clock,
+    /// such as the paused one of a test, see [`drain_until`](Shutdown::drain_until).
     ///
     /// ```
     /// # use std::time::{Duration, Instant};
@@ -298,40 +534,87 @@ impl Shutdown {
     /// // ... stop accepting ...
     /// match shutdown.drain(Duration::from_secs(10)).await {
     ///     Ok(()) => println!("all work is done"),
-    ///     Err(stragglers) => println!("giving up; {stragglers}"),
+    ///     Err(error) => println!("giving up: {error}"),
     /// }
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// [`Stragglers`], the guards that are left, when the time is up, or at once when the shutdown is
-    /// forced.
+    /// [`DrainError`](crate::DrainError), with the guards that are left, when the time is up, or at
+    /// once when the shutdown is forced.
     ///
     /// # Without the feature `signals`
     ///
-    /// There is no timer then: the time is looked at when the drain is polled, but nobody polls it
-    /// for that. Race it against a timer of your runtime.
+    /// There is no timer: the clock is read when the drain is polled, but no timer wakes its task. Use
+    /// [`drain_until`](Shutdown::drain_until) with a timer of your runtime.
     pub fn drain(&self, timeout: Duration) -> Drain {
         Drain::new(self.shared.clone(), timeout)
     }
 
-    /// [`drain`](crate::Shutdown::drain) until the [`deadline`](crate::Shutdown::deadline): the time of
-    /// [`grace`](crate::Builder::grace), from the request on.
+    /// Waits as [`drain`](Shutdown::drain) does, but until `until` is ready: a timer of your runtime, or
+    /// any other event.
     ///
-    /// It may be awaited before the request. It never ends by itself if no grace was set.
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::{DrainErrorKind, Shutdown};
     ///
-    /// For threads, `drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))` is the same, once
-    /// the request has come.
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let shutdown = Shutdown::new();
+    /// let _guard = shutdown.guard();
+    /// // In a test with a paused clock, this takes no time.
+    /// let half_a_minute = tokio::time::sleep(Duration::from_secs(30));
+    /// let error = shutdown.drain_until(half_a_minute).await.unwrap_err();
+    /// assert_eq!(error.kind, DrainErrorKind::TimedOut);
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
     /// As `drain`.
-    pub fn drain_gracefully(&self) -> Drain {
-        Drain::to_deadline(self.shared.clone())
+    pub fn drain_until<F: Future>(&self, until: F) -> DrainUntil<F> {
+        DrainUntil::new(self.shared.clone(), until)
     }
 
-    /// [`drain`](crate::Shutdown::drain) for plain threads.
+    /// Waits until a shutdown was requested and waiters are ready, and then as
+    /// [`drain`](Shutdown::drain) does until the [`deadline`](Shutdown::deadline): the end of the
+    /// [`grace_period`](crate::Builder::grace_period).
+    ///
+    /// It may be awaited before the request. It waits without limit if no grace period was set.
+    ///
+    /// For threads: `waiter.wait_blocking()`, and then
+    /// `drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))`.
+    ///
+    /// ```
+    /// use futures_lite::future;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let mut drained = shutdown.drained();
+    /// assert_eq!(future::block_on(future::poll_once(&mut drained)), None);
+    /// assert!(shutdown.guard().is_some()); // it is not closed for work
+    /// shutdown.request_shutdown();
+    /// assert_eq!(future::block_on(drained), Ok(()));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `drain`.
+    pub fn drained(&self) -> Drain {
+        Drain::for_request(self.shared.clone())
+    }
+
+    /// Blocks this thread as [`drain`](Shutdown::drain) waits.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// shutdown.request_shutdown();
+    /// shutdown.drain_blocking(Duration::from_secs(10)).unwrap();
+    /// ```
     ///
     /// # Errors
     ///
@@ -341,41 +624,55 @@ impl Shutdown {
     ///
     /// Blocks this thread. In a task, await `drain` instead.
     #[cfg(not(target_family = "wasm"))]
-    pub fn drain_blocking(&self, timeout: Duration) -> Result<(), Stragglers> {
-        let deadline = deadline_after(timeout);
+    pub fn drain_blocking(&self, timeout: Duration) -> Result<(), DrainError> {
         let settled = |late| self.shared.settled(false, late);
-        let result = match self.shared.node.block(deadline, || settled(false)) {
+        let deadline = deadline_after(timeout);
+        let result = match self.node().block(deadline, || settled(false)) {
             Some(result) => result,
             None => settled(true).expect("a drain that is late has ended"),
         };
-        self.shared.node.trace_drained(&result);
+        self.shared.trace_drained(&result);
         result
     }
 
-    /// How many guards are held, here and on every child.
+    /// Returns how many guards are held, here and on every child.
     ///
     /// Each group of threads has a count of its own, and they are read one after the other. So while
     /// guards come and go it may be a number that never was: even zero, though each guard is dropped
-    /// only when the next is held. Whether there are none, a [`drain`](crate::Shutdown::drain) says.
+    /// only when the next is held. Whether there are none, a [`drain`](Shutdown::drain) says.
     pub fn in_flight(&self) -> usize {
-        self.shared.node.in_flight()
+        self.node().in_flight()
     }
 
-    /// Which lines hold how many guards, here and on every child; what a drain would wait for.
+    /// Returns which lines hold how many guards, here and on every child: what a drain would wait for.
+    /// And how many were dropped by a thread that panicked, also after a drain.
     ///
-    /// It is put together while guards come and go, so it may name some that [`in_flight`] does not
-    /// count, and the other way round.
-    ///
-    /// [`in_flight`]: crate::Shutdown::in_flight
-    pub fn report(&self) -> Stragglers {
+    /// It is put together while guards come and go, so it may name some that
+    /// [`in_flight`](Shutdown::in_flight) does not count, and the other way round.
+    pub fn report(&self) -> Report {
         self.shared.report()
     }
 }
 
 impl Default for Shutdown {
-    /// As [`Shutdown::new`].
+    /// Makes a shutdown as [`Shutdown::new`] does.
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl PartialEq for Shutdown {
+    /// Returns whether both are handles to the same shutdown.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.node(), other.node())
+    }
+}
+
+impl Eq for Shutdown {}
+
+impl Hash for Shutdown {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(self.node()).hash(state);
     }
 }
 
@@ -390,8 +687,8 @@ impl fmt::Debug for Shutdown {
 }
 
 /// Sends a fake signal to the installed shutdown, from anywhere in the program; see
-/// [`Shutdown::request_shutdown`]. `false` when none is installed, or every handle to it was gone
-/// before the first signal.
+/// [`Shutdown::request_shutdown`]. Returns `false` when none is installed, or every handle to it was
+/// dropped before the first signal.
 ///
 /// ```
 /// assert!(!winddown::request_shutdown()); // none is installed here

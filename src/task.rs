@@ -1,15 +1,17 @@
-//! Futures that are work in flight, and futures that must not end.
+//! Futures that are work in flight, and futures whose failure begins the shutdown.
 
+use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::thread;
 
 use pin_project_lite::pin_project;
 
 use crate::guard::Guard;
-use crate::model::cause::Cause;
+use crate::model::failure::{Failure, Outcome};
 use crate::model::stage::Stage;
 use crate::node::Node;
 
@@ -30,12 +32,29 @@ pin_project! {
         #[pin]
         future: F,
         guard: Option<Guard>,
+        panicked: bool,
+    }
+
+    impl<F> PinnedDrop for Track<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            // In a thread that panics, the drop of the guard records it.
+            if *this.panicked && !thread::panicking() {
+                if let Some(guard) = this.guard {
+                    guard.record_panic();
+                }
+            }
+        }
     }
 }
 
 impl<F> Track<F> {
     pub(crate) fn new(future: F, guard: Option<Guard>) -> Self {
-        Self { future, guard }
+        Self {
+            future,
+            guard,
+            panicked: false,
+        }
     }
 }
 
@@ -44,15 +63,19 @@ impl<F: Future> Future for Track<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let output = ready!(this.future.poll(cx));
-        // Now, and not when the executor gets round to dropping it.
+        // Left as it is by a panic, which a caller may catch before this is dropped.
+        *this.panicked = true;
+        let poll = this.future.poll(cx);
+        *this.panicked = false;
+        let output = ready!(poll);
+        // Now, and not when the executor drops the task.
         *this.guard = None;
         Poll::Ready(output)
     }
 }
 
 pin_project! {
-    /// A future without which the program cannot go on. Made by
+    /// A future whose failure begins the shutdown: it must not end. Made by
     /// [`Shutdown::critical`](crate::Shutdown::critical).
     ///
     /// # Panics
@@ -72,28 +95,8 @@ pin_project! {
     }
 }
 
-/// Begins the shutdown when it is dropped.
-struct Alarm {
-    node: Arc<Node>,
-    name: Arc<str>,
-    at: &'static Location<'static>,
-    /// What to say has happened to the future.
-    fate: &'static str,
-}
-
 impl<F> Critical<F> {
-    pub(crate) fn new(
-        future: F,
-        node: Arc<Node>,
-        name: Arc<str>,
-        at: &'static Location<'static>,
-    ) -> Self {
-        let alarm = Alarm {
-            node,
-            name,
-            at,
-            fate: "was dropped",
-        };
+    pub(crate) fn new(future: F, alarm: Alarm) -> Self {
         Self { future, alarm }
     }
 }
@@ -103,37 +106,137 @@ impl<F: Future> Future for Critical<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let before = std::mem::replace(&mut this.alarm.fate, "panicked");
-        let poll = this.future.poll(cx);
-        this.alarm.fate = before;
+        let poll = this.alarm.watch(|| this.future.poll(cx));
         if poll.is_ready() {
-            this.alarm.fate = "ended";
-            this.alarm.ring();
+            this.alarm.ended();
         }
         poll
     }
 }
 
+pin_project! {
+    /// A future whose failure begins the shutdown: it may end, but not with an error. Made by
+    /// [`Shutdown::supervise`](crate::Shutdown::supervise).
+    ///
+    /// # Panics
+    ///
+    /// Polled after it was ready, it does what the future inside does.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the future inside. Dropping it before it has ended begins the shutdown.
+    #[must_use = "futures do nothing unless polled"]
+    #[derive(Debug)]
+    pub struct Supervise<F> {
+        // Dropped before `alarm`, as in `Critical`.
+        #[pin]
+        future: F,
+        alarm: Alarm,
+    }
+}
+
+impl<F> Supervise<F> {
+    pub(crate) fn new(future: F, alarm: Alarm) -> Self {
+        Self { future, alarm }
+    }
+}
+
+impl<F, T, E> Future for Supervise<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Output = Result<T, Failure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.alarm.watch(|| this.future.poll(cx)));
+        Poll::Ready(match result {
+            Ok(output) => {
+                this.alarm.disarm();
+                Ok(output)
+            }
+            Err(error) => Err(this.alarm.failed(error.into())),
+        })
+    }
+}
+
+/// Reports the failure of a future, at the latest when it is dropped.
+pub(crate) struct Alarm {
+    /// `None` once it has nothing to report any more.
+    node: Option<Arc<Node>>,
+    task: Arc<str>,
+    location: &'static Location<'static>,
+    /// Whether a poll has begun and not returned.
+    polling: bool,
+}
+
 impl Alarm {
-    /// Nothing if a shutdown was requested already: then tasks are expected to end.
-    fn ring(&self) {
-        if !self.node.has_reached(Stage::Requested) {
-            self.node.trigger(Cause::Triggered {
-                reason: format!("critical task '{}' {}", self.name, self.fate).into(),
-                at: self.at,
-            });
+    pub(crate) fn new(
+        node: Arc<Node>,
+        task: Arc<str>,
+        location: &'static Location<'static>,
+    ) -> Self {
+        Self {
+            node: Some(node),
+            task,
+            location,
+            polling: false,
         }
+    }
+
+    /// Runs a poll, and notices if it panics.
+    fn watch<T>(&mut self, poll: impl FnOnce() -> T) -> T {
+        self.polling = true;
+        let polled = poll();
+        self.polling = false;
+        polled
+    }
+
+    fn disarm(&mut self) {
+        self.node = None;
+    }
+
+    /// Reports that the future has ended, unless a shutdown was requested: then it is expected to.
+    fn ended(&mut self) {
+        self.report_unexpected(Outcome::Ended);
+    }
+
+    /// Reports an error, also of a shutdown that was requested.
+    fn failed(&mut self, error: Box<dyn Error + Send + Sync>) -> Failure {
+        self.report(Outcome::Error(error.into()))
+    }
+
+    fn report_unexpected(&mut self, outcome: Outcome) {
+        let requested = |node: &Arc<Node>| node.has_reached(Stage::Requested);
+        if self.node.as_ref().is_some_and(requested) {
+            self.disarm();
+        } else {
+            self.report(outcome);
+        }
+    }
+
+    fn report(&mut self, outcome: Outcome) -> Failure {
+        let failure = Failure::new(Some(self.task.clone()), outcome, self.location);
+        if let Some(node) = self.node.take() {
+            node.fail(failure.clone());
+        }
+        failure
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.ring();
+        if self.polling {
+            self.report(Outcome::Panicked);
+        } else {
+            self.report_unexpected(Outcome::Dropped);
+        }
     }
 }
 
 impl fmt::Debug for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(&self.task)
     }
 }

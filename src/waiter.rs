@@ -12,12 +12,12 @@ use crate::node::Node;
 use crate::util::deadline;
 use crate::util::waker_queue::Slot;
 
-/// A future that is ready once everybody is to finish: when a shutdown was requested, and its
+/// A future that is ready when work is to be finished: when a shutdown was requested, and its
 /// [`lame_duck`](crate::Builder::lame_duck), if it has one, is over.
 ///
 /// Made by [`Shutdown::waiter`](crate::Shutdown::waiter), cloned at will, awaited on any runtime or
-/// on none. Its output is `()`, so it can be handed to whoever takes a shutdown future:
-/// `.with_graceful_shutdown(shutdown.waiter())`. Ask [`cause`](crate::Waiter::cause) for the reason.
+/// on none. Its output is `()`, so it goes wherever a server takes a shutdown future:
+/// `.with_graceful_shutdown(shutdown.waiter())`. Ask [`cause`](Waiter::cause) for the reason.
 ///
 /// It is fused: polled again after it was ready, it is ready again. By `&mut` it can be awaited
 /// many times, as in a loop:
@@ -74,36 +74,55 @@ impl Waiter {
         }
     }
 
-    /// Whether the waiter is ready. One atomic load.
+    /// Returns a future for another stage of the same shutdown.
+    pub(crate) fn reached(&self, stage: Stage) -> Reached {
+        Reached::new(self.node.clone(), stage)
+    }
+
+    /// Returns whether the waiter is ready: whether work is to be finished. One atomic load.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let waiter = shutdown.waiter();
+    /// let mut rounds = 0;
+    /// while !waiter.is_stopping() {
+    ///     rounds += 1;
+    ///     if rounds == 3 {
+    ///         shutdown.request_shutdown();
+    ///     }
+    /// }
+    /// assert_eq!(rounds, 3);
+    /// ```
     #[inline]
-    pub(crate) fn is_stopping(&self) -> bool {
+    pub fn is_stopping(&self) -> bool {
         self.node.has_reached(Stage::Stopping)
     }
 
-    /// One for the force, of the same shutdown.
-    pub(crate) fn forced(&self) -> Reached {
-        Reached::new(self.node.clone(), Stage::Forced)
-    }
-
-    /// Whether a shutdown was requested, also in its [`lame_duck`](crate::Builder::lame_duck), when the
-    /// waiter is not ready yet. One atomic load.
+    /// Returns whether a shutdown was requested, also during its
+    /// [`lame_duck`](crate::Builder::lame_duck), when the waiter is not ready yet. One atomic load.
     #[inline]
     pub fn is_requested(&self) -> bool {
         self.node.has_reached(Stage::Requested)
     }
 
-    /// Why the shutdown was requested; `None` while it was not.
+    /// Returns how far the shutdown has come. One atomic load.
+    pub fn stage(&self) -> Stage {
+        self.node.stage()
+    }
+
+    /// Returns the cause of the shutdown; see [`Shutdown::cause`](crate::Shutdown::cause).
     pub fn cause(&self) -> Option<Cause> {
         self.node.cause()
     }
 
-    /// When the time of [`grace`](crate::Builder::grace) is over; see
-    /// [`Shutdown::deadline`](crate::Shutdown::deadline).
+    /// Returns when the grace period is over; see [`Shutdown::deadline`](crate::Shutdown::deadline).
     pub fn deadline(&self) -> Option<Instant> {
         self.node.deadline()
     }
 
-    /// How much is left of the time of [`grace`](crate::Builder::grace); see
+    /// Returns how much is left of the grace period; see
     /// [`Shutdown::remaining`](crate::Shutdown::remaining).
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline().map(deadline::remaining)
@@ -123,7 +142,7 @@ impl Waiter {
     ///
     /// # Blocking
     ///
-    /// For plain threads. In a task, await the waiter instead: a blocked executor runs nobody else.
+    /// For plain threads. In a task, await the waiter instead: a blocked executor runs no other task.
     #[cfg(not(target_family = "wasm"))]
     pub fn wait_blocking(&self) {
         self.block(None);
@@ -160,7 +179,7 @@ impl Future for Waiter {
 }
 
 impl Clone for Waiter {
-    /// A waiter of the same shutdown, which nobody has polled yet.
+    /// Makes a waiter of the same shutdown, which takes no place in the list of wakers yet.
     fn clone(&self) -> Self {
         Self::new(self.node.clone())
     }
@@ -207,6 +226,13 @@ impl Reached {
     }
 }
 
+impl Reached {
+    /// Returns when the grace period of the shutdown is over.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.node.deadline()
+    }
+}
+
 impl Future for Reached {
     type Output = ();
 
@@ -217,7 +243,7 @@ impl Future for Reached {
 }
 
 impl Clone for Reached {
-    /// One that waits for the same, and that nobody has polled yet.
+    /// Makes a future for the same stage, which takes no place in the list of wakers yet.
     fn clone(&self) -> Self {
         Self::new(self.node.clone(), self.stage)
     }

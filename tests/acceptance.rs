@@ -268,9 +268,9 @@ mod cases {
     /// The deadline has passed, and it says so.
     fn is_late(mut server: Server, sent: Instant) {
         let message = server.program.error_line("error: ");
-        let (message, stragglers) = message.split_once("; ").unwrap();
+        let (message, error) = message.split_once("; ").unwrap();
         assert_eq!(message, "connections were still open after 200ms");
-        assert!(stragglers.ends_with("held:"), "{stragglers}");
+        assert!(error.ends_with("held:"), "{error}");
         assert_eq!(server.program.code(), 1);
         assert!(sent.elapsed() >= Duration::from_millis(200));
         assert!(!server.program.rest().contains(&STOPPED.to_owned()));

@@ -22,7 +22,7 @@ fn g9_notified_drain_no_longer_finds_the_guard() {
     let waker = {
         let (parent, child, seen) = (parent.clone(), child.clone(), seen.clone());
         Call::waker(move || {
-            let counts = [&parent, &child].map(|it| (it.in_flight(), it.report().count()));
+            let counts = [&parent, &child].map(|it| (it.in_flight(), it.report().guards()));
             seen.lock().unwrap().push(counts);
         })
     };
@@ -126,7 +126,7 @@ fn guards_of_a_child_count_in_its_ancestors() {
         take(&grandchild),
     ];
     let clone = guards[3].clone();
-    let counts = |shutdown: &Shutdown| (shutdown.in_flight(), shutdown.report().count());
+    let counts = |shutdown: &Shutdown| (shutdown.in_flight(), shutdown.report().guards());
     assert_eq!(counts(&parent), (5, 5));
     assert_eq!(counts(&child), (4, 4));
     assert_eq!(counts(&grandchild), (3, 3));
@@ -148,7 +148,7 @@ fn drained_child_leaves_its_parent_open() {
     let child = parent.child();
     assert!(drained(&child));
     assert!(child.guard().is_none());
-    assert_eq!((parent.in_flight(), parent.report().count()), (0, 0));
+    assert_eq!((parent.in_flight(), parent.report().guards()), (0, 0));
     assert!(parent.guard().is_some());
     assert!(parent.child().guard().is_some());
 }
@@ -206,7 +206,7 @@ fn long_chain_of_children_needs_no_deep_stack() {
         last = last.child();
     }
     let guard = last.guard();
-    assert_eq!((first.in_flight(), first.report().count()), (1, 1));
+    assert_eq!((first.in_flight(), first.report().guards()), (1, 1));
     first.request_shutdown();
     assert!(last.is_requested());
     drop(guard);

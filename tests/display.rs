@@ -47,7 +47,7 @@ fn debug_of_wrappers_shows_the_inner() {
 
 /// A `main` that returns them as its error prints their `Debug`.
 #[test]
-fn debug_of_stragglers_is_their_display() {
+fn debug_of_error_is_their_display() {
     let shutdown = Shutdown::new();
     let _guard = shutdown.guard_named("mail");
     let late = shutdown.drain_blocking(Duration::ZERO).unwrap_err();
@@ -83,7 +83,7 @@ fn install_errors_display_remedy_and_source() {
         (InstallError::AlreadyInstalled, "clone its handle", false),
         (InstallError::NoSignals, "pass at least one", false),
         (
-            InstallError::Unusable(Signal::Kill),
+            InstallError::Unusable(Signal::from_raw(9)),
             "SIGKILL can't be used",
             false,
         ),

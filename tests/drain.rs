@@ -13,7 +13,7 @@ use std::time::Duration;
 use allocation_counter::measure;
 use futures_lite::{StreamExt, future};
 use support::{Call, Counter, drained, in_time, poll};
-use winddown::{Guard, Shutdown};
+use winddown::{DrainErrorKind, Guard, Shutdown};
 
 const CHECK: Duration = Duration::ZERO;
 
@@ -56,7 +56,7 @@ fn g8_no_guard_after_a_drain_completed() {
     assert!(shutdown.child().guard().is_none());
     assert!(drained(&shutdown));
     assert!(drained(&child));
-    assert_eq!(shutdown.report().count(), 0);
+    assert_eq!(shutdown.report().guards(), 0);
     assert_eq!(shutdown.in_flight(), 0);
 }
 
@@ -139,13 +139,13 @@ fn g9_every_handle_reports_guards_of_its_clones() {
         let clone = shutdown.clone();
         let guard = clone.guard();
         drop(clone);
-        assert_eq!(shutdown.report().count(), 1);
+        assert_eq!(shutdown.report().guards(), 1);
         let another = shutdown.clone();
         let more = shutdown.guard();
         drop(shutdown);
-        assert_eq!(another.report().count(), 2);
+        assert_eq!(another.report().guards(), 2);
         drop((guard, more));
-        assert_eq!(another.report().count(), 0);
+        assert_eq!(another.report().guards(), 0);
     }
 }
 
@@ -157,21 +157,23 @@ fn g9_time_out_reports_count_and_call_sites() {
     let mail: Vec<_> = (0..3).map(|_| shutdown.guard_named("mail")).collect(); // line + 2
     let two = [one.clone(), one.clone()]; // they keep the line they came from
     drop(one);
-    let stragglers = shutdown.drain_blocking(CHECK).unwrap_err();
-    assert_eq!(stragglers.count(), 5);
-    assert_eq!(stragglers, shutdown.report());
+    let error = shutdown.drain_blocking(CHECK).unwrap_err();
+    assert_eq!(error.report.guards(), 5);
+    assert_eq!(error.kind, DrainErrorKind::TimedOut);
+    assert_eq!(error.report, shutdown.report());
     let file = file!();
     assert_eq!(
-        stragglers.to_string(),
+        error.to_string(),
         format!(
-            "5 guards are held:\n  3 'mail' at {file}:{}\n  2 at {file}:{}",
+            "timed out; 5 guards are held:\n  3 'mail' at {file}:{}\n  2 at {file}:{}",
             line + 2,
             line + 1
         )
     );
-    let lines: Vec<_> = stragglers
-        .iter()
-        .map(|line| (line.count, line.name, line.location.line()))
+    let lines: Vec<_> = error
+        .report
+        .into_iter()
+        .map(|line| (line.guards, line.name, line.location.line()))
         .collect();
     assert_eq!(lines, [(3, Some("mail"), line + 2), (2, None, line + 1)]);
     drop((mail, two));
@@ -184,9 +186,9 @@ fn g9_task_drain_times_out_and_can_be_polled_again() {
     let shutdown = Shutdown::new();
     let guard = shutdown.guard().unwrap();
     let mut drain = shutdown.drain(Duration::from_millis(1));
-    let stragglers = future::block_on(&mut drain).unwrap_err();
-    assert_eq!(stragglers.count(), 1);
-    assert_eq!(future::block_on(&mut drain).unwrap_err(), stragglers);
+    let error = future::block_on(&mut drain).unwrap_err();
+    assert_eq!(error.report.guards(), 1);
+    assert_eq!(future::block_on(&mut drain).unwrap_err(), error);
     drop(guard);
     assert_eq!(future::block_on(&mut drain), Ok(()));
     assert!(shutdown.guard().is_none());
@@ -196,8 +198,8 @@ fn g9_task_drain_times_out_and_can_be_polled_again() {
 fn g9_thread_drain_times_out() {
     let shutdown = Shutdown::new();
     let _guard = shutdown.guard();
-    let stragglers = shutdown.drain_blocking(Duration::from_millis(1));
-    assert_eq!(stragglers.unwrap_err().count(), 1);
+    let error = shutdown.drain_blocking(Duration::from_millis(1));
+    assert_eq!(error.unwrap_err().report.guards(), 1);
 }
 
 #[test]
@@ -214,9 +216,9 @@ fn g9_one_call_site_of_many_threads_is_one_line() {
     });
     let report = shutdown.report();
     assert_eq!(report.iter().len(), 1, "{report}");
-    assert_eq!(report.count(), 20);
+    assert_eq!(report.guards(), 20);
     drop(guards);
-    assert_eq!(shutdown.report().count(), 0);
+    assert_eq!(shutdown.report().guards(), 0);
 }
 
 #[test]
@@ -232,7 +234,7 @@ fn g9_many_call_sites_are_counted_apart() {
     let report = shutdown.report();
     let found: HashSet<_> = report.iter().filter_map(|line| line.name).collect();
     assert_eq!(found.len(), 500);
-    assert!(report.iter().all(|line| line.count == 3));
+    assert!(report.iter().all(|line| line.guards == 3));
     drop(guards);
     assert_eq!(shutdown.in_flight(), 0);
 }
@@ -258,7 +260,7 @@ fn guard_outlives_its_handles() {
     let shutdown = Shutdown::new();
     let guard = shutdown.child().guard().unwrap();
     assert_eq!(shutdown.in_flight(), 1);
-    assert_eq!(shutdown.report().count(), 1);
+    assert_eq!(shutdown.report().guards(), 1);
     let mut drain = shutdown.drain(Duration::MAX);
     drop(shutdown);
     assert!(poll(&mut drain, Waker::noop()).is_pending());
@@ -280,13 +282,13 @@ fn force_ends_a_drain_early() {
     thread::scope(|scope| {
         let blocked = scope.spawn(|| shutdown.drain_blocking(Duration::MAX));
         shutdown.request_shutdown();
-        assert_eq!(blocked.join().unwrap().unwrap_err().count(), 1);
+        assert_eq!(blocked.join().unwrap().unwrap_err().report.guards(), 1);
     });
     assert_eq!(counter.count(), 2);
-    let Poll::Ready(Err(stragglers)) = poll(&mut drain, &waker) else {
+    let Poll::Ready(Err(error)) = poll(&mut drain, &waker) else {
         panic!("it is forced");
     };
-    assert_eq!(stragglers.count(), 1);
+    assert_eq!(error.report.guards(), 1);
     assert!(matches!(poll(&mut childs, &waker), Poll::Ready(Err(_))));
     drop(guard);
     assert_eq!(counter.count(), 2, "they have ended");
@@ -440,7 +442,7 @@ fn g8_stress_of_parent_and_children() {
             assert!(parent.guard().is_none() && shared.guard().is_none());
             assert_eq!(parent.in_flight(), 0);
         });
-        assert_eq!(parent.report().count(), 0);
+        assert_eq!(parent.report().guards(), 0);
     }
     println!("{pairs:?} pairs in {round} rounds");
 }

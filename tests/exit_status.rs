@@ -92,7 +92,7 @@ mod cases {
     }
 
     fn exits_of_a_stop_signal() {
-        Cause::Signal(winddown::Signal::Tstp).exit();
+        Cause::Signal(winddown::Signal::from_raw(nix::libc::SIGTSTP)).exit();
     }
 
     fn cause_exit_of_a_stop_signal_ends_with_the_code() {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use futures_lite::Stream;
 use support::{Counter, PATIENCE, poll};
-use winddown::{Drain, Guard, Reached, Shutdown, Stage, Stragglers, Waiter};
+use winddown::{Drain, DrainError, Guard, Reached, Shutdown, Stage, Waiter};
 
 const NAMES: [&str; 3] = ["mail", "index", "disk"];
 
@@ -299,7 +299,7 @@ impl World {
             940..943 => {
                 let expected = self.settled(node, true);
                 let got = shutdown.drain_blocking(Duration::ZERO);
-                assert_eq!(Some(got.map_err(|left| left.count())), expected);
+                assert_eq!(Some(got.map_err(|left| left.report.guards())), expected);
             }
             943..955 if self.draining.len() < 6 => {
                 let (counter, waker) = Counter::new();
@@ -371,7 +371,8 @@ impl World {
             assert_eq!(left, Poll::Ready(expected));
             *pending = expected.map(|_| counter.count());
         } else {
-            let count = |result: Result<(), Stragglers>| result.map_err(|left| left.count());
+            let count =
+                |result: Result<(), DrainError>| result.map_err(|left| left.report.guards());
             let got = poll(drain, waker).map(count);
             assert_eq!(got, expected.map_or(Poll::Pending, Poll::Ready));
             *pending = expected.is_none().then(|| counter.count());
@@ -390,13 +391,13 @@ impl World {
         let held = self.held(node);
         assert_eq!(shutdown.in_flight(), held);
         let report = shutdown.report();
-        assert_eq!(report.count(), held);
+        assert_eq!(report.guards(), held);
         for name in NAMES {
             let lines = report.iter().filter(|line| line.name == Some(name));
             let below = |at| self.above(at).any(|at| at == node);
             let of_name = |guard: &&(usize, Guard, &str)| guard.2 == name && below(guard.0);
             assert_eq!(
-                lines.map(|line| line.count).sum::<usize>(),
+                lines.map(|line| line.guards).sum::<usize>(),
                 self.guards.iter().filter(of_name).count()
             );
         }
@@ -583,7 +584,7 @@ impl Shared {
             }
             let held = common.held.load(SeqCst);
             assert_eq!(shutdown.in_flight(), held);
-            assert_eq!(shutdown.report().count(), held);
+            assert_eq!(shutdown.report().guards(), held);
             assert!(held == 0 || !common.closed.load(SeqCst));
             assert!(self.closed(node) || !common.refused.load(SeqCst));
         }
@@ -729,14 +730,14 @@ impl Hands {
         assert!(shutdown.stage() >= stage, "stages only go up");
     }
 
-    fn drained(&self, all: &Shared, node: usize, result: Result<(), Stragglers>) {
+    fn drained(&self, all: &Shared, node: usize, result: Result<(), DrainError>) {
         match result {
             Ok(()) => {
                 all.nodes[node].closed.store(true, SeqCst);
                 assert_eq!(all.nodes[node].held.load(SeqCst), 0);
                 assert!(all.nodes[node].shutdown.guard().is_none());
             }
-            Err(left) => assert!(left.count() > 0),
+            Err(left) => assert!(left.report.guards() > 0),
         }
     }
 

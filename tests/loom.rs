@@ -409,12 +409,12 @@ fn g9_l2_late_drain_names_a_call_site_or_is_done() {
         let mut drain = parent.drain(Duration::ZERO);
         match poll(&mut drain, &waker) {
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(left)) => assert_eq!(left.count(), 1),
+            Poll::Ready(Err(left)) => assert_eq!(left.report.guards(), 1),
             Poll::Pending => panic!("its time is up"),
         }
         task.join().unwrap();
         assert_eq!(poll(&mut drain, &waker), Poll::Ready(Ok(())));
-        assert_eq!(parent.report().count(), 0);
+        assert_eq!(parent.report().guards(), 0);
     });
 }
 
@@ -580,7 +580,7 @@ fn force_ends_a_waiting_drain() {
         parent.request_shutdown();
         let drains = run(move || block_on(child.drain(FOR_EVER)));
         assert!(parent.request_shutdown());
-        assert_eq!(drains.join().unwrap().unwrap_err().count(), 1);
+        assert_eq!(drains.join().unwrap().unwrap_err().report.guards(), 1);
         drop(guard);
     });
 }

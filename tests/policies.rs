@@ -46,11 +46,11 @@ mod cases {
         short_debounce,
         short_debounce_after_request,
         short_debounce_waker_hangs,
-        last_words,
-        last_words_dropped,
-        last_words_for_three_signals,
-        last_words_for_ms,
-        last_words_waker_hangs,
+        abort_timeout,
+        abort_timeout_dropped,
+        abort_timeout_for_three_signals,
+        abort_timeout_for_ms,
+        abort_timeout_waker_hangs,
         lame_duck,
         lame_duck_on_interrupt,
         short_lame_duck,
@@ -66,10 +66,10 @@ mod cases {
             g7_policies_outlive_the_handles,
             after_the_debounce_the_second_forces,
             g4_with_a_debounce_and_a_waker_that_hangs,
-            g4_last_words_end_by_a_third_signal,
-            g4_last_words_end_by_a_third_signal_that_came_with_the_second,
-            g4_last_words_end_with_their_time,
-            g4_with_last_words_and_a_waker_that_hangs,
+            g4_abort_timeout_end_by_a_third_signal,
+            g4_abort_timeout_end_by_a_third_signal_that_came_with_the_second,
+            g4_abort_timeout_end_with_their_time,
+            g4_with_abort_timeout_and_a_waker_that_hangs,
             lame_duck_is_for_sigterm_alone,
             lame_duck_ends_with_its_time,
             #[cfg(target_os = "linux")]
@@ -164,8 +164,8 @@ mod cases {
         child.line("repeated");
     }
 
-    fn last_words_dropped() {
-        drop(begin(Shutdown::builder().last_words(HOUR)));
+    fn abort_timeout_dropped() {
+        drop(begin(Shutdown::builder().abort_timeout(HOUR)));
         send(SIGTERM);
         println!("forced");
         park();
@@ -179,7 +179,7 @@ mod cases {
         assert_eq!(child.code(), 1);
         begun("never_dropped", SIGINT).line("repeated");
         begun("debounce_dropped", SIGTERM).line("repeated");
-        let mut child = begun("last_words_dropped", SIGTERM);
+        let mut child = begun("abort_timeout_dropped", SIGTERM);
         child.line("forced");
         child.send(SIGTERM);
         assert_eq!(child.code(), 1);
@@ -250,12 +250,12 @@ mod cases {
         park();
     }
 
-    fn last_words() {
-        speak(Shutdown::builder().last_words(HOUR));
+    fn abort_timeout() {
+        speak(Shutdown::builder().abort_timeout(HOUR));
     }
 
-    fn g4_last_words_end_by_a_third_signal() {
-        let mut child = begun("last_words", SIGTERM);
+    fn g4_abort_timeout_end_by_a_third_signal() {
+        let mut child = begun("abort_timeout", SIGTERM);
         child.line("stopping");
         child.send(SIGTERM);
         child.line("forced");
@@ -263,15 +263,16 @@ mod cases {
         assert_eq!(child.code(), 1);
     }
 
-    fn last_words_for_three_signals() {
-        use winddown::Signal::{Int, Term, Usr1};
-        let builder = Shutdown::builder().signals([Int, Term, Usr1]);
-        speak(builder.last_words(HOUR));
+    fn abort_timeout_for_three_signals() {
+        use winddown::Signal;
+        let signals = [Signal::INT, Signal::TERM, Signal::USR1];
+        let builder = Shutdown::builder().signals(signals);
+        speak(builder.abort_timeout(HOUR));
     }
 
     /// All three come before the force could arm the handler.
-    fn g4_last_words_end_by_a_third_signal_that_came_with_the_second() {
-        let mut child = Program::ready_role("last_words_for_three_signals");
+    fn g4_abort_timeout_end_by_a_third_signal_that_came_with_the_second() {
+        let mut child = Program::ready_role("abort_timeout_for_three_signals");
         child.send(SIGSTOP);
         child.stopped();
         for signal in [SIGINT, SIGTERM, SIGUSR1, SIGCONT] {
@@ -281,16 +282,16 @@ mod cases {
     }
 
     /// The first argument is the time.
-    fn last_words_for_ms() {
+    fn abort_timeout_for_ms() {
         let time = std::env::args().nth(1).unwrap().parse().unwrap();
-        speak(Shutdown::builder().last_words(Duration::from_millis(time)));
+        speak(Shutdown::builder().abort_timeout(Duration::from_millis(time)));
     }
 
     /// The child sees the force, and ends once the time has passed. A time may be too short for a busy
     /// machine to print `forced`, so more time follows.
-    fn g4_last_words_end_with_their_time() {
+    fn g4_abort_timeout_end_with_their_time() {
         let heard = [10, 100, 1_000, 10_000].into_iter().any(|time| {
-            let mut command = command("last_words_for_ms");
+            let mut command = command("abort_timeout_for_ms");
             let mut child = Program::start(command.arg(time.to_string()));
             child.line("ready");
             child.send(SIGTERM);
@@ -304,12 +305,12 @@ mod cases {
         assert!(heard, "no child saw the force");
     }
 
-    fn last_words_waker_hangs() {
-        hang(Shutdown::builder().last_words(HOUR));
+    fn abort_timeout_waker_hangs() {
+        hang(Shutdown::builder().abort_timeout(HOUR));
     }
 
-    fn g4_with_last_words_and_a_waker_that_hangs() {
-        let mut child = begun("last_words_waker_hangs", SIGTERM);
+    fn g4_with_abort_timeout_and_a_waker_that_hangs() {
+        let mut child = begun("abort_timeout_waker_hangs", SIGTERM);
         child.line("stopping");
         child.send(SIGTERM);
         child.line("forced");

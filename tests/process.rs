@@ -29,7 +29,7 @@ mod cases {
 
     use libtest_mimic::Trial;
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    use nix::sys::signal::Signal::{self, SIGCONT, SIGHUP, SIGINT, SIGSTOP, SIGTERM, SIGUSR1};
+    use nix::sys::signal::Signal::{self, *};
     use nix::sys::signal::kill;
     use nix::unistd::Pid;
     use winddown::{InstallError, Shutdown};
@@ -55,7 +55,7 @@ mod cases {
         #[cfg(target_os = "linux")]
         debounce_without_threads,
         #[cfg(target_os = "linux")]
-        last_words_without_threads,
+        abort_timeout_without_threads,
         #[cfg(target_os = "linux")]
         lame_duck_without_threads,
         #[cfg(target_os = "linux")]
@@ -122,10 +122,10 @@ mod cases {
     }
 
     fn other_signals() {
-        use winddown::Signal::{Hup, Usr1};
+        use winddown::Signal;
         let shutdown = Shutdown::builder()
             // Twice the same is once.
-            .signals([Usr1, Hup, Usr1])
+            .signals([Signal::USR1, Signal::HUP, Signal::USR1])
             .exit_code(130)
             .install()
             .unwrap();
@@ -371,8 +371,8 @@ mod cases {
     }
 
     #[cfg(target_os = "linux")]
-    fn last_words_without_threads() {
-        without_threads(&Shutdown::builder().last_words(HOUR));
+    fn abort_timeout_without_threads() {
+        without_threads(&Shutdown::builder().abort_timeout(HOUR));
     }
 
     #[cfg(target_os = "linux")]
@@ -400,7 +400,7 @@ mod cases {
     fn g4_without_threads() {
         for role in [
             "debounce_without_threads",
-            "last_words_without_threads",
+            "abort_timeout_without_threads",
             "lame_duck_without_threads",
         ] {
             let mut child = Program::ready_role(role);
@@ -456,18 +456,38 @@ mod cases {
     }
 
     fn failed_installs() {
-        use winddown::Signal::{Bus, Fpe, Ill, Kill, Segv, Stop, Term};
-        let unusable = Shutdown::builder().signals([Term, Kill]);
+        let own = |signal: Signal| winddown::Signal::from_raw(signal as i32);
+        let unusable = Shutdown::builder().signals([SIGTERM, SIGKILL].map(own));
         for _ in 0..2 {
             let error = unusable.clone().install().unwrap_err();
-            assert!(matches!(error, InstallError::Unusable(Kill)));
+            assert!(matches!(error, InstallError::Unusable(signal) if signal == own(SIGKILL)));
             let text = error.to_string();
             assert!(text.contains("SIGKILL"), "{text}");
         }
-        for signal in [Stop, Segv, Ill, Fpe, Bus] {
-            let error = Shutdown::builder().signals([signal]).install().unwrap_err();
+        // Faults; what no program can handle; what ends no program by default, and so would neither
+        // request a shutdown in earnest nor be like it once every handle is gone.
+        for signal in [
+            SIGSTOP, SIGSEGV, SIGILL, SIGFPE, SIGBUS, SIGWINCH, SIGCHLD, SIGURG, SIGCONT, SIGIO,
+            SIGTSTP, SIGTTIN, SIGTTOU,
+        ] {
+            let builder = Shutdown::builder().signals([own(signal)]);
+            let error = builder.install().unwrap_err();
             assert!(matches!(error, InstallError::Unusable(_)), "{error}");
         }
+        let unknown = winddown::Signal::from_raw(1000);
+        let error = Shutdown::builder()
+            .signals([unknown])
+            .install()
+            .unwrap_err();
+        assert!(
+            error.to_string().starts_with("signal 1000 can't"),
+            "{error}"
+        );
+        let error = Shutdown::builder()
+            .force_at_deadline()
+            .install()
+            .unwrap_err();
+        assert!(matches!(error, InstallError::NoGracePeriod), "{error}");
         let error = Shutdown::builder().signals([]).install().unwrap_err();
         assert!(matches!(error, InstallError::NoSignals), "{error}");
         assert!(!winddown::request_shutdown());
@@ -550,7 +570,7 @@ mod cases {
         let shutdown = Shutdown::install().unwrap();
         for _ in 0..3 {
             let error = Shutdown::builder()
-                .signals([winddown::Signal::Hup])
+                .signals([winddown::Signal::HUP])
                 .exit_code(9)
                 .install()
                 .unwrap_err();

@@ -137,7 +137,7 @@ fn wrapped(shutdown: &Shutdown) -> Vec<(&'static str, Task)> {
     let mut drain = shutdown.drain(Duration::MAX);
     // Its time begins with the request.
     #[cfg(feature = "signals")]
-    let late = shutdown.drain_gracefully();
+    let late = shutdown.drained();
     let mut watched = shutdown.drain(Duration::MAX);
     let critical = shutdown.critical("mail", never().cancel_on_shutdown(waiter()));
     let guard = shutdown.guard();
@@ -229,7 +229,7 @@ fn every_wrapper_ends_on_every_runtime() {
     for (host, spawn) in hosts(&end) {
         for _ in 0..20 {
             let grace = Duration::from_millis(1);
-            let shutdown = Shutdown::builder().grace(grace).build();
+            let shutdown = Shutdown::builder().grace_period(grace).build();
             let (said, hears) = channel();
             let mut names = BTreeSet::new();
             for (name, mut task) in wrapped(&shutdown) {

@@ -114,7 +114,7 @@ fn child_of_a_lame_duck_is_requested_before_it_stops() {
 
 #[test]
 fn grace_runs_from_the_request() {
-    let shutdown = Shutdown::builder().grace(HOUR).build();
+    let shutdown = Shutdown::builder().grace_period(HOUR).build();
     assert_eq!((shutdown.deadline(), shutdown.remaining()), (None, None));
     let before = Instant::now();
     shutdown.trigger("enough");
@@ -136,10 +136,10 @@ fn grace_runs_from_the_request() {
         (without.deadline(), without.waiter().remaining()),
         (None, None)
     );
-    let endless = Shutdown::builder().grace(Duration::MAX).build();
+    let endless = Shutdown::builder().grace_period(Duration::MAX).build();
     endless.trigger("enough");
     assert_eq!(endless.deadline(), None);
-    let none = Shutdown::builder().grace(Duration::ZERO).build();
+    let none = Shutdown::builder().grace_period(Duration::ZERO).build();
     none.trigger("enough");
     assert_eq!(none.remaining(), Some(Duration::ZERO));
 }
@@ -147,14 +147,14 @@ fn grace_runs_from_the_request() {
 #[cfg(feature = "signals")]
 #[test]
 fn graceful_drain_ends_with_the_grace() {
-    let shutdown = Shutdown::builder().grace(MOMENT).build();
+    let shutdown = Shutdown::builder().grace_period(MOMENT).build();
     let guard = shutdown.guard().unwrap();
     let (counter, waker) = Counter::new();
-    let mut drain = shutdown.drain_gracefully();
+    let mut drain = shutdown.drained();
     assert!(poll(&mut drain, &waker).is_pending());
     shutdown.trigger("enough");
     assert!(counter.count() >= 1, "it is woken when its time begins");
-    assert_eq!(future::block_on(&mut drain).unwrap_err().count(), 1);
+    assert_eq!(future::block_on(&mut drain).unwrap_err().report.guards(), 1);
     drop(guard);
     assert_eq!(future::block_on(&mut drain), Ok(()));
 }
@@ -163,13 +163,13 @@ fn graceful_drain_ends_with_the_grace() {
 fn graceful_drain_ends_with_the_work() {
     for shutdown in [
         Shutdown::new(),
-        Shutdown::builder().grace(HOUR).build(),
-        Shutdown::builder().grace(Duration::MAX).build(),
+        Shutdown::builder().grace_period(HOUR).build(),
+        Shutdown::builder().grace_period(Duration::MAX).build(),
     ] {
         let (_, waker) = Counter::new();
         let guard = shutdown.guard().unwrap();
         shutdown.trigger("enough");
-        let mut drain = shutdown.drain_gracefully();
+        let mut drain = shutdown.drained();
         assert!(poll(&mut drain, &waker).is_pending());
         drop(guard);
         assert_eq!(poll(&mut drain, &waker), Poll::Ready(Ok(())));
@@ -217,18 +217,18 @@ fn debounce_refuses_early_repeats() {
 }
 
 #[test]
-fn cause_and_stragglers_are_exit_codes() {
+fn cause_and_error_are_exit_codes() {
     let shutdown = Shutdown::new();
     shutdown.trigger("enough");
     let code = ExitCode::from(shutdown.cause().unwrap());
     assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
     let _guard = shutdown.guard();
-    let stragglers = shutdown.drain_blocking(Duration::ZERO).unwrap_err();
-    let code = ExitCode::from(stragglers);
+    let error = shutdown.drain_blocking(Duration::ZERO).unwrap_err();
+    let code = ExitCode::from(error);
     assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
     #[cfg(all(feature = "signals", unix))]
     {
-        let code = ExitCode::from(winddown::Cause::Signal(winddown::Signal::Term));
+        let code = ExitCode::from(winddown::Cause::Signal(winddown::Signal::TERM));
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(143)));
     }
 }

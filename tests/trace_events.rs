@@ -112,7 +112,7 @@ fn one_event_for_each_stage_and_drain() {
         [
             "INFO message=shutdown stage=Requested cause=enough elapsed in_flight=1",
             "INFO message=shutdown stage=Stopping cause=enough elapsed in_flight=1",
-            "WARN message=not drained elapsed in_flight=1 stragglers=1 guard is held:\n  1 'mail'",
+            "WARN message=not drained elapsed in_flight=1 error=1 guard is held:\n  1 'mail'",
             "INFO message=shutdown stage=Forced cause=enough elapsed in_flight=1",
             "INFO message=drained elapsed",
         ]

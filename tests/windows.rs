@@ -271,14 +271,14 @@ mod on_windows {
     fn install_errors() {
         let with = |signals: &[Signal]| Shutdown::builder().signals(signals.to_vec()).install();
         assert!(matches!(with(&[]), Err(InstallError::NoSignals)));
-        let error = with(&[Signal::Int, Signal::Hup]).unwrap_err();
-        assert!(matches!(error, InstallError::Unusable(Signal::Hup)));
+        let error = with(&[Signal::INT, Signal::HUP]).unwrap_err();
+        assert!(matches!(error, InstallError::Unusable(Signal::HUP)));
         assert!(
             error.to_string().starts_with("SIGHUP can't be used"),
             "{error}"
         );
         assert!(!winddown::request_shutdown());
-        let shutdown = with(&[Signal::Term, Signal::Int, Signal::Term]).unwrap();
+        let shutdown = with(&[Signal::TERM, Signal::INT, Signal::TERM]).unwrap();
         let again = Shutdown::install();
         assert!(matches!(again, Err(InstallError::AlreadyInstalled)));
         wait(&shutdown);
@@ -306,7 +306,7 @@ mod on_windows {
     }
 
     fn only_int() {
-        let builder = Shutdown::builder().signals([Signal::Int]);
+        let builder = Shutdown::builder().signals([Signal::INT]);
         let _shutdown = builder.install().unwrap();
         println!("ready");
         park();

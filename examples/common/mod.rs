@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use winddown::{Shutdown, Stragglers};
+use winddown::{DrainError, Shutdown};
 
 /// `[ADDRESS] [DEADLINE] [LAME_DUCK]`, by default `127.0.0.1:8000`, `10s` and `0s`.
 pub struct Options {
@@ -44,7 +44,7 @@ impl Options {
         Shutdown::builder()
             .lame_duck(self.lame_duck)
             // The time for all of it, from the request on.
-            .grace(self.lame_duck.saturating_add(self.deadline))
+            .grace_period(self.lame_duck.saturating_add(self.deadline))
             .install()
             .map_err(|error| error.to_string())
     }
@@ -60,10 +60,11 @@ pub fn cant_listen(address: &str, error: &io::Error) -> String {
     format!("can't listen on {address}: {error}")
 }
 
-/// Some request, or what had come of one, outlasted the deadline.
-pub fn late(options: &Options, stragglers: &Stragglers) -> String {
+/// Returns the message for requests that outlasted the deadline.
+pub fn late(options: &Options, error: &DrainError) -> String {
     let deadline = humantime::format_duration(options.deadline);
-    format!("connections were still open after {deadline}; {stragglers}")
+    let report = &error.report;
+    format!("connections were still open after {deadline}; {report}")
 }
 
 /// What to do about a request.

@@ -12,8 +12,57 @@ use crate::ext::inner::inner;
 use crate::util::deadline::Deadline;
 use crate::waiter::{Reached, Waiter};
 
-/// What a future that was stopped, or has ended, panics with when it is polled again.
+/// The message of the panic when a future that was stopped, or has ended, is polled again.
 const POLLED_AGAIN: &str = "polled after it was ready";
+
+pin_project! {
+    /// A future that is dropped when an event comes first.
+    #[derive(Debug)]
+    struct Stoppable<F> {
+        #[pin]
+        future: Option<F>,
+        // Whether the event was checked before the first poll.
+        checked: bool,
+    }
+}
+
+impl<F> Stoppable<F> {
+    fn new(future: F) -> Self {
+        Self {
+            future: Some(future),
+            checked: false,
+        }
+    }
+}
+
+impl<F: Future> Stoppable<F> {
+    /// Polls the future, and drops it when it has ended or `stop` is ready. `stop` is polled before the
+    /// first poll of the future, and then only when that is pending.
+    #[inline]
+    fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut stop: impl FnMut(&mut Context<'_>) -> Poll<()>,
+    ) -> Poll<Option<F::Output>> {
+        let mut this = self.project();
+        let first = !std::mem::replace(this.checked, true);
+        let running = this.future.as_mut().as_pin_mut().expect(POLLED_AGAIN);
+        let output = if first && stop(cx).is_ready() {
+            None
+        } else {
+            match running.poll(cx) {
+                Poll::Ready(output) => Some(output),
+                Poll::Pending if first => return Poll::Pending,
+                Poll::Pending => {
+                    ready!(stop(cx));
+                    None
+                }
+            }
+        };
+        this.future.set(None);
+        Poll::Ready(output)
+    }
+}
 
 pin_project! {
     /// Made by [`ShutdownExt::cancel_on_shutdown`](crate::ShutdownExt::cancel_on_shutdown).
@@ -29,15 +78,15 @@ pin_project! {
     #[derive(Debug)]
     pub struct CancelOnShutdown<F, W = Waiter> {
         #[pin]
-        future: Option<F>,
+        inner: Stoppable<F>,
         waiter: W,
     }
 }
 
 impl<F, W> CancelOnShutdown<F, W> {
     pub(crate) fn new(future: F, waiter: W) -> Self {
-        let future = Some(future);
-        Self { future, waiter }
+        let inner = Stoppable::new(future);
+        Self { inner, waiter }
     }
 }
 
@@ -47,9 +96,8 @@ impl<F: Future, W: BorrowMut<Waiter>> Future for CancelOnShutdown<F, W> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        poll_until(this.future, cx, |cx| {
-            Pin::new(this.waiter.borrow_mut()).poll(cx)
-        })
+        let stop = |cx: &mut Context<'_>| Pin::new(this.waiter.borrow_mut()).poll(cx);
+        this.inner.poll(cx, stop)
     }
 }
 
@@ -67,15 +115,15 @@ pin_project! {
     #[derive(Debug)]
     pub struct AbortOnForce<F> {
         #[pin]
-        future: Option<F>,
+        inner: Stoppable<F>,
         forced: Reached,
     }
 }
 
 impl<F> AbortOnForce<F> {
     pub(crate) fn new(future: F, forced: Reached) -> Self {
-        let future = Some(future);
-        Self { future, forced }
+        let inner = Stoppable::new(future);
+        Self { inner, forced }
     }
 }
 
@@ -85,7 +133,73 @@ impl<F: Future> Future for AbortOnForce<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        poll_until(this.future, cx, |cx| Pin::new(this.forced).poll(cx))
+        let stop = |cx: &mut Context<'_>| Pin::new(&mut *this.forced).poll(cx);
+        this.inner.poll(cx, stop)
+    }
+}
+
+pin_project! {
+    /// Made by [`ShutdownExt::until_deadline`](crate::ShutdownExt::until_deadline).
+    ///
+    /// # Panics
+    ///
+    /// When it is polled after it was ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the future inside: being stopped, it is dropped where it waits.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct UntilDeadline<F> {
+        #[pin]
+        inner: Stoppable<F>,
+        requested: Reached,
+        forced: Reached,
+        // `None` until the shutdown was requested.
+        deadline: Option<Deadline>,
+    }
+}
+
+impl<F> UntilDeadline<F> {
+    pub(crate) fn new(future: F, requested: Reached, forced: Reached) -> Self {
+        Self {
+            inner: Stoppable::new(future),
+            requested,
+            forced,
+            deadline: None,
+        }
+    }
+}
+
+impl<F: Future> Future for UntilDeadline<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let stop = |cx: &mut Context<'_>| {
+            if this.deadline.is_none() {
+                ready!(Pin::new(&mut *this.requested).poll(cx));
+            }
+            let of_shutdown = || {
+                this.requested
+                    .deadline()
+                    .map_or(Deadline::Never, Deadline::at)
+            };
+            let deadline = this.deadline.get_or_insert_with(of_shutdown);
+            if deadline.poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            Pin::new(&mut *this.forced).poll(cx)
+        };
+        this.inner.poll(cx, stop)
+    }
+}
+
+impl<F: fmt::Debug> fmt::Debug for UntilDeadline<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UntilDeadline")
+            .field("inner", &self.inner)
+            .field("deadline", &self.requested.deadline())
+            .finish()
     }
 }
 
@@ -98,20 +212,18 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// That of the future inside: being stopped, it is dropped where it waits.
+    /// That of the future inside: when its time is up, it is dropped where it waits.
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct LimitOnShutdown<F, W = Waiter> {
         #[pin]
-        future: Option<F>,
+        inner: Stoppable<F>,
         waiter: W,
         limit: Limit,
     }
 }
 
-/// How long a future may still run.
 enum Limit {
-    /// As long as it likes, and from the shutdown on for this long.
     Running(Duration),
     Stopping(Deadline),
 }
@@ -119,7 +231,7 @@ enum Limit {
 impl<F, W> LimitOnShutdown<F, W> {
     pub(crate) fn new(future: F, waiter: W, time: Duration) -> Self {
         Self {
-            future: Some(future),
+            inner: Stoppable::new(future),
             waiter,
             limit: Limit::Running(time),
         }
@@ -129,19 +241,20 @@ impl<F, W> LimitOnShutdown<F, W> {
 impl<F: Future, W: BorrowMut<Waiter>> Future for LimitOnShutdown<F, W> {
     type Output = Option<F::Output>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let (waiter, limit) = (this.waiter, this.limit);
-        poll_until(this.future, cx, |cx| {
-            if let Limit::Running(time) = *limit {
-                ready!(Pin::new(waiter.borrow_mut()).poll(cx));
-                *limit = Limit::Stopping(Deadline::after(time));
+        let stop = |cx: &mut Context<'_>| {
+            if let Limit::Running(time) = *this.limit {
+                ready!(Pin::new(this.waiter.borrow_mut()).poll(cx));
+                *this.limit = Limit::Stopping(Deadline::after(time));
             }
-            match limit {
+            match &mut *this.limit {
                 Limit::Running(_) => Poll::Pending,
                 Limit::Stopping(deadline) => deadline.poll(cx),
             }
-        })
+        };
+        this.inner.poll(cx, stop)
     }
 }
 
@@ -154,23 +267,73 @@ impl fmt::Debug for Limit {
     }
 }
 
-/// Polls the future, and drops it when it has ended or `end` is ready.
-#[inline]
-fn poll_until<F: Future>(
-    mut future: Pin<&mut Option<F>>,
-    cx: &mut Context<'_>,
-    end: impl FnOnce(&mut Context<'_>) -> Poll<()>,
-) -> Poll<Option<F::Output>> {
-    let running = future.as_mut().as_pin_mut().expect(POLLED_AGAIN);
-    let output = match running.poll(cx) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => {
-            ready!(end(cx));
-            None
+pin_project! {
+    /// Made by [`ShutdownExt::limit_on_shutdown_with`](crate::ShutdownExt::limit_on_shutdown_with).
+    ///
+    /// # Panics
+    ///
+    /// When it is polled after it was ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the future inside: when its time is up, it is dropped where it waits.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct LimitOnShutdownWith<F, M, T, W = Waiter> {
+        #[pin]
+        inner: Stoppable<F>,
+        waiter: W,
+        make: Option<M>,
+        // Of the timer that `make` has made.
+        #[pin]
+        timer: Option<T>,
+    }
+}
+
+impl<F, M, T, W> LimitOnShutdownWith<F, M, T, W> {
+    pub(crate) fn new(future: F, waiter: W, make: M) -> Self {
+        Self {
+            inner: Stoppable::new(future),
+            waiter,
+            make: Some(make),
+            timer: None,
         }
-    };
-    future.set(None);
-    Poll::Ready(output)
+    }
+}
+
+impl<F, M, T, W> Future for LimitOnShutdownWith<F, M, T, W>
+where
+    F: Future,
+    M: FnOnce() -> T,
+    T: Future,
+    W: BorrowMut<Waiter>,
+{
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let stop = |cx: &mut Context<'_>| {
+            if this.make.is_some() {
+                ready!(Pin::new(this.waiter.borrow_mut()).poll(cx));
+            }
+            if let Some(make) = this.make.take() {
+                this.timer.set(Some(make()));
+            }
+            match this.timer.as_mut().as_pin_mut() {
+                Some(timer) => timer.poll(cx).map(drop),
+                None => Poll::Pending,
+            }
+        };
+        this.inner.poll(cx, stop)
+    }
+}
+
+impl<F: fmt::Debug, M, T, W> fmt::Debug for LimitOnShutdownWith<F, M, T, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LimitOnShutdownWith")
+            .field("inner", &self.inner)
+            .field("timer", &self.timer.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 pin_project! {
@@ -209,10 +372,13 @@ impl<F: Future, T: FnOnce(Pin<&mut F>), W: BorrowMut<Waiter>> Future for OnShutd
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        if this.tell.is_some() && Pin::new(this.waiter.borrow_mut()).poll(cx).is_ready() {
-            if let Some(tell) = this.tell.take() {
-                tell(this.future.as_mut());
-            }
+        let poll = this.future.as_mut().poll(cx);
+        if poll.is_ready() || this.tell.is_none() {
+            return poll;
+        }
+        ready!(Pin::new(this.waiter.borrow_mut()).poll(cx));
+        if let Some(tell) = this.tell.take() {
+            tell(this.future.as_mut());
         }
         this.future.poll(cx)
     }

@@ -1,4 +1,4 @@
-//! Words for what users have: a future, a connection, a stream, a loop.
+//! [`ShutdownExt`]: what a shutdown means for a future, a connection, a stream, an iterator, a reader.
 
 pub(crate) mod future;
 mod inner;
@@ -13,14 +13,17 @@ use std::time::Duration;
 
 use futures_lite::Stream;
 
-use crate::ext::future::{AbortOnForce, CancelOnShutdown, LimitOnShutdown, OnShutdown};
+use crate::ext::future::{
+    AbortOnForce, CancelOnShutdown, LimitOnShutdown, LimitOnShutdownWith, OnShutdown, UntilDeadline,
+};
 #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
 use crate::ext::io::SealOnShutdown;
 use crate::ext::iter::StopOnShutdown;
-use crate::ext::stream::EndOnShutdown;
+use crate::ext::stream::{EndOnShutdown, FinishOnShutdown};
+use crate::model::stage::Stage;
 use crate::waiter::Waiter;
 
-/// What shutdown means for a future, a connection, a stream, an iterator or an I/O handle.
+/// Says what a shutdown means for a future, a connection, a stream, an iterator or an I/O handle.
 ///
 /// Each method wraps what it is called on, and takes a [`Waiter`]:
 ///
@@ -42,8 +45,8 @@ use crate::waiter::Waiter;
 /// ```
 ///
 /// Instead of a waiter of its own, each also takes a `&mut Waiter`. So one waiter does for a whole loop,
-/// and takes its place in the list of those to wake only once (but for `abort_on_force`, which only asks it
-/// for its shutdown):
+/// and takes its place in the list of wakers only once. (`abort_on_force` and `until_deadline` only ask
+/// it for its shutdown.)
 ///
 /// ```
 /// use smol::Timer;
@@ -63,15 +66,27 @@ use crate::waiter::Waiter;
 /// # });
 /// ```
 ///
-/// None allocates anything of its own; the waiter has a place in the list of those to wake, and the
-/// time of `limit_on_shutdown` is one of async-io's timers. Polled again by the same task, each costs
-/// an atomic load more than what it wraps, or nothing.
+/// None allocates anything of its own; the waiter has a place in the list of wakers, and the time of
+/// `limit_on_shutdown` is one of async-io's timers. Polled again by the same task, each costs an atomic
+/// load more than what it wraps, or nothing.
 pub trait ShutdownExt: Sized {
     /// Runs the future until shutdown: `Some` of its output, or `None` if it was stopped.
     ///
-    /// A stopped future is dropped at once. The finished output wins: if the future is ready when it
-    /// is polled, its output is returned, whatever was requested meanwhile; and it is polled at
-    /// least once.
+    /// A stopped future is dropped at once. The shutdown is checked before the first poll, so that a
+    /// loop over a queue that always has an item ends. After that a finished output wins: if the future
+    /// is ready when it is polled, its output is returned, whatever was requested meanwhile.
+    ///
+    /// ```
+    /// use futures_lite::future;
+    /// use winddown::{Shutdown, ShutdownExt};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let mut waiter = shutdown.waiter();
+    /// let mut run = || future::block_on(future::ready(7).cancel_on_shutdown(&mut waiter));
+    /// assert_eq!(run(), Some(7));
+    /// shutdown.request_shutdown();
+    /// assert_eq!(run(), None);
+    /// ```
     fn cancel_on_shutdown<W: BorrowMut<Waiter>>(self, waiter: W) -> CancelOnShutdown<Self, W>
     where
         Self: Future,
@@ -91,13 +106,15 @@ pub trait ShutdownExt: Sized {
     /// # async fn example(shutdown: Shutdown, stream: smol::net::TcpStream) -> hyper::Result<()> {
     /// # async fn answer(_: Request<Incoming>) -> hyper::Result<Response<String>> { todo!() }
     ///
-    /// let connection = Builder::new().serve_connection(FuturesIo::new(stream), service_fn(answer));
+    /// let stream = FuturesIo::new(stream);
+    /// let connection = Builder::new().serve_connection(stream, service_fn(answer));
     /// connection.on_shutdown(shutdown.waiter(), Connection::graceful_shutdown).await
     /// # }
     /// ```
     ///
-    /// It is told before it is polled, and so is one that has not been polled at all. One that has
-    /// ended when the request comes is not told any more.
+    /// The future is polled first, and told only if it is pending; then it is polled again. So a
+    /// connection that was never polled, or whose next request has arrived already, begins with that
+    /// before it is told. A future that has ended is not told any more.
     fn on_shutdown<W: BorrowMut<Waiter>, F>(self, waiter: W, tell: F) -> OnShutdown<Self, F, W>
     where
         Self: Future,
@@ -108,26 +125,95 @@ pub trait ShutdownExt: Sized {
 
     /// Runs the future until the force: `Some` of its output, or `None` if it was stopped.
     ///
-    /// For work that may use the whole time that is left. It is the waiter's shutdown that is
-    /// watched; otherwise as [`cancel_on_shutdown`](crate::ShutdownExt::cancel_on_shutdown).
+    /// For work that may use the whole time that is left. Otherwise as
+    /// [`cancel_on_shutdown`](crate::ShutdownExt::cancel_on_shutdown).
     ///
-    /// The force of an installed shutdown ends the process at once, unless there is time for
-    /// [`last_words`](crate::Builder::last_words).
+    /// The force of an installed shutdown ends the process at once, unless there is an
+    /// [`abort_timeout`](crate::Builder::abort_timeout).
+    ///
+    /// ```
+    /// use futures_lite::future;
+    /// use winddown::{Shutdown, ShutdownExt};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// shutdown.request_shutdown();
+    /// let work = async { "done" };
+    /// let done = work.abort_on_force(shutdown.waiter());
+    /// assert_eq!(future::block_on(done), Some("done"));
+    /// ```
     fn abort_on_force<W: BorrowMut<Waiter>>(self, waiter: W) -> AbortOnForce<Self>
     where
         Self: Future,
     {
-        AbortOnForce::new(self, waiter.borrow().forced())
+        AbortOnForce::new(self, waiter.borrow().reached(Stage::Forced))
     }
 
-    /// Runs the future, but from the shutdown on for `time` at the most: `Some` of its output, or
-    /// `None` when its time was up.
+    /// Runs the future until the deadline: `Some` of its output, or `None` once the
+    /// [`grace_period`](crate::Builder::grace_period) is over or the shutdown was forced.
     ///
-    /// It is dropped at once then. The time begins when the future is first polled after the shutdown,
-    /// for which it is woken. Before, it may take as long as it likes. The finished output wins.
+    /// For a server's own future, which stops accepting by itself when it is told, and then may take
+    /// until the deadline. It ends at once if the future does, whether a shutdown was requested or not:
+    /// so a server that can't bind its port does not leave `main` waiting. Without a grace period only
+    /// the force stops it. Otherwise as [`cancel_on_shutdown`](crate::ShutdownExt::cancel_on_shutdown).
     ///
-    /// Without the feature `signals` there is no timer, and the time is looked at when the future is
-    /// polled.
+    /// ```no_run
+    /// use std::io;
+    /// use winddown::{Shutdown, ShutdownExt};
+    ///
+    /// # async fn example(shutdown: Shutdown, app: axum::Router) -> io::Result<()> {
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:8000").await?;
+    /// let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.waiter());
+    /// match server.into_future().until_deadline(shutdown.waiter()).await {
+    ///     Some(result) => result,
+    ///     None => Err(io::ErrorKind::TimedOut.into()),
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Without the feature `signals`
+    ///
+    /// There is no timer: the clock is read when the future is polled, but no timer wakes its task.
+    fn until_deadline<W: BorrowMut<Waiter>>(self, waiter: W) -> UntilDeadline<Self>
+    where
+        Self: Future,
+    {
+        let waiter = waiter.borrow();
+        UntilDeadline::new(
+            self,
+            waiter.reached(Stage::Requested),
+            waiter.reached(Stage::Forced),
+        )
+    }
+
+    /// Runs the future, but from the shutdown on for `time` at most: `Some` of its output, or `None`
+    /// when its time was up.
+    ///
+    /// It is dropped at once then. Its time begins when it is first polled after the shutdown, for which
+    /// its task is woken; before, it may take as long as it likes. The shutdown is checked before the
+    /// first poll: with a time of zero the future is not polled at all then. After that a finished
+    /// output wins.
+    ///
+    /// It is real time. For the time of another clock, such as the paused one of a test, use
+    /// [`limit_on_shutdown_with`](crate::ShutdownExt::limit_on_shutdown_with).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use futures_lite::future;
+    /// use winddown::{Shutdown, ShutdownExt};
+    ///
+    /// # #[cfg(feature = "signals")] {
+    /// let shutdown = Shutdown::new();
+    /// shutdown.request_shutdown();
+    /// let stuck = future::pending::<()>();
+    /// let limit = Duration::from_millis(10);
+    /// let stopped = stuck.limit_on_shutdown(shutdown.waiter(), limit);
+    /// assert_eq!(future::block_on(stopped), None);
+    /// # }
+    /// ```
+    ///
+    /// # Without the feature `signals`
+    ///
+    /// There is no timer: the clock is read when the future is polled, but no timer wakes its task.
     fn limit_on_shutdown<W: BorrowMut<Waiter>>(
         self,
         waiter: W,
@@ -139,11 +225,44 @@ pub trait ShutdownExt: Sized {
         LimitOnShutdown::new(self, waiter, time)
     }
 
+    /// Runs the future as [`limit_on_shutdown`](crate::ShutdownExt::limit_on_shutdown) does, with a
+    /// timer of your own: `timer` is called at the shutdown, and the time is up when the future that it
+    /// returns is ready.
+    ///
+    /// ```
+    /// use std::future::pending;
+    /// use std::time::Duration;
+    /// use winddown::{Shutdown, ShutdownExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let shutdown = Shutdown::new();
+    /// shutdown.request_shutdown();
+    /// let timer = || tokio::time::sleep(Duration::from_secs(30));
+    /// let stopped = pending::<()>().limit_on_shutdown_with(shutdown.waiter(), timer);
+    /// assert_eq!(stopped.await, None);
+    /// # }
+    /// ```
+    fn limit_on_shutdown_with<W: BorrowMut<Waiter>, M, T>(
+        self,
+        waiter: W,
+        timer: M,
+    ) -> LimitOnShutdownWith<Self, M, T, W>
+    where
+        Self: Future,
+        M: FnOnce() -> T,
+        T: Future,
+    {
+        LimitOnShutdownWith::new(self, waiter, timer)
+    }
+
     /// Ends the stream at shutdown.
     ///
-    /// The shutdown wins, so that a stream that always has an item, as the connections of a busy
-    /// listener, ends too. What it has not given out by then stays in it. Fused: once it has ended it
-    /// stays ended.
+    /// The shutdown wins over an item that is ready. What the stream has not given out by then stays in
+    /// it. For a stream whose items have been accepted already, such as the connections of a listener
+    /// or the jobs of a queue, use
+    /// [`finish_on_shutdown`](crate::ShutdownExt::finish_on_shutdown). Fused: once it has ended it stays
+    /// ended.
     fn end_on_shutdown<W: BorrowMut<Waiter>>(self, waiter: W) -> EndOnShutdown<Self, W>
     where
         Self: Stream,
@@ -151,10 +270,45 @@ pub trait ShutdownExt: Sized {
         EndOnShutdown::new(self, waiter)
     }
 
+    /// Ends the stream after a shutdown, as soon as it has no item ready.
+    ///
+    /// For a listener, whose connections the kernel has accepted for the program already, and for a
+    /// queue of jobs: what is ready at the shutdown is still given out. A stream that always has an item
+    /// ends after 4,096 items more. The first time that the stream is pending after the shutdown, it is
+    /// polled again a few times, because a runtime may not have told it yet what the kernel has. Fused.
+    ///
+    /// ```
+    /// use futures_lite::{StreamExt, future, stream};
+    /// use winddown::{Shutdown, ShutdownExt};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let accepted = stream::iter(["one", "two"]).chain(stream::pending());
+    /// let jobs = accepted.finish_on_shutdown(shutdown.waiter());
+    /// shutdown.request_shutdown();
+    /// let done: Vec<_> = future::block_on(jobs.collect());
+    /// assert_eq!(done, ["one", "two"]);
+    /// ```
+    fn finish_on_shutdown<W: BorrowMut<Waiter>>(self, waiter: W) -> FinishOnShutdown<Self, W>
+    where
+        Self: Stream,
+    {
+        FinishOnShutdown::new(self, waiter)
+    }
+
     /// Ends the iterator at shutdown, for threads.
     ///
-    /// The shutdown is looked at before every item. An iterator that blocks is not woken: for one
-    /// that waits for input, unblock it by its own means. Fused.
+    /// The shutdown is checked before every item. An iterator that blocks is not woken: for one that
+    /// waits for input, unblock it by its own means. Fused.
+    ///
+    /// ```
+    /// use winddown::{Shutdown, ShutdownExt};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let mut files = (1..).stop_on_shutdown(shutdown.waiter());
+    /// assert_eq!(files.next(), Some(1));
+    /// shutdown.request_shutdown();
+    /// assert_eq!(files.next(), None);
+    /// ```
     fn stop_on_shutdown<W: BorrowMut<Waiter>>(self, waiter: W) -> StopOnShutdown<Self, W>
     where
         Self: Iterator,
@@ -170,6 +324,18 @@ pub trait ShutdownExt: Sized {
     ///
     /// With feature `futures-io` it is an `AsyncRead`, `AsyncBufRead` and `AsyncWrite` of
     /// futures-io, with `tokio-io` of tokio.
+    ///
+    #[cfg_attr(feature = "futures-io", doc = "```")]
+    #[cfg_attr(not(feature = "futures-io"), doc = "```ignore")]
+    /// use futures_lite::{AsyncReadExt, future};
+    /// use winddown::{Shutdown, ShutdownExt};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let mut reader = b"bytes".seal_on_shutdown(shutdown.waiter());
+    /// shutdown.request_shutdown();
+    /// let mut buffer = [0; 8];
+    /// assert_eq!(future::block_on(reader.read(&mut buffer)).unwrap(), 0);
+    /// ```
     #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
     #[cfg_attr(docsrs, doc(cfg(any(feature = "futures-io", feature = "tokio-io"))))]
     fn seal_on_shutdown<W: BorrowMut<Waiter>>(self, waiter: W) -> SealOnShutdown<Self, W> {

@@ -65,3 +65,82 @@ impl<S: Stream, W: BorrowMut<Waiter>> Stream for EndOnShutdown<S, W> {
 }
 
 inner!(EndOnShutdown<S, W>, stream, S);
+
+/// How many items a stream may give out after the shutdown: a listen queue that is as long as Linux
+/// makes one by default (`net.core.somaxconn`, 4,096 since 5.4).
+const ITEMS: u16 = 4096;
+
+/// How often a stream that is pending after the shutdown is polled again before it ends. tokio tells a
+/// listener of a new connection only after its scheduler has run up to 61 tasks (`event_interval`).
+const TURNS: u8 = 128;
+
+pin_project! {
+    /// Made by [`ShutdownExt::finish_on_shutdown`](crate::ShutdownExt::finish_on_shutdown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Its `next` is cancel safe if that of the stream inside is.
+    #[must_use = "streams do nothing unless polled"]
+    #[derive(Debug)]
+    pub struct FinishOnShutdown<S, W = Waiter> {
+        #[pin]
+        stream: S,
+        waiter: W,
+        // Zero once it has ended.
+        items: u16,
+        turns: u8,
+    }
+}
+
+impl<S, W> FinishOnShutdown<S, W> {
+    pub(crate) fn new(stream: S, waiter: W) -> Self {
+        Self {
+            stream,
+            waiter,
+            items: ITEMS,
+            turns: TURNS,
+        }
+    }
+}
+
+impl<S: Stream, W: BorrowMut<Waiter>> Stream for FinishOnShutdown<S, W> {
+    type Item = S::Item;
+
+    #[inline]
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let this = self.project();
+        if *this.items == 0 {
+            return Poll::Ready(None);
+        }
+        match this.stream.poll_next(cx) {
+            Poll::Ready(Some(item)) => {
+                if (*this.waiter).borrow().is_stopping() {
+                    *this.items -= 1;
+                    *this.turns = TURNS;
+                }
+                return Poll::Ready(Some(item));
+            }
+            Poll::Ready(None) => {}
+            Poll::Pending => {
+                ready!(Pin::new(this.waiter.borrow_mut()).poll(cx));
+                if *this.turns > 0 {
+                    *this.turns -= 1;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+        *this.items = 0;
+        Poll::Ready(None)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self.items {
+            0 => (0, Some(0)),
+            // It may end at any time.
+            _ => (0, self.stream.size_hint().1),
+        }
+    }
+}
+
+inner!(FinishOnShutdown<S, W>, stream, S);

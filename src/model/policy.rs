@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-#[cfg(feature = "signals")]
-use async_signal::Signal;
-
 use crate::model::cause::Cause;
+use crate::model::signal::Signal;
 
 /// Which second signal forces.
 ///
@@ -29,20 +27,22 @@ pub enum ForcePolicy {
 pub(crate) struct Policy {
     pub(crate) lame_duck: Duration,
     pub(crate) lame_duck_on_interrupt: bool,
-    pub(crate) grace: Option<Duration>,
+    pub(crate) grace_period: Option<Duration>,
+    pub(crate) force_at_deadline: bool,
     pub(crate) force: ForcePolicy,
     pub(crate) debounce: Duration,
-    pub(crate) last_words: Duration,
+    pub(crate) abort_timeout: Duration,
 }
 
 impl Policy {
     pub(crate) const DEFAULT: Self = Self {
         lame_duck: Duration::ZERO,
         lame_duck_on_interrupt: false,
-        grace: None,
+        grace_period: None,
+        force_at_deadline: false,
         force: ForcePolicy::SecondSignal,
         debounce: Duration::ZERO,
-        last_words: Duration::ZERO,
+        abort_timeout: Duration::ZERO,
     };
 
     pub(crate) fn lame_duck_for(&self, cause: &Cause) -> Duration {
@@ -61,18 +61,32 @@ impl Policy {
         }
     }
 
+    /// Returns whether the settings contradict each other: a deadline that forces, and none set.
+    pub(crate) fn lacks_deadline(&self) -> bool {
+        self.force_at_deadline && self.grace_period.is_none()
+    }
+
+    /// Returns whether a shutdown may set timers on the background thread.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn sets_timers(&self) -> bool {
+        !self.lame_duck.is_zero() || self.force_at_deadline
+    }
+
     /// Returns whether the first signal arms the handler. If not, a thread must read the second
-    /// signal, and no foreign code may run on that thread.
+    /// signal.
     #[cfg(feature = "signals")]
     pub(crate) fn first_arms(&self) -> bool {
-        self.debounce.is_zero() && self.last_words.is_zero()
+        self.debounce.is_zero() && self.abort_timeout.is_zero()
+    }
+
+    /// Returns whether the process depends on the thread `winddown` to end in time. Then no foreign
+    /// code may run on that thread.
+    #[cfg(feature = "signals")]
+    pub(crate) fn needs_timekeeper(&self) -> bool {
+        !self.first_arms() || self.force_at_deadline
     }
 }
 
 fn is_interrupt(cause: &Cause) -> bool {
-    match cause {
-        #[cfg(feature = "signals")]
-        Cause::Signal(signal) => *signal == Signal::Int,
-        _ => false,
-    }
+    matches!(cause, Cause::Signal(Signal::INT))
 }

@@ -1,14 +1,41 @@
-//! [`Stragglers`]: which lines of code hold guards.
+//! [`Report`]: which lines of code hold guards.
 
-use std::error::Error;
 use std::fmt;
+use std::iter::Sum;
+use std::ops::Add;
 use std::panic::Location;
-use std::process::ExitCode;
+use std::slice;
+use std::vec;
 
 use crate::util::site_table::Origin;
 
-/// The guards held at one moment, and on which lines they were taken: what a drain that ran out of
-/// time waited for, or what [`Shutdown::report`](crate::Shutdown::report) found.
+/// How many guards of one origin are held, and how many were dropped by a thread that panicked.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub(crate) guards: usize,
+    pub(crate) panicked: usize,
+}
+
+impl Add for Tally {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            guards: self.guards + other.guards,
+            panicked: self.panicked + other.panicked,
+        }
+    }
+}
+
+impl Sum for Tally {
+    fn sum<I: Iterator<Item = Self>>(tallies: I) -> Self {
+        tallies.fold(Self::default(), Add::add)
+    }
+}
+
+/// The guards held at one moment, by the line on which they were taken; and those that were dropped
+/// while their thread panicked. Made by [`Shutdown::report`](crate::Shutdown::report), and part of a
+/// [`DrainError`](crate::DrainError).
 ///
 /// Its `Display` is a readable block of lines:
 ///
@@ -21,92 +48,123 @@ use crate::util::site_table::Origin;
 /// //   2 'mail' at src/main.rs:5
 /// # assert!(shutdown.report().to_string().starts_with("2 guards are held:\n  "));
 /// ```
-///
-/// So is its `Debug`, because that is what a `main` prints that returns it as its error.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Stragglers {
-    lines: Vec<Straggler>,
+pub struct Report {
+    lines: Vec<ReportLine>,
 }
 
-/// One line of code, and how many guards taken there are held.
+/// One line of code, and the guards that were taken there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Straggler {
-    /// How many.
-    pub count: usize,
+pub struct ReportLine {
+    /// How many guards are held.
+    pub guards: usize,
+    /// How many guards were dropped while their thread panicked, since the shutdown was made.
+    pub panicked: usize,
     /// The name given to [`guard_named`](crate::Shutdown::guard_named).
     pub name: Option<&'static str>,
     /// The line of the call.
     pub location: &'static Location<'static>,
 }
 
-impl Stragglers {
-    pub(crate) fn new(mut counts: Vec<(Origin, usize)>) -> Self {
+impl Report {
+    pub(crate) fn new(mut counts: Vec<(Origin, Tally)>) -> Self {
         // Equal origins may have several addresses, and several shards.
-        counts.sort_unstable();
-        let mut lines: Vec<Straggler> = Vec::new();
-        for (Origin { location, name }, count) in counts {
-            match lines.last_mut() {
-                Some(last) if (last.location, last.name) == (location, name) => last.count += count,
-                _ => lines.push(Straggler {
-                    count,
-                    name,
-                    location,
-                }),
+        counts.sort_unstable_by_key(|(origin, _)| *origin);
+        let lines = counts.chunk_by(|one, next| one.0 == next.0).map(|equal| {
+            let Origin { location, name } = equal[0].0;
+            let Tally { guards, panicked } = equal.iter().map(|(_, tally)| *tally).sum();
+            ReportLine {
+                guards,
+                panicked,
+                name,
+                location,
             }
-        }
-        lines.retain(|line| line.count > 0);
+        });
+        let mut lines: Vec<_> = lines
+            .filter(|line| line.guards > 0 || line.panicked > 0)
+            .collect();
         // Stable: lines with as many stay in the order of the code.
-        lines.sort_by_key(|line| std::cmp::Reverse(line.count));
+        lines.sort_by_key(|line| std::cmp::Reverse((line.guards, line.panicked)));
         Self { lines }
     }
 
-    /// How many guards are held on all lines together.
-    pub fn count(&self) -> usize {
-        self.lines.iter().map(|line| line.count).sum()
+    /// Returns how many guards are held on all lines together.
+    pub fn guards(&self) -> usize {
+        self.lines.iter().map(|line| line.guards).sum()
     }
 
-    /// Line by line, most first.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Straggler> {
+    /// Returns how many guards were dropped while their thread panicked, on all lines together.
+    pub fn panicked(&self) -> usize {
+        self.lines.iter().map(|line| line.panicked).sum()
+    }
+
+    /// Returns whether there is nothing to report: no guard is held, and none was dropped while its
+    /// thread panicked.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Iterates over the lines, those with the most guards first.
+    pub fn iter(&self) -> slice::Iter<'_, ReportLine> {
         self.lines.iter()
     }
 }
 
-impl fmt::Display for Stragglers {
+impl<'a> IntoIterator for &'a Report {
+    type Item = &'a ReportLine;
+    type IntoIter = slice::Iter<'a, ReportLine>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl IntoIterator for Report {
+    type Item = ReportLine;
+    type IntoIter = vec::IntoIter<ReportLine>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.lines.into_iter()
+    }
+}
+
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.count() {
-            0 => return f.write_str("no guards are held"),
-            1 => f.write_str("1 guard is held:")?,
-            count => write!(f, "{count} guards are held:")?,
+        match self.guards() {
+            0 => f.write_str("no guards are held")?,
+            1 => f.write_str("1 guard is held")?,
+            count => write!(f, "{count} guards are held")?,
         }
-        for line in self.iter() {
-            write!(f, "\n  {line}")?;
+        match self.panicked() {
+            0 => {}
+            1 => f.write_str(", 1 was dropped by a panic")?,
+            count => write!(f, ", {count} were dropped by panics")?,
+        }
+        for (index, line) in self.iter().enumerate() {
+            f.write_str(if index == 0 { ":\n  " } else { "\n  " })?;
+            fmt::Display::fmt(line, f)?;
         }
         Ok(())
     }
 }
 
-impl fmt::Debug for Stragglers {
+impl fmt::Debug for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl fmt::Display for Straggler {
+impl fmt::Display for ReportLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.count)?;
+        write!(f, "{} ", self.guards)?;
         if let Some(name) = self.name {
             write!(f, "'{name}' ")?;
         }
-        write!(f, "at {}:{}", self.location.file(), self.location.line())
-    }
-}
-
-impl Error for Stragglers {}
-
-impl From<Stragglers> for ExitCode {
-    /// Failure: not all work was done.
-    fn from(_: Stragglers) -> Self {
-        Self::FAILURE
+        write!(f, "at {}:{}", self.location.file(), self.location.line())?;
+        match self.panicked {
+            0 => Ok(()),
+            count => write!(f, " ({count} dropped by a panic)"),
+        }
     }
 }

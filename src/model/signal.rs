@@ -1,36 +1,81 @@
-//! The names of signals, and what the system does with them by default.
+//! [`Signal`]: a signal of the operating system.
 
 use std::fmt;
 
-use async_signal::Signal;
+/// A signal, by its number on this system.
+///
+/// Its `Display` is the conventional name: `SIGTERM`; on Windows `Ctrl-C` and `termination`, after the
+/// console events that stand for them.
+///
+/// ```
+/// use winddown::Signal;
+///
+/// assert_eq!(Signal::TERM.as_raw(), 15);
+/// assert_eq!(Signal::from_raw(2), Signal::INT);
+/// # #[cfg(unix)]
+/// assert_eq!(Signal::TERM.to_string(), "SIGTERM");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signal(i32);
 
-/// The signals that request a shutdown unless the program sets others.
-pub(crate) const DEFAULT: &[Signal] = &[Signal::Int, Signal::Term];
+impl Signal {
+    /// `SIGHUP`: the terminal is gone; many daemons reload their settings on it.
+    pub const HUP: Self = Self(1);
+    /// `SIGINT`, the interrupt: Ctrl-C in a terminal. On Windows, Ctrl-C and Ctrl-Break.
+    pub const INT: Self = Self(2);
+    /// `SIGQUIT`: Ctrl-\ in a terminal.
+    pub const QUIT: Self = Self(3);
+    /// `SIGTERM`, the termination that supervisors send. On Windows, a closed console, a logoff and the
+    /// end of the system.
+    pub const TERM: Self = Self(15);
+    /// `SIGUSR1`, for the program's own use.
+    #[cfg(all(unix, feature = "signals"))]
+    #[cfg_attr(docsrs, doc(cfg(all(unix, feature = "signals"))))]
+    pub const USR1: Self = Self(signal_hook::consts::SIGUSR1);
+    /// `SIGUSR2`, for the program's own use.
+    #[cfg(all(unix, feature = "signals"))]
+    #[cfg_attr(docsrs, doc(cfg(all(unix, feature = "signals"))))]
+    pub const USR2: Self = Self(signal_hook::consts::SIGUSR2);
 
-/// Returns whether the system ends a program that does not handle this signal.
-#[cfg(unix)]
-pub(crate) fn ends_by_default(signal: Signal) -> bool {
-    use Signal::{Child, Cont, Io, Stop, Tstp, Ttin, Ttou, Urg, Winch};
-
-    // `Io` as signal-hook has it, which emulates the default where the process is not PID 1.
-    !matches!(
-        signal,
-        Child | Cont | Io | Stop | Tstp | Ttin | Ttou | Urg | Winch
-    )
-}
-
-/// Returns the signal's conventional name.
-#[cfg(unix)]
-pub(crate) fn name(signal: Signal) -> impl fmt::Display {
-    signal_hook::low_level::signal_name(signal as i32).unwrap_or("an unknown signal")
-}
-
-/// Returns the signal's conventional name. Windows has none but for these two.
-#[cfg(windows)]
-pub(crate) fn name(signal: Signal) -> impl fmt::Display {
-    match signal {
-        Signal::Int => "Ctrl-C".to_owned(),
-        Signal::Term => "termination".to_owned(),
-        other => format!("SIG{other:?}").to_uppercase(),
+    /// Returns the signal with this number, whether or not the system knows one.
+    pub const fn from_raw(number: i32) -> Self {
+        Self(number)
     }
+
+    /// Returns the number of the signal.
+    pub const fn as_raw(self) -> i32 {
+        self.0
+    }
+
+    /// Returns the exit code by which shells report a death by this signal: 128 + n.
+    pub(crate) fn exit_code(self) -> i32 {
+        128 + self.0
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match name(*self) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+#[cfg(all(unix, feature = "signals"))]
+fn name(signal: Signal) -> Option<&'static str> {
+    signal_hook::low_level::signal_name(signal.0)
+}
+
+#[cfg(not(all(unix, feature = "signals")))]
+fn name(signal: Signal) -> Option<&'static str> {
+    Some(match signal {
+        Signal::INT if cfg!(windows) => "Ctrl-C",
+        Signal::TERM if cfg!(windows) => "termination",
+        Signal::HUP => "SIGHUP",
+        Signal::INT => "SIGINT",
+        Signal::QUIT => "SIGQUIT",
+        Signal::TERM => "SIGTERM",
+        _ => return None,
+    })
 }

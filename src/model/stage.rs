@@ -13,6 +13,7 @@
 /// assert_eq!(shutdown.stage(), Stage::Forced);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Stage {
     /// No shutdown was requested.
     Running,

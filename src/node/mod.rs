@@ -37,7 +37,10 @@ use slab::Slab;
 
 use crate::model::cause::Cause;
 use crate::model::policy::Policy;
+use crate::model::signal::Signal;
 use crate::util::ancestor_count::AncestorCount;
+#[cfg(not(target_family = "wasm"))]
+use crate::util::background;
 use crate::util::site_table::SiteTable;
 use crate::util::slab::take_unused;
 use crate::util::sync::atomic::AtomicU8;
@@ -117,11 +120,12 @@ pub(crate) trait Host: Send + Sync {
     /// The shutdown has begun. Called before any waker.
     fn begun(&self, node: &Arc<Node>);
 
-    /// The second slot was taken. Returns only if the process has time before it ends.
-    fn forced(&self, policy: &Policy);
+    /// The shutdown was forced, by this signal if it was one. Returns only if the process has time
+    /// before it ends.
+    fn forced(&self, policy: &Policy, by: Option<Signal>);
 
-    /// One more real signal came after the second, which the handler was not yet armed for.
-    fn third(&self);
+    /// One more signal came after the second, which the handler was not yet armed for.
+    fn third(&self, by: Option<Signal>);
 }
 
 /// How the shutdown began.
@@ -260,8 +264,11 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // The threads of this crate, which hold no node while they wait.
-        self.notify_threads();
+        // Only the root sets timers, and only with such a policy.
+        #[cfg(not(target_family = "wasm"))]
+        if !self.is_child() && self.policy().sets_timers() {
+            background::cancel(self.owner());
+        }
         // A loop, because recursion would be as deep as the tree.
         let mut above = self.unlink();
         while let Some(parent) = above {

@@ -1,15 +1,17 @@
 //! The request: how the word of a node changes, and what follows from that.
 
+use std::panic::Location;
 use std::sync::Arc;
-#[cfg(not(target_family = "wasm"))]
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::model::cause::Cause;
+use crate::model::failure::{Failure, Outcome};
 use crate::model::stage::Stage;
 #[cfg(feature = "tracing")]
 use crate::node::trace;
 use crate::node::{Begun, FIRST, FORCED, Node, REQUESTED, STOPPING};
+#[cfg(not(target_family = "wasm"))]
+use crate::util::background;
 #[cfg(not(target_family = "wasm"))]
 use crate::util::deadline::deadline_after;
 use crate::util::sync::atomic::Ordering;
@@ -94,7 +96,7 @@ impl Node {
 
     /// Returns when the grace period is over, if there is one and it has begun.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let grace = self.policy().grace?;
+        let grace = self.policy().grace_period?;
         lock(&self.begun).requested?.checked_add(grace)
     }
 
@@ -116,13 +118,13 @@ impl Node {
         announce: impl FnOnce(&Arc<Self>, Raised),
     ) -> bool {
         let lame_duck = self.lame_duck_for(&cause);
-        let (real, may_force) = (cause.is_signal(), self.policy().may_force(&cause));
+        let (signal, may_force) = (cause.signal(), self.policy().may_force(&cause));
         let now = self.now();
         let (transition, raised) = self.change(cause, now, |word, begun| {
             // An interrupt ends a lame duck, whatever else becomes of it.
             let asked = word | begins(lame_duck);
             if word & FORCED != 0 {
-                let third = real && may_force && !self.bounces(begun);
+                let third = signal.is_some() && may_force && !self.bounces(begun);
                 let transition = if third {
                     Transition::Third
                 } else {
@@ -151,7 +153,7 @@ impl Node {
             }
             Transition::Third => {
                 if let Some(host) = self.host() {
-                    host.third();
+                    host.third(signal);
                 }
                 return false;
             }
@@ -169,7 +171,7 @@ impl Node {
             }
             Transition::Forced => {
                 if let Some(host) = self.host() {
-                    host.forced(self.policy());
+                    host.forced(self.policy(), signal);
                 }
                 announce(self, raised);
             }
@@ -189,6 +191,55 @@ impl Node {
             self.announce(raised);
         }
         began
+    }
+
+    /// Begins the shutdown because of a failure, without taking a slot. If it has begun, records the
+    /// failure here and in every ancestor that has begun: their end is a failure too.
+    pub(crate) fn fail(self: &Arc<Self>, failure: Failure) -> bool {
+        let began = self.trigger(Cause::Failed(failure.clone()));
+        if !began {
+            self.record(&failure);
+        }
+        began
+    }
+
+    /// Records the panic of a task that held a guard. It is a failure of every shutdown that has begun
+    /// and waits for that guard.
+    #[cold]
+    pub(super) fn record_panic(&self, name: Option<&'static str>, at: &'static Location<'static>) {
+        if self.has_reached(Stage::Requested) {
+            let name = name.map(Arc::from);
+            self.record(&Failure::new(name, Outcome::Panicked, at));
+        }
+    }
+
+    fn record(&self, failure: &Failure) {
+        for node in self.and_ancestors() {
+            let mut begun = lock(&node.begun);
+            let first = match &mut begun.cause {
+                None | Some(Cause::Failed(_)) => None,
+                Some(cause) => Some(std::mem::replace(cause, Cause::Failed(failure.clone()))),
+            };
+            drop(begun); // before the earlier cause, which may own anything
+            #[cfg(feature = "tracing")]
+            if first.is_some() && !node.is_child() {
+                trace::failed(failure, node.elapsed());
+            }
+            drop(first);
+        }
+    }
+
+    /// Forces the shutdown because its deadline has passed.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn force_late(self: &Arc<Self>, announce: impl FnOnce(&Arc<Self>, Raised)) {
+        let Some(cause) = self.cause() else { return };
+        let ((), raised) = self.change(cause, None, |word, _| (word | STOPPING | FORCED, ()));
+        if raised.has(Stage::Forced) {
+            if let Some(host) = self.host() {
+                host.forced(self.policy(), None);
+            }
+            announce(self, raised);
+        }
     }
 
     /// Returns no time for a child that is requested alone: no load balancer watches it.
@@ -235,6 +286,8 @@ impl Node {
         }
         // Release: pairs with the Acquire loads in `has_reached`, `stage` and `inherit`.
         self.word.store(next, Ordering::Release);
+        // `begun` is unlocked before `cause` is dropped, which may own an error of the program.
+        drop(begun);
         (result, Raised(next & !word))
     }
 
@@ -243,7 +296,7 @@ impl Node {
     fn now(&self) -> Option<Instant> {
         let policy = self.policy();
         let traced = cfg!(all(feature = "tracing", not(target_family = "wasm")));
-        (traced || policy.grace.is_some() || !policy.debounce.is_zero()).then(Instant::now)
+        (traced || policy.grace_period.is_some() || !policy.debounce.is_zero()).then(Instant::now)
     }
 
     /// Returns whether a signal that comes now is taken for the last one that took a slot.
@@ -259,36 +312,47 @@ impl Node {
         }
     }
 
-    /// Starts what goes on beside a shutdown that has begun.
+    /// Sets the timers of a shutdown that has begun.
     fn begin(self: &Arc<Self>, lame_duck: Duration) {
         #[cfg(not(target_family = "wasm"))]
-        if !lame_duck.is_zero() {
-            self.wait_as_lame_duck(lame_duck);
+        if let (false, Some(end)) = (lame_duck.is_zero(), deadline_after(lame_duck)) {
+            if !self.run_at(end, |node| node.stop()) {
+                // No delay is better than one that never ends.
+                self.stop();
+            }
         }
         let _ = lame_duck;
-        if let Some(host) = self.host() {
-            host.begun(self);
+        match self.host() {
+            Some(host) => host.begun(self),
+            #[cfg(not(target_family = "wasm"))]
+            None if self.policy().force_at_deadline && !self.is_child() => {
+                if let Some(deadline) = self.deadline() {
+                    self.run_at(deadline, |node| {
+                        node.force_late(|node, raised| node.announce(raised))
+                    });
+                }
+            }
+            None => {}
         }
     }
 
-    /// Has waiters made ready when the delay has passed, by a thread that no runtime can block, and
-    /// that ends with the node.
+    /// Calls `run` on the background thread when the time has come, unless the node is gone by then.
+    /// Returns whether that thread could be started.
     #[cfg(not(target_family = "wasm"))]
-    fn wait_as_lame_duck(self: &Arc<Self>, delay: Duration) {
+    fn run_at(self: &Arc<Self>, time: Instant, run: fn(&Arc<Self>)) -> bool {
         let node = Arc::downgrade(self);
-        let wait = move || {
-            Self::block_weakly(&node, deadline_after(delay), |node| {
-                node.has_reached(Stage::Stopping).then_some(())
-            });
+        let job = move || {
             if let Some(node) = node.upgrade() {
-                node.stop();
+                run(&node);
             }
         };
-        let name = "winddown-lame-duck".into();
-        if thread::Builder::new().name(name).spawn(wait).is_err() {
-            // No delay is better than one that never ends.
-            self.stop();
-        }
+        background::run_at(time, self.owner(), Box::new(job)).is_ok()
+    }
+
+    /// Returns the number under which the background thread keeps jobs of this node.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn owner(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Ends the lame duck.

@@ -4,19 +4,22 @@
 //! strong count, less the one in the table, is the number of guards. So recording the line costs no
 //! more than keeping the node alive would. Invariant, cited in the code as L2:
 //!
-//! - **L2** A guard is counted at its call site before it is counted in the node, and forgotten here
-//!   after it was forgotten there. The counter publishes it: its increments are Release, and a thread
-//!   that finds a count above zero has read it with Acquire. So that thread finds a call site with a
-//!   guard here, or the guard has been dropped since.
+//! - **L2** A guard is named at its call site only after the node and its ancestors have counted it, and
+//!   is named until it was counted no more. So a report names no guard that was refused. A drain that
+//!   is late may find a count without a name, while another thread is between the two; it looks again,
+//!   until it finds a name or no count. No ordering is needed for that.
 
 use std::panic::Location;
 use std::sync::{Arc, OnceLock};
 
-use crate::model::report::Stragglers;
+use crate::model::drain_error::{DrainError, DrainErrorKind};
+use crate::model::report::{Report, Tally};
 use crate::node::Node;
 use crate::util::ancestor_count::AncestorCount;
 use crate::util::shard;
 use crate::util::site_table::{Origin, SiteTable};
+use crate::util::sync::atomic::{AtomicUsize, Ordering};
+use crate::util::sync::yield_now;
 
 /// What every handle to a shutdown holds.
 pub(crate) struct Shared {
@@ -42,6 +45,9 @@ pub(crate) struct CallSite {
     thread: usize,
     /// The count of the same line in the parent.
     above: Option<Arc<AncestorCount>>,
+    origin: Origin,
+    /// The guards that were dropped while their thread panicked.
+    panicked: AtomicUsize,
 }
 
 impl Shared {
@@ -92,34 +98,49 @@ impl Shared {
         self.sites().table.find(origin, shard, make)
     }
 
-    pub(crate) fn report(&self) -> Stragglers {
+    pub(crate) fn report(&self) -> Report {
         let mut counts = Vec::new();
         if let Some(sites) = self.sites.get() {
-            // The reference that the table holds is no guard.
-            let count = |origin, site: &_| counts.push((origin, Arc::strong_count(site) - 1));
-            sites.table.for_each(count);
+            sites
+                .table
+                .for_each(|origin, site| counts.push((origin, site.tally())));
         }
         if let Some(below) = self.node.descendants.get() {
-            below.for_each(|origin, count| counts.push((origin, count.get())));
+            below.for_each(|origin, count| {
+                let (guards, panicked) = (count.guards(), count.panicked());
+                counts.push((origin, Tally { guards, panicked }));
+            });
         }
-        Stragglers::new(counts)
+        Report::new(counts)
     }
 
     /// Returns how a drain has ended, or `None` if it goes on.
-    pub(crate) fn settled(&self, counting: bool, late: bool) -> Option<Result<(), Stragglers>> {
+    pub(crate) fn settled(&self, counting: bool, late: bool) -> Option<Result<(), DrainError>> {
         // First the counter: a force at the moment when the last guard is dropped changes nothing.
         while !self.node.try_close(counting) {
-            if !late && !self.node.is_forced() {
-                return None;
-            }
+            let kind = match (self.node.is_forced(), late) {
+                (true, _) => DrainErrorKind::Forced,
+                (false, true) => DrainErrorKind::TimedOut,
+                (false, false) => return None,
+            };
             let report = self.report();
-            // If there is none, the last guard was dropped in between (L2).
-            if report.count() > 0 {
-                return Some(Err(report));
+            if report.guards() > 0 {
+                return Some(Err(DrainError { kind, report }));
             }
+            yield_now(); // to the thread that takes or releases a guard (L2)
         }
         Some(Ok(()))
     }
+
+    /// Reports how a drain has ended.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn trace_drained(&self, result: &Result<(), DrainError>) {
+        crate::node::trace::drained(result, self.report().panicked(), self.node.elapsed());
+    }
+
+    /// Does nothing without the feature `tracing`.
+    #[cfg(not(feature = "tracing"))]
+    pub(crate) fn trace_drained(&self, _: &Result<(), DrainError>) {}
 }
 
 impl Clone for Shared {
@@ -147,20 +168,33 @@ impl CallSite {
             node: node.clone(),
             thread: shard::thread_index(),
             above,
+            origin,
+            panicked: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Returns the count of this site, which `this` is one reference to: the one in the table.
+    fn tally(self: &Arc<Self>) -> Tally {
+        Tally {
+            // The reference that the table holds is no guard.
+            guards: Arc::strong_count(self) - 1,
+            // Relaxed: as in `AncestorCount::increment_panicked`.
+            panicked: self.panicked.load(Ordering::Relaxed),
         }
     }
 
     #[inline]
     pub(crate) fn take_guard(self: &Arc<Self>) -> Option<Arc<Self>> {
-        // At the call site first (L2).
-        let site = self.clone();
-        AncestorCount::increment(self.above.as_deref());
-        if self.node.increment(self.thread) {
-            Some(site)
-        } else {
-            AncestorCount::decrement(self.above.as_deref());
-            None
+        if !self.node.increment(self.thread) {
+            return None;
         }
+        // L2
+        AncestorCount::increment(self.above.as_deref());
+        Some(self.clone())
     }
 
     /// Forgets a guard, but for the clone of the `Arc` that the caller drops next (L2). Returns the
@@ -168,8 +202,21 @@ impl CallSite {
     #[must_use]
     #[inline]
     pub(crate) fn release_guard(&self) -> Option<Arc<Node>> {
+        if std::thread::panicking() {
+            self.record_panic();
+        }
         let watched = self.node.decrement(self.thread);
         AncestorCount::decrement(self.above.as_deref());
         watched.then(|| self.node.clone())
+    }
+
+    /// Records that the holder of a guard has panicked, before the guard is released.
+    #[cold]
+    pub(crate) fn record_panic(&self) {
+        // Relaxed: as in `AncestorCount::increment_panicked`.
+        self.panicked.fetch_add(1, Ordering::Relaxed);
+        AncestorCount::increment_panicked(self.above.as_deref());
+        self.node
+            .record_panic(self.origin.name, self.origin.location);
     }
 }

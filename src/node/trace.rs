@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::model::cause::Cause;
-use crate::model::report::Stragglers;
+use crate::model::drain_error::DrainError;
+use crate::model::failure::Failure;
 use crate::model::stage::Stage;
 use crate::util::panic;
 
@@ -17,13 +18,19 @@ pub(crate) fn reached(stage: Stage, cause: &Cause, elapsed: Option<Duration>, in
     });
 }
 
-/// Reports how a drain has ended.
-pub(crate) fn drained(result: &Result<(), Stragglers>, elapsed: Option<Duration>) {
+/// Reports a failure that came after the shutdown had begun.
+pub(crate) fn failed(failure: &Failure, elapsed: Option<Duration>) {
+    panic::catch(|| tracing::error!(%failure, ?elapsed, "failed"));
+}
+
+/// Reports how a drain has ended, and how many guards were dropped by panics.
+pub(crate) fn drained(result: &Result<(), DrainError>, panicked: usize, elapsed: Option<Duration>) {
     panic::catch(|| match result {
-        Ok(()) => tracing::info!(?elapsed, "drained"),
-        Err(stragglers) => {
-            let in_flight = stragglers.count();
-            tracing::warn!(?elapsed, in_flight, %stragglers, "not drained");
+        Ok(()) if panicked == 0 => tracing::info!(?elapsed, panicked, "drained"),
+        Ok(()) => tracing::warn!(?elapsed, panicked, "drained"),
+        Err(error) => {
+            let in_flight = error.report.guards();
+            tracing::warn!(?elapsed, in_flight, panicked, %error, "not drained");
         }
     });
 }

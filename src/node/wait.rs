@@ -1,9 +1,5 @@
 //! Waiting for a stage, by tasks and by threads.
 
-#[cfg(not(target_family = "wasm"))]
-use std::ops::Deref;
-#[cfg(not(target_family = "wasm"))]
-use std::sync::Weak;
 use std::task::{Context, Poll};
 #[cfg(not(target_family = "wasm"))]
 use std::time::Instant;
@@ -71,13 +67,9 @@ impl Node {
     }
 
     pub(super) fn wake_threads(&self) {
-        // SeqCst: pairs with the fence in `block_while`. Either this thread sees the listener, or the
+        // SeqCst: pairs with the fence in `block`. Either this thread sees the listener, or the
         // check of the listening thread sees what this thread did before.
         fence(Ordering::SeqCst);
-        self.notify_threads();
-    }
-
-    pub(super) fn notify_threads(&self) {
         // Asked first, because `notify` allocates where no thread has ever listened: in most children.
         if self.threads.total_listeners() > 0 {
             self.threads.notify(usize::MAX);
@@ -92,43 +84,20 @@ impl Node {
         deadline: Option<Instant>,
         mut check: impl FnMut() -> Option<T>,
     ) -> Option<T> {
-        Self::block_while(|| Some(self), deadline, |_| check())
-    }
-
-    /// Does the same for the threads of this crate, which hold the node only to look at it. Returns
-    /// `None` also when the node is gone.
-    #[cfg(not(target_family = "wasm"))]
-    pub(crate) fn block_weakly<T>(
-        node: &Weak<Self>,
-        deadline: Option<Instant>,
-        check: impl FnMut(&Self) -> Option<T>,
-    ) -> Option<T> {
-        Self::block_while(|| node.upgrade(), deadline, check)
-    }
-
-    #[cfg(not(target_family = "wasm"))]
-    fn block_while<S: Deref<Target = Self>, T>(
-        node: impl Fn() -> Option<S>,
-        deadline: Option<Instant>,
-        mut check: impl FnMut(&Self) -> Option<T>,
-    ) -> Option<T> {
         loop {
-            let held = node()?;
-            // Listen, then check: what happens between the two notifies the listener. So does the drop
-            // of the node, which the next `drop` may be.
-            let listener = held.threads.listen();
+            // Listen, then check: what happens between the two notifies the listener.
+            let listener = self.threads.listen();
             // SeqCst: pairs with the fence in `wake_threads`. (The docs of `listen` promise a fence;
             // its code has none.)
             fence(Ordering::SeqCst);
-            if let Some(answer) = check(&held) {
+            if let Some(answer) = check() {
                 return Some(answer);
             }
-            drop(held);
             match deadline {
                 None => listener.wait(),
                 Some(deadline) => {
                     if listener.wait_deadline(deadline).is_none() {
-                        return check(&*node()?);
+                        return check();
                     }
                 }
             }

@@ -2,8 +2,6 @@
 
 use std::task::Waker;
 
-#[cfg(all(unix, feature = "systemd"))]
-use crate::model::stage::Stage;
 use crate::node::Node;
 use crate::util::task_counter::TryClose;
 
@@ -81,17 +79,10 @@ impl Node {
         true
     }
 
-    /// Returns how many guards are held, and has threads that block notified when one is dropped.
-    #[cfg(all(unix, feature = "systemd"))]
-    pub(crate) fn watch_count(&self) -> usize {
-        self.tasks.watch_count();
-        self.in_flight()
-    }
-
     /// Returns whether no guard can be taken any more, or no drain waits for guards any more.
     #[cfg(all(unix, feature = "systemd"))]
     pub(crate) fn is_over(&self) -> bool {
-        self.tasks.is_closed() || self.has_reached(Stage::Forced)
+        self.tasks.is_closed() || self.is_forced()
     }
 
     pub(crate) fn watch(&self, key: &mut Option<usize>, waker: &Waker) {
@@ -101,14 +92,4 @@ impl Node {
     pub(crate) fn unwatch(&self, key: &mut Option<usize>) {
         self.watchers.remove(key);
     }
-
-    /// Reports how a drain of this node has ended.
-    #[cfg(feature = "tracing")]
-    pub(crate) fn trace_drained(&self, result: &Result<(), crate::model::report::Stragglers>) {
-        crate::node::trace::drained(result, self.elapsed());
-    }
-
-    /// Does nothing without the feature `tracing`.
-    #[cfg(not(feature = "tracing"))]
-    pub(crate) fn trace_drained(&self, _: &Result<(), crate::model::report::Stragglers>) {}
 }

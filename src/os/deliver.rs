@@ -1,29 +1,26 @@
 //! Calls the wakers on behalf of the thread that has read a signal, on both platforms.
 
-use std::io;
 use std::sync::Arc;
-use std::thread;
 
 use crate::node::Node;
 use crate::node::request::Raised;
+use crate::util::background;
 
-/// Calls the wakers from this thread; or, if the second signal needs this thread, from another, which
-/// may hang.
+/// Calls the wakers from this thread; or, if the end of the process depends on this thread, from the
+/// background thread, because a waker may hang.
 pub(crate) fn announce(node: &Arc<Node>, raised: Raised) {
-    if cfg!(unix) && node.policy().first_arms() {
+    if cfg!(unix) && !node.policy().needs_timekeeper() {
         node.announce(raised);
-    } else {
-        let another = node.clone();
-        if start("winddown-announce", move || another.announce(raised)).is_err() {
+        return;
+    }
+    let to_announce = Arc::downgrade(node);
+    let job = move || {
+        if let Some(node) = to_announce.upgrade() {
             node.announce(raised);
         }
+    };
+    // Only on Windows the thread may have to be started now, and may be refused.
+    if background::run(node.owner(), Box::new(job)).is_err() {
+        node.announce(raised);
     }
-}
-
-/// Starts a thread.
-pub(crate) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new()
-        .name(name.into())
-        .spawn(run)
-        .map(drop)
 }

@@ -4,9 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use async_signal::Signal;
-
-use crate::model::signal::name;
+use crate::model::signal::Signal;
 
 /// Why [`Shutdown::install`](crate::Shutdown::install) failed. Nothing is left registered; unless a
 /// shutdown is installed already, another attempt may succeed.
@@ -15,14 +13,20 @@ use crate::model::signal::name;
 pub enum InstallError {
     /// A shutdown was installed before; there can be one in a process. Clone its handle instead.
     AlreadyInstalled,
+    /// A shutdown was installed before this process was forked. Its handlers are here, and the thread
+    /// that reads their signals is not. Fork first, and install then.
+    Forked,
     /// The set of signals is empty.
     NoSignals,
-    /// This signal cannot request a shutdown: it can't be caught on this system, or it reports a fault
-    /// of the program.
+    /// This signal cannot request a shutdown: the system does not know it or lets no program handle it,
+    /// it reports a fault of the program, or it does not end a program by default.
     Unusable(Signal),
+    /// [`force_at_deadline`](crate::Builder::force_at_deadline) is set, and no
+    /// [`grace_period`](crate::Builder::grace_period).
+    NoGracePeriod,
     /// The operating system refused to register the signals.
     Register(io::Error),
-    /// The operating system refused to start the thread that reads the signals.
+    /// The operating system refused to start a thread that the shutdown needs.
     Thread(io::Error),
 }
 
@@ -32,16 +36,22 @@ impl fmt::Display for InstallError {
             Self::AlreadyInstalled => f.write_str(
                 "a shutdown is installed in this process already; clone its handle instead",
             ),
+            Self::Forked => f.write_str(
+                "a shutdown was installed before this process was forked; fork first, then install",
+            ),
             Self::NoSignals => f.write_str(
                 "no signals given; pass at least one, or use Shutdown::new() to handle none",
             ),
             Self::Unusable(signal) => write!(
                 f,
-                "{} can't be used to request a shutdown on this system",
-                name(*signal)
+                "{signal} can't be used to request a shutdown; use one that ends a program by \
+                 default, such as SIGTERM"
             ),
-            Self::Register(error) => write!(f, "can't register the signal handlers: {error}"),
-            Self::Thread(error) => write!(f, "can't start the thread that reads signals: {error}"),
+            Self::NoGracePeriod => {
+                f.write_str("force_at_deadline without a deadline; set a grace_period too")
+            }
+            Self::Register(_) => f.write_str("can't register the signal handlers"),
+            Self::Thread(_) => f.write_str("can't start a thread for the shutdown"),
         }
     }
 }
@@ -50,7 +60,7 @@ impl Error for InstallError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Register(error) | Self::Thread(error) => Some(error),
-            Self::AlreadyInstalled | Self::NoSignals | Self::Unusable(_) => None,
+            _ => None,
         }
     }
 }

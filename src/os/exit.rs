@@ -5,11 +5,10 @@
     reason = "the lints send every other place here"
 )]
 
-use async_signal::Signal;
-
 use crate::model::cause::Cause;
+use crate::model::signal::Signal;
 #[cfg(unix)]
-use crate::model::signal::ends_by_default;
+use crate::os::native::native;
 
 /// Ends the process at once: no destructors, no atexit handlers, no flushing.
 ///
@@ -24,42 +23,27 @@ pub(crate) fn now(code: i32) -> ! {
     winddown_console::exit(code);
 }
 
-/// Does what the operating system would have done with `signal`, had the program not handled it.
-///
-/// Returns for signals whose default is not to end the process.
-#[cfg(unix)]
-pub(crate) fn as_unhandled(signal: Signal) {
-    let number = signal as i32;
-    if std::process::id() == 1 {
-        // The kernel drops signals at their default for PID 1, and `emulate_default_handler` aborts
-        // when the raised signal had no effect. 128 + n is what a shell would report.
-        if ends_by_default(signal) {
-            now(128 + number);
-        }
-    } else {
-        // An error means "not a signal it knows"; `install` has refused those.
-        let _ = signal_hook::low_level::emulate_default_handler(number);
-    }
-}
-
-/// Ends the process as the signal would have; or with the code that a shell makes of that.
-fn of_signal(signal: Signal) -> ! {
+/// Ends the process as the signal would have, had the program not handled it; or with the code that a
+/// shell makes of that.
+pub(crate) fn of_signal(signal: Signal) -> ! {
+    // For PID 1 the kernel drops signals at their default, and `emulate_default_handler` aborts when the
+    // raised signal had no effect.
     #[cfg(unix)]
-    if ends_by_default(signal) {
-        as_unhandled(signal);
+    if std::process::id() != 1 && native(signal).is_some() {
+        let _ = signal_hook::low_level::emulate_default_handler(signal.as_raw());
     }
-    now(128 + signal as i32)
+    now(signal.exit_code())
 }
 
 /// Here, because it ends the process.
 impl Cause {
-    /// Ends the process in the way that its cause lets others expect, after a shutdown that went
-    /// well.
+    /// Ends the process in the way that its parent expects after this cause.
     ///
     /// After a signal the process dies of that signal, as a program does that never handled it: a
     /// shell then stops its script, and a supervisor reads "killed by SIGTERM". Where that can't be,
     /// as PID 1, on Windows, and after a signal that ends nothing by default, the exit code is 128 + n
-    /// (143 for SIGTERM), as a shell would report it. After any other cause the exit code is 0.
+    /// (143 for SIGTERM), as a shell would report it. After a [failure](Cause::Failed) the exit code is
+    /// 1, after any other cause 0.
     ///
     /// Standard output is flushed before. Destructors don't run, and after a signal atexit handlers
     /// don't either.
@@ -83,6 +67,7 @@ impl Cause {
         match self {
             Self::Signal(signal) => of_signal(*signal),
             Self::Requested(_) | Self::Triggered { .. } => std::process::exit(0),
+            Self::Failed(_) => std::process::exit(1),
         }
     }
 }

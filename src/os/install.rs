@@ -2,20 +2,26 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use async_signal::Signal;
-
 use crate::model::policy::Policy;
 use crate::node::Node;
 use crate::os::error::InstallError;
 use crate::os::process::Process;
+use crate::os::settings::Settings;
 #[cfg(unix)]
 use crate::os::unix as platform;
 #[cfg(windows)]
 use crate::os::windows as platform;
-use crate::util::sync::lock;
+use crate::util::background;
+use crate::util::sync::lock_std;
 
-/// The installed shutdown. Once set it stays, even if the shutdown itself is gone.
-static INSTALLED: Mutex<Option<Weak<Node>>> = Mutex::new(None);
+/// The installed shutdown, and the process that installed it.
+struct Installed {
+    /// Once set it stays, even if the shutdown itself is gone.
+    node: Weak<Node>,
+    process: u32,
+}
+
+static INSTALLED: Mutex<Option<Installed>> = Mutex::new(None);
 
 /// Held by the thread that installs. Not `INSTALLED`, because Windows registers a handler under a lock
 /// under which it also calls handlers, and one of the program may call `request_shutdown`.
@@ -23,31 +29,51 @@ static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// Returns the node of the installed shutdown, if one is installed and a handle to it is left.
 pub(crate) fn installed() -> Option<Arc<Node>> {
-    lock(&INSTALLED).as_ref().and_then(Weak::upgrade)
+    let installed = lock_std(&INSTALLED);
+    installed
+        .as_ref()
+        .and_then(|installed| installed.node.upgrade())
 }
 
 pub(crate) fn install(
-    signals: &[Signal],
-    exit_code: i32,
+    mut settings: Settings,
     policy: Option<Policy>,
 ) -> Result<Arc<Node>, InstallError> {
-    let _installing = lock(&INSTALLING);
-    if lock(&INSTALLED).is_some() {
-        return Err(InstallError::AlreadyInstalled);
+    let _installing = lock_std(&INSTALLING);
+    let process = std::process::id();
+    match &*lock_std(&INSTALLED) {
+        None => {}
+        Some(installed) if installed.process == process => {
+            return Err(InstallError::AlreadyInstalled);
+        }
+        Some(_) => return Err(InstallError::Forked),
     }
-    if signals.is_empty() {
+    if settings.signals.is_empty() {
         return Err(InstallError::NoSignals);
     }
+    if policy.as_ref().is_some_and(Policy::lacks_deadline) {
+        return Err(InstallError::NoGracePeriod);
+    }
     // Each once: a handler that runs twice for one signal would take it for two.
-    let mut signals = signals.to_vec();
-    signals.sort_unstable();
-    signals.dedup();
-    if let Some(signal) = signals.iter().find(|signal| !platform::is_usable(**signal)) {
+    settings.signals.sort_unstable();
+    settings.signals.dedup();
+    let mut signals = settings.signals.iter();
+    if let Some(signal) = signals.find(|signal| !platform::is_usable(**signal)) {
         return Err(InstallError::Unusable(*signal));
     }
 
-    let node = Node::new(Some(Box::new(Process { exit_code })), policy);
-    platform::listen(signals, exit_code, &node)?;
-    *lock(&INSTALLED) = Some(Arc::downgrade(&node));
+    let host = Process {
+        exit_code: settings.exit_code,
+        force_by_signal: settings.force_by_signal,
+    };
+    let node = Node::new(Some(Box::new(host)), policy);
+    if node.policy().needs_timekeeper() {
+        background::keep().map_err(InstallError::Thread)?;
+    }
+    platform::listen(&settings, &node)?;
+    *lock_std(&INSTALLED) = Some(Installed {
+        node: Arc::downgrade(&node),
+        process,
+    });
     Ok(node)
 }

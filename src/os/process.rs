@@ -3,15 +3,14 @@
 #[cfg(unix)]
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread;
-use std::time::Duration;
 
 use crate::model::policy::Policy;
+use crate::model::signal::Signal;
 use crate::node::{Host, Node};
-use crate::os::deliver::start;
-use crate::os::exit;
 #[cfg(all(unix, feature = "systemd"))]
 use crate::os::systemd;
+use crate::os::timekeeper::{self, End};
+use crate::util::deadline::deadline_after;
 
 /// One slot was taken: the next signal ends the process. The handler reads it.
 #[cfg(unix)]
@@ -28,49 +27,52 @@ static BEGUN: OnceLock<Arc<Node>> = OnceLock::new();
 /// The process of the installed shutdown.
 pub(crate) struct Process {
     pub(crate) exit_code: i32,
+    pub(crate) force_by_signal: bool,
 }
 
 impl Process {
-    /// Ends the process, as the force does when there is no time for last words, or no more.
-    fn end(&self) -> ! {
-        exit::now(self.exit_code)
+    /// Returns how the process ends when it is forced, by this signal if it was one.
+    fn end(&self, by: Option<Signal>) -> End {
+        match by {
+            Some(signal) if self.force_by_signal => End::Signal(signal),
+            _ => End::Code(self.exit_code),
+        }
     }
 }
 
 impl Host for Process {
     fn first(&self, node: &Arc<Node>) {
         BEGUN.get_or_init(|| node.clone());
-        let policy = node.policy();
-        // With last words the force arms the handler, and not the request.
-        if policy.last_words.is_zero() {
-            arm_after(policy.debounce);
+        // With an abort timeout the force arms the handler, and not the request.
+        if node.policy().abort_timeout.is_zero() {
+            arm_after_debounce(node.policy());
         }
     }
 
     fn begun(&self, node: &Arc<Node>) {
+        if node.policy().force_at_deadline {
+            if let Some(deadline) = node.deadline() {
+                timekeeper::force_at(deadline, node, self.end(None));
+            }
+        }
         #[cfg(all(unix, feature = "systemd"))]
         systemd::follow(node);
-        let _ = node;
     }
 
-    fn forced(&self, policy: &Policy) {
-        let (code, time) = (self.exit_code, policy.last_words);
-        if time.is_zero() {
-            self.end();
+    fn forced(&self, policy: &Policy, by: Option<Signal>) {
+        let end = self.end(by);
+        if policy.abort_timeout.is_zero() {
+            end.now();
         }
         // Where the second signal bounces, its echo is a third.
-        arm_after(policy.debounce);
-        let end = move || {
-            thread::sleep(time);
-            exit::now(code)
-        };
-        if start("winddown-force", end).is_err() {
-            self.end();
+        arm_after_debounce(policy);
+        if let Some(time) = deadline_after(policy.abort_timeout) {
+            timekeeper::end_at(time, end);
         }
     }
 
-    fn third(&self) {
-        self.end();
+    fn third(&self, by: Option<Signal>) {
+        self.end(by).now();
     }
 }
 
@@ -84,36 +86,41 @@ impl Drop for Process {
     }
 }
 
-/// Arms the handler when the debounce is over: from then on it forces.
-fn arm_after(debounce: Duration) {
-    let arm = || {
-        // SeqCst: as signal-hook accesses it in the handler.
-        #[cfg(unix)]
-        ARMED.store(true, Ordering::SeqCst);
-    };
-    let late = move || {
-        thread::sleep(debounce);
+/// Arms the handler when the debounce is over.
+fn arm_after_debounce(policy: &Policy) {
+    if policy.debounce.is_zero() {
         arm();
-    };
-    // A force too soon is better than none.
-    if debounce.is_zero() || start("winddown-debounce", late).is_err() {
-        arm();
+    } else if let Some(time) = deadline_after(policy.debounce) {
+        timekeeper::arm_at(time);
     }
+}
+
+/// Arms the handler: from now on it forces.
+pub(crate) fn arm() {
+    // SeqCst: as signal-hook accesses it in the handler.
+    #[cfg(unix)]
+    ARMED.store(true, Ordering::SeqCst);
 }
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
-    fn debounce_leaves_the_last_words_to_the_echo_of_a_force() {
+    fn debounce_leaves_the_abort_timeout_to_the_echo_of_a_force() {
         let hour = Duration::from_secs(3600);
         let policy = Policy {
             debounce: hour,
-            last_words: hour,
+            abort_timeout: hour,
             ..Policy::DEFAULT
         };
-        Process { exit_code: 1 }.forced(&policy);
+        let process = Process {
+            exit_code: 1,
+            force_by_signal: false,
+        };
+        process.forced(&policy, None);
         assert!(!ARMED.load(Ordering::SeqCst));
     }
 }

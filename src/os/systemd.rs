@@ -1,16 +1,16 @@
-//! Messages for systemd, from a thread of their own.
+//! Messages for systemd, from the background thread.
 
 use std::sync::{Arc, Weak};
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
 use crate::node::Node;
+use crate::util::background;
 
 /// How much longer systemd is to wait after each sign of progress.
 const EXTENSION: Duration = Duration::from_secs(15);
-/// How long one sign of progress is enough.
+/// How often to look for progress.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Tells systemd that the service is stopping and why, and asks for more time as guards are dropped.
@@ -22,83 +22,103 @@ pub(crate) fn follow(node: &Arc<Node>) {
         return;
     }
     let Some(cause) = node.cause() else { return };
-    let mut left = node.in_flight();
-    // Weakly: that systemd is told must not keep Ctrl-C from its default when every handle is gone.
-    let node = Arc::downgrade(node);
-    let follow = move || {
-        // One line: another one would be another message to systemd. And not all of a long one, because
-        // systemd ignores what has more than 4096 bytes; or a NUL.
-        let cause = cause.to_string().replace(char::is_control, " ");
-        let cause: String = cause.chars().take(1000).collect();
-        let status = |left| format!("stopping: {cause}; {left} in flight");
-        let _ = sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status(&status(left))]);
-        while wait_for_fewer(&node, &mut left) {
-            let _ = sd_notify::notify(&[
-                NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32),
-                NotifyState::Status(&status(left)),
-            ]);
-            thread::sleep(PAUSE);
-        }
+    let left = node.in_flight();
+    let follower = Follower {
+        node: Arc::downgrade(node),
+        owner: node.owner(),
+        cause: one_line(&cause.to_string()),
+        left,
     };
-    let name = "winddown-systemd".into();
+    let tell = move || {
+        follower.send(NotifyState::Stopping);
+        follower.look_again();
+    };
     // Without the thread the service is stopped as one that knows nothing of systemd.
-    let _ = thread::Builder::new().name(name).spawn(follow);
+    let _ = background::run(node.owner(), Box::new(tell));
 }
 
-/// Waits until fewer guards are held than were last; `false` when it is over.
-fn wait_for_fewer(node: &Weak<Node>, left: &mut usize) -> bool {
-    Node::block_weakly(node, None, |node| {
-        let before = std::mem::replace(left, node.watch_count());
-        if node.is_over() {
-            Some(false)
-        } else {
-            (*left < before).then_some(true)
+/// Returns the text without line feeds, because another line would be another message; without NUL, and
+/// not too long, because systemd ignores what has one, and what has more than 4096 bytes.
+fn one_line(text: &str) -> String {
+    let line = text.chars().take(1000);
+    line.map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Watches how many guards are left.
+struct Follower {
+    /// Weak, so that telling systemd does not keep Ctrl-C from its default when every handle is gone.
+    node: Weak<Node>,
+    owner: usize,
+    cause: String,
+    left: usize,
+}
+
+impl Follower {
+    fn look_again(self) {
+        let owner = self.owner;
+        let _ = background::run_at(Instant::now() + PAUSE, owner, Box::new(|| self.look()));
+    }
+
+    fn look(mut self) {
+        match self.progress() {
+            Some(true) => self.send(NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32)),
+            Some(false) => {}
+            None => return,
         }
-    })
-    .unwrap_or(false)
+        self.look_again();
+    }
+
+    /// Returns whether fewer guards are left than at the last look; `None` when the shutdown is over.
+    fn progress(&mut self) -> Option<bool> {
+        let node = self.node.upgrade().filter(|node| !node.is_over())?;
+        let before = std::mem::replace(&mut self.left, node.in_flight());
+        Some(self.left < before)
+    }
+
+    fn send(&self, state: NotifyState<'_>) {
+        let status = format!("stopping: {}; {} in flight", self.cause, self.left);
+        let _ = sd_notify::notify(&[state, NotifyState::Status(&status)]);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::panic::Location;
+
     use super::*;
+    use crate::model::cause::Cause;
+
+    fn follower(node: &Arc<Node>, left: usize) -> Follower {
+        Follower {
+            node: Arc::downgrade(node),
+            owner: node.owner(),
+            cause: String::new(),
+            left,
+        }
+    }
 
     #[test]
     fn no_extension_once_the_shutdown_is_over() {
-        let cause = || crate::Cause::Requested(std::panic::Location::caller());
+        let cause = || Cause::Requested(Location::caller());
         let (drained, forced) = (Node::new(None, None), Node::new(None, None));
         assert!(drained.try_close(false));
         assert!(forced.request(cause()) && forced.request(cause()));
         for node in [drained, forced] {
-            // As if one had been dropped.
-            assert!(!wait_for_fewer(&Arc::downgrade(&node), &mut 1));
+            // As if a guard had been dropped since the last look.
+            assert_eq!(follower(&node, 1).progress(), None);
         }
     }
 
     #[test]
     fn progress_is_seen_after_the_count_grew() {
-        const MANY: usize = 100_000;
-
         let node = Node::new(None, None);
-        let weak = Arc::downgrade(&node);
-        for _ in 0..MANY {
+        let mut follower = follower(&node, 0);
+        for _ in 0..3 {
             assert!(node.increment(0));
         }
-        let watch = thread::spawn(move || {
-            // As if there had been one, the last time it looked.
-            let mut left = 1;
-            (wait_for_fewer(&weak, &mut left), left)
-        });
-        // It looks once before it waits; what is dropped before that is nothing to it.
-        for _ in 0..MANY {
-            if watch.is_finished() {
-                break;
-            }
-            if node.decrement(0) {
-                node.notify_drains();
-            }
-            thread::yield_now();
-        }
-        let (fewer, left) = watch.join().unwrap();
-        assert!(fewer && left > 1);
+        assert_eq!(follower.progress(), Some(false));
+        let _ = node.decrement(0);
+        assert_eq!(follower.progress(), Some(true));
+        assert_eq!(follower.progress(), Some(false));
     }
 }

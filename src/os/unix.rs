@@ -2,165 +2,256 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use async_signal::{Signal, Signals};
+use async_io::Timer;
+use async_signal::Signals;
 use futures_lite::{StreamExt, future};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
+use signal_hook::{SigId, flag};
 
 use crate::model::cause::Cause;
-use crate::model::policy::Policy;
-use crate::model::signal::ends_by_default;
+use crate::model::signal::Signal;
 use crate::node::Node;
-use crate::os::deliver::{announce, start};
+use crate::os::deliver::announce;
 use crate::os::error::InstallError;
 use crate::os::exit;
-use crate::os::process::{ARMED, IDLE};
+use crate::os::native::native;
+use crate::os::process::{ARMED, IDLE, arm};
+use crate::os::settings::Settings;
+use crate::os::timekeeper;
 
-/// Returns whether a handler can be registered for the signal, and can return without the fault
-/// happening again.
+/// Returns whether the signal can request a shutdown.
 pub(crate) fn is_usable(signal: Signal) -> bool {
-    use Signal::{Bus, Fpe, Ill, Kill, Segv, Stop};
-
-    !matches!(signal, Kill | Stop | Ill | Fpe | Segv | Bus)
+    native(signal).is_some()
 }
 
 /// Registers the handlers: when it returns, the signals go to `node`.
-pub(crate) fn listen(
-    signals: Vec<Signal>,
-    exit_code: i32,
-    node: &Arc<Node>,
-) -> Result<(), InstallError> {
+pub(crate) fn listen(settings: &Settings, node: &Arc<Node>) -> Result<(), InstallError> {
     // What may fail comes first, because a handler can't be taken back for good: the registry
     // forgets what it should do, but the system's default is not restored. Should the last step fail
     // all the same, because another thread took the descriptors, `Handlers` leaves the default.
-    descriptors_left(signals.len()).map_err(InstallError::Register)?;
-    let (to_thread, from_installer) = mpsc::channel::<(Signals, Weak<Node>)>();
-    let to_unblock = set_of(&signals);
-    start("winddown", move || {
-        if let Ok((reader, node)) = from_installer.recv() {
+    descriptors_left(settings.signals.len()).map_err(InstallError::Register)?;
+    if node.policy().needs_timekeeper() {
+        timekeeper::prepare().map_err(InstallError::Register)?;
+    }
+    let (to_thread, from_installer) = mpsc::channel::<Reader>();
+    let to_unblock = set_of(&settings.signals);
+    start(move || {
+        if let Ok(mut reader) = from_installer.recv() {
             // The parent process may have blocked them, and every thread inherits that. The handlers
             // are registered by now, so a signal that is pending is not lost.
             let _ = to_unblock.thread_unblock(); // fails for no set of signals
-            read(reader, &node);
+            reader.run();
         }
     })
     .and_then(|()| another_thread_left())
     .map_err(InstallError::Thread)?;
-    let mut reader = Signals::new::<Signal>([]).map_err(InstallError::Register)?;
 
-    let handlers =
-        Handlers::register(&signals, exit_code, node.policy()).map_err(InstallError::Register)?;
-    reader
-        .add_signals(&signals)
+    let none: [async_signal::Signal; 0] = [];
+    let mut signals = Signals::new(none).map_err(InstallError::Register)?;
+    let handlers = Handlers::register(settings, node).map_err(InstallError::Register)?;
+    signals
+        .add_signals(settings.signals.iter().filter_map(|signal| native(*signal)))
         .map_err(InstallError::Register)?;
 
-    handlers.keep();
     // SeqCst: as signal-hook accesses it in the handler.
     IDLE.store(false, Ordering::SeqCst);
-    to_thread
-        .send((reader, Arc::downgrade(node)))
-        .expect("the thread waits for this");
+    let reader = Reader {
+        signals,
+        seen: handlers.keep(),
+        node: Arc::downgrade(node),
+    };
+    to_thread.send(reader).expect("the thread waits for this");
     Ok(())
 }
 
-/// Runs the thread `winddown`.
-fn read(mut signals: Signals, node: &Weak<Node>) {
-    // Never returns: dropping `signals` would leave Ctrl-C dead.
-    loop {
-        match next(&mut signals) {
-            Some(Ok(signal)) => match node.upgrade() {
-                Some(node) => {
-                    node.request_with(Cause::Signal(signal), announce);
-                }
-                None => exit::as_unhandled(signal),
-            },
-            // The socket is the crate's own, so this can't be helped, only outlived. The handler still
-            // ends the process on the second signal.
-            Some(Err(_)) | None => thread::sleep(Duration::from_millis(100)),
+/// What the thread `winddown` has.
+struct Reader {
+    signals: Signals,
+    seen: Vec<(Signal, Arc<AtomicBool>)>,
+    node: Weak<Node>,
+}
+
+/// What the thread has waited for.
+enum Event {
+    Signal(Signal),
+    /// A time has come, or was set.
+    Time,
+}
+
+impl Reader {
+    /// Runs the thread.
+    fn run(&mut self) {
+        // Never returns: dropping `signals` would leave Ctrl-C dead.
+        loop {
+            let due = timekeeper::run_due(arm);
+            match self.next(due) {
+                Ok(Event::Signal(signal)) if self.was_seen(signal) => match self.node.upgrade() {
+                    Some(node) => {
+                        node.request_with(Cause::Signal(signal), announce);
+                    }
+                    None => exit::of_signal(signal),
+                },
+                Ok(_) => {}
+                // The socket is the crate's own, so this can't be helped, only outlived. The handler
+                // still ends the process on the second signal.
+                Err(_) => thread::sleep(Duration::from_millis(20)),
+            }
         }
+    }
+
+    /// Returns whether the handler has seen the signal in this process.
+    ///
+    /// A child between `fork` and `exec` has a copy of the handler, and of the socket that it writes to.
+    /// Without this, one Ctrl-C, which the terminal sends to both, would be read twice. The flag is in
+    /// memory, so the copy sets only its own. The handler sets it before it writes, so each of its
+    /// messages finds it set, unless an earlier message was read since the same signal came again.
+    fn was_seen(&self, signal: Signal) -> bool {
+        // SeqCst: as signal-hook accesses it in the handler.
+        let take = |(_, seen): &(_, Arc<AtomicBool>)| seen.swap(false, Ordering::SeqCst);
+        self.seen
+            .iter()
+            .find(|(own, _)| *own == signal)
+            .is_some_and(take)
+    }
+
+    /// Blocks until there is a signal, until a time was set, or until this time.
+    ///
+    /// It waits for the socket itself, and asks async-signal only when there is something to read. Asked
+    /// before, the socket would be the reactor's to watch, and every signal would wake async-io's thread.
+    fn next(&mut self, due: Option<Instant>) -> io::Result<Event> {
+        loop {
+            let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+            let mut descriptors = vec![readable(self.signals.as_fd())];
+            descriptors.extend(timekeeper::woken().map(readable));
+            match poll(&mut descriptors, timeout_until(due)) {
+                // An interruption may be by the very signal: look in any case.
+                Ok(_) | Err(Errno::EINTR) => {}
+                // Refused, as where a sandbox allows no descriptors: the reactor can wait all the same.
+                Err(_) => return self.next_from_reactor(due),
+            }
+            timekeeper::clear();
+            let context = &mut Context::from_waker(Waker::noop());
+            if let Poll::Ready(signal) = self.signals.poll_next(context) {
+                return event(signal);
+            }
+            if timekeeper::woken().is_some() {
+                return Ok(Event::Time);
+            }
+        }
+    }
+
+    /// Does the same by async-io. Where times are kept it looks for new ones every 20 ms.
+    fn next_from_reactor(&mut self, due: Option<Instant>) -> io::Result<Event> {
+        let soon = Instant::now() + Duration::from_millis(20);
+        let timer = match timekeeper::woken() {
+            Some(_) => Timer::at(due.map_or(soon, |due| due.min(soon))),
+            None => Timer::never(),
+        };
+        let signal = async { event(self.signals.next().await) };
+        let time = async {
+            timer.await;
+            Ok(Event::Time)
+        };
+        future::block_on(future::or(signal, time))
     }
 }
 
-/// Blocks until there is a signal.
-///
-/// It waits for the socket itself, and asks async-signal only when there is something to read. Asked
-/// before, the socket would be the reactor's to watch, and every signal would wake async-io's thread.
-fn next(signals: &mut Signals) -> Option<io::Result<Signal>> {
-    loop {
-        let polled = poll(
-            &mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)],
-            PollTimeout::NONE,
-        );
-        match polled {
-            // An interruption may be by the very signal: look in any case.
-            Ok(_) | Err(Errno::EINTR) => {}
-            // Refused, as where a sandbox allows no descriptors: the reactor can wait all the same.
-            Err(_) => return future::block_on(signals.next()),
-        }
-        let context = &mut Context::from_waker(Waker::noop());
-        if let Poll::Ready(next) = signals.poll_next(context) {
-            return next;
-        }
-    }
+fn event(signal: Option<io::Result<async_signal::Signal>>) -> io::Result<Event> {
+    let signal = signal.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))?;
+    Ok(Event::Signal(Signal::from_raw(signal as i32)))
+}
+
+/// Returns how long to wait for a time, rounded up to milliseconds.
+fn timeout_until(due: Option<Instant>) -> PollTimeout {
+    let Some(due) = due else {
+        return PollTimeout::NONE;
+    };
+    let left = due.saturating_duration_since(Instant::now());
+    // 49 days do not fit. The thread looks again then.
+    PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
 }
 
 /// The actions of the handler, in the order in which they run. Dropping it unregisters them, unless
 /// they are kept; but for the system's default while no shutdown listens, without which Ctrl-C would
 /// be dead.
-struct Handlers(Vec<signal_hook::SigId>);
+struct Handlers {
+    ids: Vec<SigId>,
+    /// For each signal, whether the handler has seen it.
+    seen: Vec<(Signal, Arc<AtomicBool>)>,
+}
 
 impl Handlers {
-    fn register(signals: &[Signal], exit_code: i32, policy: &Policy) -> io::Result<Self> {
-        use signal_hook::flag;
-
-        let mut this = Self(Vec::new());
-        for &signal in signals {
-            let number = signal as i32;
-            if policy.may_force(&Cause::Signal(signal)) {
-                this.0.push(flag::register_conditional_shutdown(
-                    number, exit_code, &ARMED,
-                )?);
+    fn register(settings: &Settings, node: &Node) -> io::Result<Self> {
+        let mut this = Self {
+            ids: Vec::new(),
+            seen: Vec::new(),
+        };
+        // The kernel does nothing by default for PID 1, so there the exit code is what a shell makes of
+        // a death by the signal.
+        let first_process = std::process::id() == 1;
+        for &signal in &settings.signals {
+            let (number, shell_code) = (signal.as_raw(), signal.exit_code());
+            if node.policy().may_force(&Cause::Signal(signal)) {
+                let id = match (settings.force_by_signal, first_process) {
+                    (false, _) => {
+                        flag::register_conditional_shutdown(number, settings.exit_code, &ARMED)
+                    }
+                    (true, true) => flag::register_conditional_shutdown(number, shell_code, &ARMED),
+                    (true, false) => flag::register_conditional_default(number, &ARMED),
+                };
+                this.ids.push(id?);
             }
-            if std::process::id() != 1 {
+            // Not among `ids`: it stays.
+            if first_process {
+                flag::register_conditional_shutdown(number, shell_code, &IDLE)?;
+            } else {
                 flag::register_conditional_default(number, &IDLE)?;
-            } else if ends_by_default(signal) {
-                // See `exit::as_unhandled`.
-                flag::register_conditional_shutdown(number, 128 + number, &IDLE)?;
             }
-            if policy.first_arms() {
-                this.0.push(flag::register(number, &ARMED)?);
+            if node.policy().first_arms() {
+                this.ids.push(flag::register(number, &ARMED)?);
             }
+            let seen = Arc::new(AtomicBool::new(false));
+            this.ids.push(flag::register(number, seen.clone())?);
+            this.seen.push((signal, seen));
         }
         Ok(this)
     }
 
-    fn keep(mut self) {
-        self.0.clear();
+    fn keep(mut self) -> Vec<(Signal, Arc<AtomicBool>)> {
+        self.ids.clear();
+        std::mem::take(&mut self.seen)
     }
 }
 
 impl Drop for Handlers {
     fn drop(&mut self) {
-        for id in self.0.drain(..) {
+        for id in self.ids.drain(..) {
             signal_hook::low_level::unregister(id);
         }
     }
 }
 
-/// Checks that there are descriptors for `Signals`, which takes one per signal and a socket pair, and
-/// for async-io's reactor, which panics if it can't have its own.
+/// Checks that there are descriptors for `Signals`, which takes one per signal and a socket pair, for
+/// the timekeeper, and for async-io's reactor, which panics if it can't have its own.
 fn descriptors_left(signals: usize) -> io::Result<()> {
-    (0..signals + 4)
+    (0..signals + 5)
         .map(|_| std::os::unix::net::UnixStream::pair())
         .collect::<io::Result<Vec<_>>>()
         .map(drop)
+}
+
+/// Starts the thread `winddown`.
+fn start(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = thread::Builder::new().name("winddown".into());
+    thread.spawn(run).map(drop)
 }
 
 /// Checks that there is a thread for async-io's reactor, which panics if it can't have its own.
@@ -170,11 +261,10 @@ fn another_thread_left() -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the signals as the system takes them. One that nix has no name for is left out, and keeps
-/// its state.
+/// Returns the signals as the system takes them.
 fn set_of(signals: &[Signal]) -> SigSet {
     signals
         .iter()
-        .filter_map(|&signal| nix::sys::signal::Signal::try_from(signal as i32).ok())
+        .filter_map(|signal| nix::sys::signal::Signal::try_from(signal.as_raw()).ok())
         .collect()
 }

@@ -4,28 +4,33 @@
 //! are a termination. Windows ends the process once the handler of such an event has returned, so it
 //! never does: when the last handle is gone, `main` may still have something to save.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread;
 
-use async_signal::Signal;
 use winddown_console::{Event, Reply};
 
 use crate::model::cause::Cause;
+use crate::model::signal::Signal;
 use crate::node::Node;
 use crate::os::deliver::announce;
 use crate::os::error::InstallError;
+use crate::os::process::arm;
+use crate::os::settings::Settings;
+use crate::os::timekeeper;
+use crate::util::sync::lock_std;
 
 /// Returns whether a console event stands for the signal.
 pub(crate) fn is_usable(signal: Signal) -> bool {
-    matches!(signal, Signal::Int | Signal::Term)
+    matches!(signal, Signal::INT | Signal::TERM)
 }
 
-/// Registers the handler: when it returns, the events of these signals go to `node`. The exit code is
-/// the process's to know.
-pub(crate) fn listen(
-    signals: Vec<Signal>,
-    _exit_code: i32,
-    node: &Arc<Node>,
-) -> Result<(), InstallError> {
+/// Registers the handler: when it returns, the events of these signals go to `node`.
+pub(crate) fn listen(settings: &Settings, node: &Arc<Node>) -> Result<(), InstallError> {
+    if node.policy().needs_timekeeper() {
+        keep_times().map_err(InstallError::Thread)?;
+    }
+    let signals = settings.signals.clone();
     let node = Arc::downgrade(node);
     winddown_console::handle(move |event| match signal(event) {
         Some(signal) if signals.contains(&signal) => match node.upgrade() {
@@ -40,10 +45,27 @@ pub(crate) fn listen(
     .map_err(InstallError::Register)
 }
 
+/// Starts the thread `winddown`, unless an attempt to install has started it before.
+fn keep_times() -> io::Result<()> {
+    static STARTED: Mutex<bool> = Mutex::new(false);
+    let mut started = lock_std(&STARTED);
+    if !*started {
+        let keep = || {
+            loop {
+                let next = timekeeper::run_due(arm);
+                timekeeper::wait_until(next);
+            }
+        };
+        thread::Builder::new().name("winddown".into()).spawn(keep)?;
+        *started = true;
+    }
+    Ok(())
+}
+
 fn signal(event: Event) -> Option<Signal> {
     match event {
-        Event::CtrlC | Event::CtrlBreak => Some(Signal::Int),
-        Event::Close | Event::Logoff | Event::Shutdown => Some(Signal::Term),
+        Event::CtrlC | Event::CtrlBreak => Some(Signal::INT),
+        Event::Close | Event::Logoff | Event::Shutdown => Some(Signal::TERM),
         _ => None,
     }
 }

@@ -7,14 +7,17 @@ use crate::util::sync::atomic::{AtomicUsize, Ordering};
 
 /// The guards of one line that the descendants of one node hold, and the same of its ancestors.
 pub(crate) struct AncestorCount {
-    count: AtomicUsize,
+    guards: AtomicUsize,
+    /// Those that were dropped while their thread panicked.
+    panicked: AtomicUsize,
     above: Option<Arc<AncestorCount>>,
 }
 
 impl AncestorCount {
     pub(crate) fn new(above: Option<Arc<Self>>) -> Self {
         Self {
-            count: AtomicUsize::new(0),
+            guards: AtomicUsize::new(0),
+            panicked: AtomicUsize::new(0),
             above,
         }
     }
@@ -23,8 +26,8 @@ impl AncestorCount {
     #[inline]
     pub(crate) fn increment(this: Option<&Self>) {
         for level in Self::and_above(this) {
-            // Relaxed: the counter of the node is incremented next, and publishes this (L2).
-            level.count.fetch_add(1, Ordering::Relaxed);
+            // Relaxed: the count is only shown, and no other data depends on it (L2).
+            level.guards.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -33,13 +36,28 @@ impl AncestorCount {
     pub(crate) fn decrement(this: Option<&Self>) {
         for level in Self::and_above(this) {
             // Relaxed: the count is only shown, and no other data depends on it.
-            level.count.fetch_sub(1, Ordering::Relaxed);
+            level.guards.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn get(&self) -> usize {
-        // Relaxed: the count is only shown, and no other data depends on it.
-        self.count.load(Ordering::Relaxed)
+    /// Counts a panic at this level, if there is one, and at every level above.
+    #[cold]
+    pub(crate) fn increment_panicked(this: Option<&Self>) {
+        for level in Self::and_above(this) {
+            // Relaxed: the count is only shown; a drain that ends sees it by the `decrement` of the
+            // guard, which comes after it.
+            level.panicked.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn guards(&self) -> usize {
+        // Relaxed: as in `increment`.
+        self.guards.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn panicked(&self) -> usize {
+        // Relaxed: as in `increment_panicked`.
+        self.panicked.load(Ordering::Relaxed)
     }
 
     #[inline]

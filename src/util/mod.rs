@@ -1,6 +1,8 @@
 //! Primitives that know nothing of a shutdown: the lowest layer.
 
 pub(crate) mod ancestor_count;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod background;
 pub(crate) mod deadline;
 pub(crate) mod panic;
 pub(crate) mod shard;

@@ -117,9 +117,8 @@ impl TaskCounter {
             if now >= LIMIT {
                 return false;
             }
-            // Release: pairs with the Acquire loads in `count` and `shut`, so that a thread that sees
-            // the guard counted here sees it counted at its call site (L2). Relaxed: as above.
-            match shard.compare_exchange_weak(now, now + ONE, Ordering::Release, Ordering::Relaxed)
+            // Relaxed: the thread has written nothing yet that a drain must see; `decrement` releases.
+            match shard.compare_exchange_weak(now, now + ONE, Ordering::Relaxed, Ordering::Relaxed)
             {
                 Ok(_) => return true,
                 Err(other) => now = other,
@@ -137,12 +136,12 @@ impl TaskCounter {
         // Relaxed: the exchange below looks again.
         let mut now = shard.load(Ordering::Relaxed);
         while now & OPEN == 0 {
-            // Release: as in `increment_shard`; and pairs with the Acquire in `shut`, so that the word
-            // is incremented before it is decremented (N1).
+            // Relaxed: a drain can shut the shard only after the `decrement` of this guard, whose Release
+            // it acquires. So the word is incremented before it is decremented (N1).
             match shard.compare_exchange_weak(
                 now,
                 (now | OPEN) + ONE,
-                Ordering::Release,
+                Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return Ok(true),
@@ -159,8 +158,8 @@ impl TaskCounter {
 
     #[inline]
     fn increment_word(&self) -> bool {
-        // Release: as in `increment_shard`.
-        let old = self.word.fetch_add(ONE, Ordering::Release);
+        // Relaxed: as in `increment_shard`.
+        let old = self.word.fetch_add(ONE, Ordering::Relaxed);
         let counted = old & CLOSED == 0 && old < LIMIT;
         if !counted {
             // Relaxed: the caller has no guard and has written nothing that a drain must see (N3).
@@ -184,16 +183,15 @@ impl TaskCounter {
 
     /// Shuts a shard, unless it has guards.
     fn shut(&self, shard: &AtomicUsize) {
-        // Acquire, here and in the failed exchange: pairs with the Release in `increment_shard` and
-        // `open`, so that a drain that finds a guard here finds its call site too (L2).
-        let mut now = shard.load(Ordering::Acquire);
+        // Relaxed: the exchange looks again, and a drain that finds guards here reads nothing else.
+        let mut now = shard.load(Ordering::Relaxed);
         while now & OPEN != 0 && now < ONE {
-            // Acquire: pairs with the Release in `open`, and in `decrement` (G8).
+            // Acquire: pairs with the Release in `decrement` (G8, N1).
             match shard.compare_exchange_weak(
                 now,
                 now & !OPEN,
                 Ordering::Acquire,
-                Ordering::Acquire,
+                Ordering::Relaxed,
             ) {
                 Ok(_) => {
                     // Release: pairs with the Acquire in `try_close`, for another drain (G8).
@@ -207,16 +205,15 @@ impl TaskCounter {
 
     /// Returns how many guards are held.
     pub(crate) fn count(&self) -> usize {
-        // Acquire, here and below: pairs with the Release in `increment_shard`, `open` and
-        // `increment_word`.
-        let word = self.word.load(Ordering::Acquire);
+        // Relaxed, here and below: the count is only shown, and no other data depends on it.
+        let word = self.word.load(Ordering::Relaxed);
         if word & CLOSED != 0 {
             // A refused thread may be about to subtract again (N3).
             0
         } else if self.shards.is_empty() {
             word / ONE
         } else {
-            let guards = |shard: &Padded<AtomicUsize>| shard.0.load(Ordering::Acquire) / ONE;
+            let guards = |shard: &Padded<AtomicUsize>| shard.0.load(Ordering::Relaxed) / ONE;
             self.shards.iter().map(guards).sum()
         }
     }
@@ -252,12 +249,6 @@ impl TaskCounter {
                 Err(now) => word = now,
             }
         }
-    }
-
-    /// Has every `decrement` return `true` until the watchers are notified.
-    #[cfg(all(unix, feature = "systemd"))]
-    pub(crate) fn watch_count(&self) {
-        self.watch(COUNTING);
     }
 
     fn watch(&self, flags: usize) {

@@ -1,0 +1,140 @@
+//! The one thread of the crate that runs jobs: now, or when their time has come.
+//!
+//! Jobs call wakers, so one that hangs keeps the later ones waiting. What ends the process therefore
+//! never depends on this thread. It ends when it has no job left, unless it is kept.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Condvar, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use crate::util::panic;
+use crate::util::sync::lock_std;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+struct Jobs {
+    /// By their time, and by their number among jobs of the same time.
+    waiting: BTreeMap<(Instant, u64), (usize, Job)>,
+    number: u64,
+    running: bool,
+    kept: bool,
+}
+
+static JOBS: Mutex<Jobs> = Mutex::new(Jobs {
+    waiting: BTreeMap::new(),
+    number: 0,
+    running: false,
+    kept: false,
+});
+
+/// Notified when a job is added.
+static ADDED: Condvar = Condvar::new();
+
+/// Runs `job` on the thread when its time has come. `owner` is for `cancel`.
+///
+/// # Errors
+///
+/// The operating system refused to start the thread. The job is dropped.
+pub(crate) fn run_at(time: Instant, owner: usize, job: Job) -> io::Result<()> {
+    let mut jobs = lock_std(&JOBS);
+    if let Err(error) = jobs.start() {
+        drop(jobs); // before the job, which may own anything
+        return Err(error);
+    }
+    let key = (time, jobs.number);
+    jobs.number += 1;
+    jobs.waiting.insert(key, (owner, job));
+    drop(jobs);
+    ADDED.notify_one();
+    Ok(())
+}
+
+/// Runs `job` on the thread as soon as it can.
+///
+/// # Errors
+///
+/// As `run_at`.
+#[cfg(feature = "signals")]
+pub(crate) fn run(owner: usize, job: Job) -> io::Result<()> {
+    run_at(Instant::now(), owner, job)
+}
+
+/// Starts the thread for good, so that later jobs do not depend on whether a thread can be started.
+///
+/// # Errors
+///
+/// The operating system refused to start the thread.
+#[cfg(feature = "signals")]
+pub(crate) fn keep() -> io::Result<()> {
+    let mut jobs = lock_std(&JOBS);
+    jobs.start()?;
+    jobs.kept = true;
+    Ok(())
+}
+
+/// Forgets the jobs of this owner that have not begun.
+pub(crate) fn cancel(owner: usize) {
+    let mut jobs = lock_std(&JOBS);
+    let (cancelled, waiting) = std::mem::take(&mut jobs.waiting)
+        .into_iter()
+        .partition::<BTreeMap<_, _>, _>(|(_, (of, _))| *of == owner);
+    jobs.waiting = waiting;
+    drop(jobs);
+    ADDED.notify_one(); // the thread may have none left
+    drop(cancelled); // without the lock: a job may own anything
+}
+
+impl Jobs {
+    fn start(&mut self) -> io::Result<()> {
+        if !self.running {
+            thread::Builder::new()
+                .name("winddown-wakers".into())
+                .spawn(work)?;
+            self.running = true;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the thread.
+fn work() {
+    let mut jobs = lock_std(&JOBS);
+    loop {
+        let next = jobs.waiting.first_key_value().map(|((time, _), _)| *time);
+        jobs = match next {
+            None if !jobs.kept => {
+                jobs.running = false;
+                return;
+            }
+            None => wait(jobs, None),
+            Some(time) if time > Instant::now() => wait(jobs, Some(time)),
+            Some(_) => {
+                let job = jobs.waiting.pop_first();
+                drop(jobs);
+                if let Some((_, (_, job))) = job {
+                    panic::catch(job);
+                }
+                lock_std(&JOBS)
+            }
+        };
+    }
+}
+
+/// Waits for a job to be added, or for a time.
+fn wait(
+    jobs: std::sync::MutexGuard<'static, Jobs>,
+    time: Option<Instant>,
+) -> std::sync::MutexGuard<'static, Jobs> {
+    use std::sync::PoisonError;
+
+    match time {
+        None => ADDED.wait(jobs).unwrap_or_else(PoisonError::into_inner),
+        Some(time) => {
+            let timeout = time.saturating_duration_since(Instant::now());
+            let waited = ADDED.wait_timeout(jobs, timeout);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        }
+    }
+}
