@@ -9,6 +9,7 @@ use futures_lite::Stream;
 use pin_project_lite::pin_project;
 
 use crate::model::drain_error::DrainError;
+use crate::model::report::Report;
 use crate::model::stage::Stage;
 use crate::node::sites::Shared;
 use crate::util::deadline::Deadline;
@@ -183,6 +184,25 @@ impl fmt::Debug for Drain {
 pub struct Progress<'a> {
     drain: &'a mut Drain,
     last: Option<usize>,
+}
+
+impl Progress<'_> {
+    /// Returns which lines hold the guards that are left, phase by phase.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let storage = shutdown.phase("storage").build();
+    /// let _guard = storage.guard();
+    /// let mut drain = shutdown.drain(Duration::from_secs(10));
+    /// let report = drain.progress().report();
+    /// assert!(report.to_string().contains("\n  storage: 1 guard: 1 at "));
+    /// ```
+    pub fn report(&self) -> Report {
+        self.drain.watch.shared.report()
+    }
 }
 
 impl Stream for Progress<'_> {

@@ -206,6 +206,7 @@ mod model;
 mod node;
 #[cfg(feature = "signals")]
 mod os;
+mod phase;
 mod shutdown;
 mod task;
 mod util;
@@ -233,6 +234,7 @@ pub use model::signal::Signal;
 pub use model::stage::Stage;
 #[cfg(feature = "signals")]
 pub use os::error::InstallError;
+pub use phase::PhaseBuilder;
 pub use shutdown::Shutdown;
 #[cfg(feature = "signals")]
 pub use shutdown::request_shutdown;

@@ -81,7 +81,7 @@ impl Shutdown {
         }
     }
 
-    fn node(&self) -> &Arc<Node> {
+    pub(crate) fn node(&self) -> &Arc<Node> {
         &self.shared.node
     }
 

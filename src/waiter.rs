@@ -79,6 +79,13 @@ impl Waiter {
         Reached::new(self.node.clone(), stage)
     }
 
+    /// Returns a future for the request of the ancestor whose deadline is also that of this waiter's
+    /// shutdown, if there is one: if this is a phase.
+    pub(crate) fn deadline_requested(&self) -> Option<Reached> {
+        let owner = self.node.deadline_owner()?;
+        Some(Reached::new(owner, Stage::Requested))
+    }
+
     /// Returns whether the waiter is ready: whether work is to be finished. One atomic load.
     ///
     /// ```

@@ -9,6 +9,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 
 use crate::ext::inner::inner;
+use crate::model::stage::Stage;
 use crate::util::deadline::Deadline;
 use crate::waiter::{Reached, Waiter};
 
@@ -153,18 +154,21 @@ pin_project! {
         #[pin]
         inner: Stoppable<F>,
         requested: Reached,
+        // Of a phase: the request of the shutdown whose deadline is its own too.
+        above: Option<Reached>,
         forced: Reached,
-        // `None` until the shutdown was requested.
+        // `None` until the deadline is known.
         deadline: Option<Deadline>,
     }
 }
 
 impl<F> UntilDeadline<F> {
-    pub(crate) fn new(future: F, requested: Reached, forced: Reached) -> Self {
+    pub(crate) fn new(future: F, waiter: &Waiter) -> Self {
         Self {
             inner: Stoppable::new(future),
-            requested,
-            forced,
+            requested: waiter.reached(Stage::Requested),
+            above: waiter.deadline_requested(),
+            forced: waiter.reached(Stage::Forced),
             deadline: None,
         }
     }
@@ -177,7 +181,11 @@ impl<F: Future> Future for UntilDeadline<F> {
         let this = self.project();
         let stop = |cx: &mut Context<'_>| {
             if this.deadline.is_none() {
-                ready!(Pin::new(&mut *this.requested).poll(cx));
+                let above = this.above.as_mut().map(|above| Pin::new(above).poll(cx));
+                let own = Pin::new(&mut *this.requested).poll(cx);
+                if own.is_pending() && above.is_none_or(|above| above.is_pending()) {
+                    return Poll::Pending;
+                }
             }
             let of_shutdown = || {
                 this.requested

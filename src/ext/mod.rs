@@ -177,12 +177,7 @@ pub trait ShutdownExt: Sized {
     where
         Self: Future,
     {
-        let waiter = waiter.borrow();
-        UntilDeadline::new(
-            self,
-            waiter.reached(Stage::Requested),
-            waiter.reached(Stage::Forced),
-        )
+        UntilDeadline::new(self, waiter.borrow())
     }
 
     /// Runs the future, but from the shutdown on for `time` at most: `Some` of its output, or `None`

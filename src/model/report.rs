@@ -1,5 +1,6 @@
 //! [`Report`]: which lines of code hold guards.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::iter::Sum;
 use std::ops::Add;
@@ -8,6 +9,9 @@ use std::slice;
 use std::vec;
 
 use crate::util::site_table::Origin;
+
+/// The name of a phase, if the guards belong to one.
+type Phase = Option<&'static str>;
 
 /// How many guards of one origin are held, and how many were dropped by a thread that panicked.
 #[derive(Clone, Copy, Default)]
@@ -61,6 +65,10 @@ pub struct ReportLine {
     pub guards: usize,
     /// How many guards were dropped while their thread panicked, since the shutdown was made.
     pub panicked: usize,
+    /// The phase that the guards belong to, if it is one below the shutdown of the report.
+    pub phase: Option<&'static str>,
+    /// Whether the [time limit](crate::PhaseBuilder::time_limit) of that phase has run out.
+    pub phase_timed_out: bool,
     /// The name given to [`guard_named`](crate::Shutdown::guard_named).
     pub name: Option<&'static str>,
     /// The line of the call.
@@ -68,15 +76,18 @@ pub struct ReportLine {
 }
 
 impl Report {
-    pub(crate) fn new(mut counts: Vec<(Origin, Tally)>) -> Self {
+    pub(crate) fn new(mut counts: Vec<(Phase, Origin, Tally)>, late: &[&'static str]) -> Self {
         // Equal origins may have several addresses, and several shards.
-        counts.sort_unstable_by_key(|(origin, _)| *origin);
-        let lines = counts.chunk_by(|one, next| one.0 == next.0).map(|equal| {
-            let Origin { location, name } = equal[0].0;
-            let Tally { guards, panicked } = equal.iter().map(|(_, tally)| *tally).sum();
+        counts.sort_unstable_by_key(|(phase, origin, _)| (*phase, *origin));
+        let equal = counts.chunk_by(|one, next| (one.0, one.1) == (next.0, next.1));
+        let lines = equal.map(|equal| {
+            let (phase, Origin { location, name }, _) = equal[0];
+            let Tally { guards, panicked } = equal.iter().map(|(.., tally)| *tally).sum();
             ReportLine {
                 guards,
                 panicked,
+                phase,
+                phase_timed_out: phase.is_some_and(|phase| late.contains(&phase)),
                 name,
                 location,
             }
@@ -85,7 +96,7 @@ impl Report {
             .filter(|line| line.guards > 0 || line.panicked > 0)
             .collect();
         // Stable: lines with as many stay in the order of the code.
-        lines.sort_by_key(|line| std::cmp::Reverse((line.guards, line.panicked)));
+        lines.sort_by_key(|line| (line.phase, Reverse((line.guards, line.panicked))));
         Self { lines }
     }
 
@@ -105,7 +116,8 @@ impl Report {
         self.lines.is_empty()
     }
 
-    /// Iterates over the lines, those with the most guards first.
+    /// Iterates over the lines: those of no phase first, then phase by phase; of each those with the most
+    /// guards first.
     pub fn iter(&self) -> slice::Iter<'_, ReportLine> {
         self.lines.iter()
     }
@@ -131,21 +143,49 @@ impl IntoIterator for Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.guards() {
-            0 => f.write_str("no guards are held")?,
-            1 => f.write_str("1 guard is held")?,
-            count => write!(f, "{count} guards are held")?,
-        }
+        let guards = self.guards();
+        let verb = if guards == 1 { "is" } else { "are" };
+        write!(f, "{} {verb} held", Guards(guards))?;
         match self.panicked() {
             0 => {}
             1 => f.write_str(", 1 was dropped by a panic")?,
             count => write!(f, ", {count} were dropped by panics")?,
         }
-        for (index, line) in self.iter().enumerate() {
-            f.write_str(if index == 0 { ":\n  " } else { "\n  " })?;
-            fmt::Display::fmt(line, f)?;
+        let mut start = ":\n  ";
+        for of_phase in self.lines.chunk_by(|one, next| one.phase == next.phase) {
+            if let ReportLine {
+                phase: Some(phase),
+                phase_timed_out,
+                ..
+            } = of_phase[0]
+            {
+                let guards = of_phase.iter().map(|line| line.guards).sum();
+                write!(f, "{start}{phase}: {}: ", Guards(guards))?;
+                if phase_timed_out {
+                    f.write_str("its time limit ran out: ")?;
+                }
+                start = "";
+            }
+            for line in of_phase {
+                write!(f, "{start}{line}")?;
+                start = if line.phase.is_some() { ", " } else { "\n  " };
+            }
+            start = "\n  ";
         }
         Ok(())
+    }
+}
+
+/// A number of guards, in words.
+struct Guards(usize);
+
+impl fmt::Display for Guards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("no guards"),
+            1 => f.write_str("1 guard"),
+            count => write!(f, "{count} guards"),
+        }
     }
 }
 

@@ -18,8 +18,12 @@
 //!   reads the new word. Without that lock both could miss each other, because the word alone is only
 //!   Release and Acquire.
 
+mod ends;
+mod order;
+pub(crate) mod phases;
 pub(crate) mod request;
 pub(crate) mod sites;
+mod timers;
 #[cfg(feature = "tracing")]
 mod trace;
 mod wait;
@@ -38,6 +42,7 @@ use slab::Slab;
 use crate::model::cause::Cause;
 use crate::model::policy::Policy;
 use crate::model::signal::Signal;
+use crate::node::order::{Asked, Order, PhaseLink};
 use crate::util::ancestor_count::AncestorCount;
 #[cfg(not(target_family = "wasm"))]
 use crate::util::background;
@@ -66,6 +71,8 @@ const STOPPING: u8 = 0b0100;
 ///
 /// Never without `REQUESTED` and `STOPPING`. Drains end from then on, whatever guards are held.
 const FORCED: u8 = 0b1000;
+/// What a phase has when it is asked.
+const STOPPING_TOO: u8 = REQUESTED | STOPPING;
 
 /// The order of the fields keeps the word, which every poll reads, out of the cache lines that change
 /// often. They are asserted below.
@@ -76,8 +83,8 @@ pub(crate) struct Node {
     children: Mutex<Slab<Weak<Node>>>,
     /// Drains, and tasks that show their progress.
     watchers: WakerSet,
-    /// The guards of descendants, by line.
-    descendants: OnceLock<Box<SiteTable<AncestorCount>>>,
+    /// `None` as long as no descendant needs it, as in almost all children.
+    below: OnceLock<Box<Below>>,
 
     word: AtomicU8,
     place: Place,
@@ -96,6 +103,14 @@ pub(crate) struct Node {
     tasks: TaskCounter,
 }
 
+/// What a node keeps for its descendants.
+pub(crate) struct Below {
+    /// Their guards, by line and by the name of the phase.
+    counts: SiteTable<AncestorCount<Option<&'static str>>>,
+    /// The phases among its children.
+    order: Mutex<Order<Node>>,
+}
+
 /// Where a node stands in its tree.
 enum Place {
     Root {
@@ -106,6 +121,11 @@ enum Place {
         parent: Arc<Node>,
         /// The index in the parent's list of children.
         key: usize,
+    },
+    /// A child that is asked later.
+    Phase {
+        parent: Arc<Node>,
+        link: Box<PhaseLink>,
     },
 }
 
@@ -148,12 +168,17 @@ impl Node {
     }
 
     pub(crate) fn child(parent: &Arc<Self>) -> Arc<Self> {
+        let child = Self::child_at(parent, |parent, key| Place::Child { parent, key });
+        child.inherit(); // S5
+        child
+    }
+
+    /// Makes a child, and enters it in the list of its parent.
+    #[inline(always)]
+    fn child_at(parent: &Arc<Self>, place: impl FnOnce(Arc<Self>, usize) -> Place) -> Arc<Self> {
         let mut children = lock(&parent.children);
         let entry = children.vacant_entry();
-        let place = Place::Child {
-            parent: parent.clone(),
-            key: entry.key(),
-        };
+        let place = place(parent.clone(), entry.key());
         let policy = parent.policy.clone();
         let mut weak = None;
         // Cyclic only because that builds the node in place, and has a `Weak` at hand: a third faster.
@@ -163,8 +188,6 @@ impl Node {
             Self::with(place, policy, WakerQueue::new(), TaskCounter::new())
         });
         entry.insert(weak.expect("the closure has run"));
-        drop(children);
-        child.inherit(); // S5
         child
     }
 
@@ -182,7 +205,7 @@ impl Node {
             begun: Mutex::new(Begun::default()),
             children: Mutex::new(Slab::new()),
             watchers: WakerSet::new(),
-            descendants: OnceLock::new(),
+            below: OnceLock::new(),
             word: AtomicU8::new(0),
             place,
             policy,
@@ -198,13 +221,13 @@ impl Node {
     fn parent(&self) -> Option<&Arc<Self>> {
         match &self.place {
             Place::Root { .. } => None,
-            Place::Child { parent, .. } => Some(parent),
+            Place::Child { parent, .. } | Place::Phase { parent, .. } => Some(parent),
         }
     }
 
     #[inline]
     pub(crate) fn is_child(&self) -> bool {
-        matches!(self.place, Place::Child { .. })
+        !matches!(self.place, Place::Root { .. })
     }
 
     /// Iterates over this node, its parent, and so on to the root.
@@ -223,7 +246,7 @@ impl Node {
 
     /// Iterates over the descendants, parents before children. What `visit` does with a node happens
     /// before its children are listed (S5).
-    fn visit_descendants(&self, visit: impl Fn(&Self)) -> Vec<Arc<Self>> {
+    fn visit_descendants(&self, mut visit: impl FnMut(&Self)) -> Vec<Arc<Self>> {
         // A loop, because recursion would be as deep as the tree.
         let mut below = self.children();
         let mut next = 0;
@@ -239,39 +262,64 @@ impl Node {
     fn host(&self) -> Option<&dyn Host> {
         match &self.place {
             Place::Root { host } => host.as_deref(),
-            Place::Child { .. } => None,
+            Place::Child { .. } | Place::Phase { .. } => None,
         }
+    }
+
+    fn below(&self) -> &Below {
+        self.below.get_or_init(|| {
+            Box::new(Below {
+                counts: SiteTable::new(),
+                order: Mutex::new(Order::new()),
+            })
+        })
     }
 
     pub(crate) fn policy(&self) -> &Policy {
         self.policy.as_deref().unwrap_or(&Policy::DEFAULT)
     }
 
-    /// Takes the link to the parent, and the node out of the parent's list.
-    fn unlink(&mut self) -> Option<Arc<Self>> {
+    /// Takes the link to the parent, and the node out of the parent's lists. Returns the parent, and the
+    /// phases that this asks.
+    fn unlink(&mut self) -> Option<(Arc<Self>, Asked<Self>)> {
+        #[cfg(not(target_family = "wasm"))]
+        let owner = self.owner();
         let place = std::mem::replace(&mut self.place, Place::Root { host: None });
-        let Place::Child { parent, key } = place else {
-            return None;
+        let (parent, child, link) = match place {
+            Place::Root { .. } => return None,
+            Place::Child { parent, key } => (parent, key, None),
+            Place::Phase { parent, link } => (parent, link.child, Some(link)),
         };
         let mut children = lock(&parent.children);
-        children.remove(key);
+        children.remove(child);
         let unused = take_unused(&mut children);
         drop(children);
         drop(unused);
-        Some(parent)
+        let asked = match link {
+            None => Asked::none(),
+            Some(link) => {
+                #[cfg(not(target_family = "wasm"))]
+                if link.timed {
+                    background::cancel(owner);
+                }
+                Self::remove_phase(&parent, &link)
+            }
+        };
+        Some((parent, asked))
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // Only the root sets timers, and only with such a policy.
+        // A root sets timers only with such a policy.
         #[cfg(not(target_family = "wasm"))]
         if !self.is_child() && self.policy().sets_timers() {
             background::cancel(self.owner());
         }
         // A loop, because recursion would be as deep as the tree.
         let mut above = self.unlink();
-        while let Some(parent) = above {
+        while let Some((parent, asked)) = above {
+            asked.announce();
             above = Arc::into_inner(parent).and_then(|mut parent| parent.unlink());
         }
     }

@@ -1,19 +1,13 @@
 //! The request: how the word of a node changes, and what follows from that.
 
-use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::cause::Cause;
-use crate::model::failure::{Failure, Outcome};
 use crate::model::stage::Stage;
 #[cfg(feature = "tracing")]
 use crate::node::trace;
 use crate::node::{Begun, FIRST, FORCED, Node, REQUESTED, STOPPING};
-#[cfg(not(target_family = "wasm"))]
-use crate::util::background;
-#[cfg(not(target_family = "wasm"))]
-use crate::util::deadline::deadline_after;
 use crate::util::sync::atomic::Ordering;
 use crate::util::sync::lock;
 
@@ -60,11 +54,11 @@ enum Transition {
 pub(crate) struct Raised(u8);
 
 impl Raised {
-    fn is_empty(self) -> bool {
+    pub(super) fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    fn has(self, stage: Stage) -> bool {
+    pub(super) fn has(self, stage: Stage) -> bool {
         self.0 & flag(stage) != 0
     }
 }
@@ -88,21 +82,6 @@ impl Node {
 
     pub(crate) fn is_forced(&self) -> bool {
         self.has_reached(Stage::Forced)
-    }
-
-    pub(crate) fn cause(&self) -> Option<Cause> {
-        lock(&self.begun).cause.clone()
-    }
-
-    /// Returns when the grace period is over, if there is one and it has begun.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        let grace = self.policy().grace_period?;
-        lock(&self.begun).requested?.checked_add(grace)
-    }
-
-    #[cfg(feature = "tracing")]
-    pub(crate) fn elapsed(&self) -> Option<Duration> {
-        lock(&self.begun).requested.map(|at| at.elapsed())
     }
 
     /// Takes a slot for a signal, real or fake, if one is free, and does what that slot means. The
@@ -193,55 +172,6 @@ impl Node {
         began
     }
 
-    /// Begins the shutdown because of a failure, without taking a slot. If it has begun, records the
-    /// failure here and in every ancestor that has begun: their end is a failure too.
-    pub(crate) fn fail(self: &Arc<Self>, failure: Failure) -> bool {
-        let began = self.trigger(Cause::Failed(failure.clone()));
-        if !began {
-            self.record(&failure);
-        }
-        began
-    }
-
-    /// Records the panic of a task that held a guard. It is a failure of every shutdown that has begun
-    /// and waits for that guard.
-    #[cold]
-    pub(super) fn record_panic(&self, name: Option<&'static str>, at: &'static Location<'static>) {
-        if self.has_reached(Stage::Requested) {
-            let name = name.map(Arc::from);
-            self.record(&Failure::new(name, Outcome::Panicked, at));
-        }
-    }
-
-    fn record(&self, failure: &Failure) {
-        for node in self.and_ancestors() {
-            let mut begun = lock(&node.begun);
-            let first = match &mut begun.cause {
-                None | Some(Cause::Failed(_)) => None,
-                Some(cause) => Some(std::mem::replace(cause, Cause::Failed(failure.clone()))),
-            };
-            drop(begun); // before the earlier cause, which may own anything
-            #[cfg(feature = "tracing")]
-            if first.is_some() && !node.is_child() {
-                trace::failed(failure, node.elapsed());
-            }
-            drop(first);
-        }
-    }
-
-    /// Forces the shutdown because its deadline has passed.
-    #[cfg(not(target_family = "wasm"))]
-    pub(crate) fn force_late(self: &Arc<Self>, announce: impl FnOnce(&Arc<Self>, Raised)) {
-        let Some(cause) = self.cause() else { return };
-        let ((), raised) = self.change(cause, None, |word, _| (word | STOPPING | FORCED, ()));
-        if raised.has(Stage::Forced) {
-            if let Some(host) = self.host() {
-                host.forced(self.policy(), None);
-            }
-            announce(self, raised);
-        }
-    }
-
     /// Returns no time for a child that is requested alone: no load balancer watches it.
     fn lame_duck_for(&self, cause: &Cause) -> Duration {
         match self.is_child() {
@@ -250,16 +180,21 @@ impl Node {
         }
     }
 
-    /// Takes over the flags and the cause of the parent.
+    /// Takes over the flags and the cause of the parent; a phase only with the force.
     pub(super) fn inherit(&self) {
         let Some(parent) = self.parent() else {
             return;
         };
         // Acquire: as in `has_reached`.
         let flags = parent.word.load(Ordering::Acquire) & (REQUESTED | STOPPING | FORCED);
-        if flags == 0 {
-            return;
+        let is_due = flags & FORCED != 0 || self.phase_name().is_none();
+        if flags != 0 && is_due {
+            self.take_over(parent, flags);
         }
+    }
+
+    /// Takes over these flags, and the cause of the parent.
+    pub(super) fn take_over(&self, parent: &Self, flags: u8) {
         // S3. The grace period of the parent, and not one that begins when the child is told.
         let begun = lock(&parent.begun);
         let (cause, requested) = (begun.cause.clone(), begun.requested);
@@ -312,73 +247,32 @@ impl Node {
         }
     }
 
-    /// Sets the timers of a shutdown that has begun.
-    fn begin(self: &Arc<Self>, lame_duck: Duration) {
-        #[cfg(not(target_family = "wasm"))]
-        if let (false, Some(end)) = (lame_duck.is_zero(), deadline_after(lame_duck)) {
-            if !self.run_at(end, |node| node.stop()) {
-                // No delay is better than one that never ends.
-                self.stop();
-            }
-        }
-        let _ = lame_duck;
-        match self.host() {
-            Some(host) => host.begun(self),
-            #[cfg(not(target_family = "wasm"))]
-            None if self.policy().force_at_deadline && !self.is_child() => {
-                if let Some(deadline) = self.deadline() {
-                    self.run_at(deadline, |node| {
-                        node.force_late(|node, raised| node.announce(raised))
-                    });
-                }
-            }
-            None => {}
-        }
-    }
-
-    /// Calls `run` on the background thread when the time has come, unless the node is gone by then.
-    /// Returns whether that thread could be started.
-    #[cfg(not(target_family = "wasm"))]
-    fn run_at(self: &Arc<Self>, time: Instant, run: fn(&Arc<Self>)) -> bool {
-        let node = Arc::downgrade(self);
-        let job = move || {
-            if let Some(node) = node.upgrade() {
-                run(&node);
-            }
-        };
-        background::run_at(time, self.owner(), Box::new(job)).is_ok()
-    }
-
-    /// Returns the number under which the background thread keeps jobs of this node.
-    #[cfg(not(target_family = "wasm"))]
-    pub(crate) fn owner(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
-    /// Ends the lame duck.
-    #[cfg(not(target_family = "wasm"))]
-    fn stop(&self) {
-        let Some(cause) = self.cause() else { return };
-        let ((), raised) = self.change(cause, None, |word, _| (word | STOPPING, ()));
-        if !raised.is_empty() {
-            self.announce(raised);
-        }
-    }
-
     /// Tells every descendant that the word has changed, and then calls the wakers.
     pub(crate) fn announce(&self, raised: Raised) {
-        // All nodes are told before any waker is called: a waker may hang. A child that knew is visited
-        // as well: another thread may have told it just now, and not yet its own children.
-        let below = self.visit_descendants(Self::inherit);
-        self.wake();
-        for child in &below {
-            child.wake();
-        }
+        let asked = self.note_phase();
+        self.announce_asked();
         #[cfg(feature = "tracing")]
         if let (false, Some(cause)) = (self.is_child(), self.cause()) {
             let new = STAGES.into_iter().filter(|stage| raised.has(*stage));
             new.for_each(|stage| trace::reached(stage, &cause, self.elapsed(), self.in_flight()));
         }
         let _ = raised;
+        asked.announce();
+    }
+
+    /// Does so for a node whose own phase, if it is one, was noted.
+    pub(super) fn announce_asked(&self) {
+        // All nodes are told before any waker is called: a waker may hang. A child that knew is visited
+        // as well: another thread may have told it just now, and not yet its own children.
+        let mut asked = self.ask_phases();
+        let below = self.visit_descendants(|node| {
+            node.inherit();
+            asked.append(node.ask_phases());
+        });
+        self.wake();
+        for child in &below {
+            child.wake();
+        }
+        asked.announced();
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct CallSite {
     /// The index of the thread that made it, which says in which shard the node counts the guards.
     thread: usize,
     /// The count of the same line in the parent.
-    above: Option<Arc<AncestorCount>>,
+    above: Option<Arc<AncestorCount<Option<&'static str>>>>,
     origin: Origin,
     /// The guards that were dropped while their thread panicked.
     panicked: AtomicUsize,
@@ -101,17 +101,16 @@ impl Shared {
     pub(crate) fn report(&self) -> Report {
         let mut counts = Vec::new();
         if let Some(sites) = self.sites.get() {
-            sites
-                .table
-                .for_each(|origin, site| counts.push((origin, site.tally())));
+            let count = |origin, site: &Arc<CallSite>| counts.push((None, origin, site.tally()));
+            sites.table.for_each(count);
         }
-        if let Some(below) = self.node.descendants.get() {
-            below.for_each(|origin, count| {
+        if let Some(below) = self.node.below.get() {
+            below.counts.for_each(|origin, count| {
                 let (guards, panicked) = (count.guards(), count.panicked());
-                counts.push((origin, Tally { guards, panicked }));
+                counts.push((*count.label(), origin, Tally { guards, panicked }));
             });
         }
-        Report::new(counts)
+        Report::new(counts, &self.node.late_phases())
     }
 
     /// Returns how a drain has ended, or `None` if it goes on.
@@ -155,15 +154,22 @@ impl Clone for Shared {
 impl CallSite {
     fn new(node: &Arc<Node>, origin: Origin) -> Self {
         // From the highest ancestor down, because each count holds the next one up; and by a loop,
-        // because recursion would be as deep as the tree.
-        let ancestors: Vec<_> = node.and_ancestors().skip(1).collect();
-        let above = ancestors.into_iter().rev().fold(None, |above, ancestor| {
-            let counts = ancestor
-                .descendants
-                .get_or_init(|| Box::new(SiteTable::new()));
-            let make = || AncestorCount::new(above);
-            Some(counts.find(origin, 0, make).clone())
-        });
+        // because recursion would be as deep as the tree. With each ancestor, the innermost phase below.
+        let mut phase = None;
+        let mut ancestors = Vec::new();
+        for (below, ancestor) in node.and_ancestors().zip(node.and_ancestors().skip(1)) {
+            phase = phase.or(below.phase_name());
+            ancestors.push((ancestor, phase));
+        }
+        let above = ancestors
+            .into_iter()
+            .rev()
+            .fold(None, |above, (ancestor, phase)| {
+                // The name stands in for the shard, so that equal lines of two phases have two counts.
+                let shard = phase.map_or(0, |phase| phase.as_ptr().addr());
+                let make = || AncestorCount::new(phase, above);
+                Some(ancestor.below().counts.find(origin, shard, make).clone())
+            });
         Self {
             node: node.clone(),
             thread: shard::thread_index(),

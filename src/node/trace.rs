@@ -34,3 +34,24 @@ pub(crate) fn drained(result: &Result<(), DrainError>, panicked: usize, elapsed:
         }
     });
 }
+
+/// Reports that a phase was asked.
+pub(crate) fn phase_asked(
+    phase: Option<&'static str>,
+    elapsed: Option<Duration>,
+    in_flight: usize,
+) {
+    panic::catch(|| tracing::info!(phase, ?elapsed, in_flight, "phase"));
+}
+
+/// Reports that the time limit of a phase has run out.
+pub(crate) fn phase_late(phase: &'static str, elapsed: Option<Duration>, in_flight: usize) {
+    panic::catch(|| {
+        tracing::warn!(
+            phase,
+            ?elapsed,
+            in_flight,
+            "time limit of the phase ran out"
+        );
+    });
+}

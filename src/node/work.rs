@@ -53,7 +53,9 @@ impl Node {
     /// Leaves threads that wait for the request asleep if no drain watches.
     fn notify_if_watched(&self) {
         if self.tasks.unwatch() {
+            let asked = self.note_phase();
             self.notify_watchers();
+            asked.announce();
         }
     }
 
@@ -74,7 +76,11 @@ impl Node {
         match self.tasks.try_close(counting) {
             TryClose::Busy => return false,
             TryClose::WasClosed => {}
-            TryClose::Closed => self.notify_watchers(), // other drains
+            TryClose::Closed => {
+                let asked = self.note_phase();
+                self.notify_watchers(); // other drains
+                asked.announce();
+            }
         }
         true
     }

@@ -76,7 +76,12 @@ impl Follower {
     }
 
     fn send(&self, state: NotifyState<'_>) {
-        let status = format!("stopping: {}; {} in flight", self.cause, self.left);
+        let mut status = format!("stopping: {}; {} in flight", self.cause, self.left);
+        let node = self.node.upgrade();
+        let phases = node.map(|node| node.phases_at_work()).unwrap_or_default();
+        if !phases.is_empty() {
+            status += &one_line(&format!("; in {}", phases.join(", ")));
+        }
         let _ = sd_notify::notify(&[state, NotifyState::Status(&status)]);
     }
 }

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use crate::util::sync::atomic::{AtomicUsize, Ordering};
 
 /// The guards of one line that the descendants of one node hold, and the same of its ancestors.
-pub(crate) struct AncestorCount {
+pub(crate) struct AncestorCount<L> {
     guards: AtomicUsize,
     /// Those that were dropped while their thread panicked.
     panicked: AtomicUsize,
-    above: Option<Arc<AncestorCount>>,
+    label: L,
+    above: Option<Arc<AncestorCount<L>>>,
 }
 
-impl AncestorCount {
-    pub(crate) fn new(above: Option<Arc<Self>>) -> Self {
+impl<L> AncestorCount<L> {
+    pub(crate) fn new(label: L, above: Option<Arc<Self>>) -> Self {
         Self {
             guards: AtomicUsize::new(0),
             panicked: AtomicUsize::new(0),
+            label,
             above,
         }
     }
@@ -50,6 +52,10 @@ impl AncestorCount {
         }
     }
 
+    pub(crate) fn label(&self) -> &L {
+        &self.label
+    }
+
     pub(crate) fn guards(&self) -> usize {
         // Relaxed: as in `increment`.
         self.guards.load(Ordering::Relaxed)
@@ -66,7 +72,7 @@ impl AncestorCount {
     }
 }
 
-impl Drop for AncestorCount {
+impl<L> Drop for AncestorCount<L> {
     fn drop(&mut self) {
         // A loop, because recursion would be as deep as the tree.
         let mut above = self.above.take();

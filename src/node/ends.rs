@@ -1,0 +1,109 @@
+//! How a shutdown ends: its cause, its deadline, its failures, and the force at the deadline.
+
+use std::iter::successors;
+use std::mem;
+use std::panic::Location;
+use std::sync::Arc;
+#[cfg(feature = "tracing")]
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::model::cause::Cause;
+use crate::model::failure::{Failure, Outcome};
+use crate::model::stage::Stage;
+use crate::node::Node;
+#[cfg(not(target_family = "wasm"))]
+use crate::node::request::Raised;
+#[cfg(feature = "tracing")]
+use crate::node::trace;
+#[cfg(not(target_family = "wasm"))]
+use crate::node::{FORCED, STOPPING};
+use crate::util::sync::lock;
+
+impl Node {
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        lock(&self.begun).cause.clone()
+    }
+
+    /// Returns when the grace period is over, if there is one and it has begun. That of the parent is
+    /// also that of a phase which was not asked yet.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let grace = self.policy().grace_period?;
+        let requested = self
+            .with_deadline()
+            .find_map(|node| lock(&node.begun).requested);
+        requested?.checked_add(grace)
+    }
+
+    /// Iterates over the nodes whose request begins the grace period of this one: the node itself, and
+    /// for a phase its parent, and so on.
+    fn with_deadline(&self) -> impl Iterator<Item = &Self> {
+        successors(Some(self), |node| {
+            let phase = node.phase_name().is_some();
+            node.parent().filter(|_| phase).map(|parent| &**parent)
+        })
+    }
+
+    /// Returns the node whose request begins the grace period, if that is another one.
+    pub(crate) fn deadline_owner(self: &Arc<Self>) -> Option<Arc<Self>> {
+        let mut owner = self;
+        while let (Some(_), Some(parent)) = (owner.phase_name(), owner.parent()) {
+            owner = parent;
+        }
+        (!Arc::ptr_eq(owner, self)).then(|| owner.clone())
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn elapsed(&self) -> Option<Duration> {
+        lock(&self.begun).requested.map(|at| at.elapsed())
+    }
+
+    /// Begins the shutdown because of a failure, without taking a slot. If it has begun, records the
+    /// failure here and in every ancestor that has begun: their end is a failure too.
+    pub(crate) fn fail(self: &Arc<Self>, failure: Failure) -> bool {
+        let began = self.trigger(Cause::Failed(failure.clone()));
+        if !began {
+            self.record(&failure);
+        }
+        began
+    }
+
+    /// Records the panic of a task that held a guard. It is a failure of every shutdown that has begun
+    /// and waits for that guard.
+    #[cold]
+    pub(super) fn record_panic(&self, name: Option<&'static str>, at: &'static Location<'static>) {
+        if self.has_reached(Stage::Requested) {
+            let name = name.map(Arc::from);
+            self.record(&Failure::new(name, Outcome::Panicked, at));
+        }
+    }
+
+    fn record(&self, failure: &Failure) {
+        for node in self.and_ancestors() {
+            let mut begun = lock(&node.begun);
+            let first = match &mut begun.cause {
+                None | Some(Cause::Failed(_)) => None,
+                Some(cause) => Some(mem::replace(cause, Cause::Failed(failure.clone()))),
+            };
+            drop(begun); // before the earlier cause, which may own anything
+            #[cfg(feature = "tracing")]
+            if first.is_some() && !node.is_child() {
+                trace::failed(failure, node.elapsed());
+            }
+            drop(first);
+        }
+    }
+
+    /// Forces the shutdown because its deadline has passed.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn force_late(self: &Arc<Self>, announce: impl FnOnce(&Arc<Self>, Raised)) {
+        let Some(cause) = self.cause() else { return };
+        let ((), raised) = self.change(cause, None, |word, _| (word | STOPPING | FORCED, ()));
+        if raised.has(Stage::Forced) {
+            if let Some(host) = self.host() {
+                host.forced(self.policy(), None);
+            }
+            announce(self, raised);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! [`Order`]: which phases of a node wait for which. It knows no node.
+
+use std::mem;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use slab::Slab;
+
+/// What a phase knows of its place in the order.
+pub(crate) struct PhaseLink {
+    pub(crate) name: &'static str,
+    /// The index in the parent's list of children.
+    pub(crate) child: usize,
+    /// The index in the parent's order.
+    pub(crate) key: usize,
+    /// Whether it may set timers.
+    pub(crate) timed: bool,
+}
+
+/// The phases of one node.
+pub(crate) struct Order<N> {
+    pub(crate) phases: Slab<Entry<N>>,
+    /// The names of descendants whose time limit has run out, each once.
+    pub(crate) late: Vec<&'static str>,
+}
+
+pub(crate) struct Entry<N> {
+    pub(crate) node: Weak<N>,
+    #[cfg(all(unix, feature = "systemd"))]
+    pub(crate) name: &'static str,
+    pub(crate) delay: Duration,
+    pub(crate) time_limit: Option<Duration>,
+    pub(crate) by_hand: bool,
+    pub(crate) step: Step,
+    /// The phases that are to be over first, as long as they are not.
+    pub(crate) after: Vec<usize>,
+    /// The phases that wait for this one.
+    pub(crate) before: Vec<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// For the parent, for other phases, or for the program.
+    Waiting,
+    /// A timer is running.
+    Delayed,
+    Asked,
+    Over,
+}
+
+/// The phases that were asked under the lock of an order. Their wakers are called without it.
+#[must_use]
+pub(crate) struct Asked<N> {
+    pub(crate) nodes: Vec<Arc<N>>,
+    /// Nodes that were only looked at. The last reference to one may be here, and its drop takes the
+    /// lock.
+    pub(crate) kept: Vec<Arc<N>>,
+}
+
+impl<N> Order<N> {
+    pub(crate) fn new() -> Self {
+        Self {
+            phases: Slab::new(),
+            late: Vec::new(),
+        }
+    }
+
+    /// Lets the phases that wait for this one wait no longer. Returns them.
+    pub(crate) fn release(&mut self, key: usize) -> Vec<usize> {
+        let next = mem::take(&mut self.phases[key].before);
+        for next in &next {
+            self.phases[*next].after.retain(|before| *before != key);
+        }
+        next
+    }
+
+    /// Returns the keys of all phases.
+    pub(crate) fn keys(&self) -> Vec<usize> {
+        // Backwards, because `advance` begins with the last.
+        self.phases.iter().rev().map(|(key, _)| key).collect()
+    }
+
+    /// Takes a phase out, whose node is gone. Returns the phases that it kept waiting: they wait for
+    /// what it waited for.
+    pub(crate) fn remove(&mut self, key: usize) -> Vec<usize> {
+        let Entry { after, before, .. } = self.phases.remove(key);
+        for earlier in &after {
+            let next = &mut self.phases[*earlier].before;
+            next.retain(|next| *next != key);
+            next.extend(&before);
+        }
+        for later in &before {
+            let before = &mut self.phases[*later].after;
+            before.retain(|before| *before != key);
+            before.extend(&after);
+        }
+        before
+    }
+}
+
+impl<N> Asked<N> {
+    pub(crate) fn none() -> Self {
+        Self {
+            nodes: Vec::new(),
+            kept: Vec::new(),
+        }
+    }
+
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.nodes.append(&mut other.nodes);
+        self.kept.append(&mut other.kept);
+    }
+}

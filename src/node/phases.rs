@@ -1,0 +1,331 @@
+//! Phases: children that are asked later than their parent, in an order.
+//!
+//! The parent keeps the order. Invariants, cited in the code as P1..P4:
+//!
+//! - **P1** Every step of a phase is taken under the lock of its parent's order: waiting, delayed,
+//!   asked, over. Steps only go forward, so a phase is asked once, and over once.
+//! - **P2** A phase is entered in the order before the parent's word is read; the parent changes its
+//!   word before it reads the order. The lock orders the two, as in S5. So a phase that is made while
+//!   the parent stops is asked by one of them.
+//! - **P3** A phase is watched from the moment when it is asked until it is over: its counter is closed,
+//!   or the next guard to leave it empty finds a flag there and looks again.
+//! - **P4** No foreign code runs under the lock. What was asked is returned, and its wakers are called
+//!   after that. A thread that is calling wakers of phases already leaves it to the calls further up its
+//!   stack, so that a chain of phases is no chain of calls.
+
+use std::cell::RefCell;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+#[cfg(not(target_family = "wasm"))]
+use std::time::Instant;
+
+use crate::model::stage::Stage;
+use crate::node::order::{Asked, Entry, Order, PhaseLink, Step};
+#[cfg(feature = "tracing")]
+use crate::node::trace;
+use crate::node::{Node, Place, STOPPING_TOO};
+use crate::util::sync::lock;
+use crate::util::task_counter::TryClose;
+
+/// The settings of a phase.
+pub(crate) struct PhaseSettings {
+    pub(crate) name: &'static str,
+    pub(crate) delay: Duration,
+    pub(crate) time_limit: Option<Duration>,
+    pub(crate) by_hand: bool,
+    /// Phases of the same parent.
+    pub(crate) after: Vec<Arc<Node>>,
+}
+
+impl Order<Node> {
+    /// Takes every step that is due for the phases of `keys`, and for those that wait for them.
+    fn advance(&mut self, parent: &Node, mut keys: Vec<usize>, asked: &mut Asked<Node>) {
+        let stopping = parent.has_reached(Stage::Stopping);
+        // A loop, because recursion would be as deep as the chain.
+        while let Some(key) = keys.pop() {
+            let entry = &mut self.phases[key];
+            // A node that is gone holds no guard, because each guard holds its node.
+            let node = entry.node.upgrade();
+            let ready = stopping && !entry.by_hand && entry.after.is_empty();
+            if entry.step == Step::Waiting && ready {
+                entry.start(parent, node.as_ref(), asked);
+            }
+            let is_idle = || node.as_ref().is_none_or(|node| node.is_idle());
+            if entry.step == Step::Asked && is_idle() {
+                entry.step = Step::Over; // P1
+                keys.extend(self.release(key));
+            }
+            asked.kept.extend(node);
+        }
+    }
+}
+
+impl Entry<Node> {
+    /// Starts the timer of the delay, or asks the phase.
+    fn start(&mut self, parent: &Node, node: Option<&Arc<Node>>, asked: &mut Asked<Node>) {
+        let Some(node) = node else {
+            self.step = Step::Asked; // P1
+            return;
+        };
+        #[cfg(not(target_family = "wasm"))]
+        if !self.delay.is_zero() && !parent.is_forced() {
+            let until = Instant::now().checked_add(self.delay);
+            // A delay too long for the clock never ends. One that no thread can keep is skipped.
+            if until.is_none_or(|until| node.run_at(until, Node::delay_is_over)) {
+                self.step = Step::Delayed; // P1
+                return;
+            }
+        }
+        self.ask(parent, node, asked);
+    }
+
+    fn ask(&mut self, parent: &Node, node: &Arc<Node>, asked: &mut Asked<Node>) {
+        // It has begun already if it was asked alone, or forced.
+        node.take_over(parent, STOPPING_TOO);
+        self.is_asked(node);
+        asked.nodes.push(node.clone());
+    }
+
+    fn is_asked(&mut self, node: &Arc<Node>) {
+        self.step = Step::Asked; // P1
+        #[cfg(not(target_family = "wasm"))]
+        if let Some(limit) = self
+            .time_limit
+            .and_then(|limit| Instant::now().checked_add(limit))
+        {
+            node.run_at(limit, Node::limit_is_over);
+        }
+        let _ = (node, self.time_limit, self.delay);
+    }
+}
+
+impl Asked<Node> {
+    /// Calls the wakers of the phases that were asked.
+    pub(super) fn announce(self) {
+        #[cfg(not(loom))]
+        thread_local!(static LATER: RefCell<Option<Vec<Arc<Node>>>> = const { RefCell::new(None) });
+        #[cfg(loom)]
+        loom::thread_local!(static LATER: RefCell<Option<Vec<Arc<Node>>>> = RefCell::new(None));
+
+        if self.nodes.is_empty() {
+            return;
+        }
+        let mut next = self.nodes;
+        // P4. While a thread ends, its variables may be gone. Then it calls at once.
+        let nested = LATER.try_with(|later| match &mut *later.borrow_mut() {
+            Some(later) => {
+                later.append(&mut next);
+                true
+            }
+            none => {
+                *none = Some(Vec::new());
+                false
+            }
+        });
+        if let Ok(true) = nested {
+            return;
+        }
+        while !next.is_empty() {
+            for node in next {
+                node.announce_asked();
+                node.trace_asked();
+            }
+            let take = |later: &RefCell<Option<_>>| later.borrow_mut().as_mut().map(mem::take);
+            next = LATER.try_with(take).ok().flatten().unwrap_or_default();
+        }
+        let _ = LATER.try_with(|later| later.borrow_mut().take());
+    }
+
+    /// Does the rest for phases whose wakers the caller has called.
+    pub(super) fn announced(self) {
+        self.nodes.iter().for_each(|node| node.trace_asked());
+    }
+}
+
+impl Node {
+    /// Makes a phase.
+    pub(crate) fn phase(parent: &Arc<Self>, settings: PhaseSettings) -> Arc<Self> {
+        let below = parent.below();
+        let mut order = lock(&below.order);
+        // Of those that come first, the ones that are not over.
+        let mut after: Vec<_> = settings
+            .after
+            .iter()
+            .filter_map(|node| node.phase_key())
+            .collect();
+        after.sort_unstable();
+        after.dedup();
+        after.retain(|key| order.phases[*key].step != Step::Over);
+        let key = order.phases.vacant_key();
+        let node = Self::child_at(parent, |parent, child| {
+            let PhaseSettings { name, .. } = settings;
+            let timed = settings.time_limit.is_some() || !settings.delay.is_zero();
+            let link = PhaseLink {
+                name,
+                child,
+                key,
+                timed,
+            };
+            let link = Box::new(link);
+            Place::Phase { parent, link }
+        });
+        for earlier in &after {
+            order.phases[*earlier].before.push(key);
+        }
+        order.phases.insert(Entry {
+            node: Arc::downgrade(&node),
+            #[cfg(all(unix, feature = "systemd"))]
+            name: settings.name,
+            delay: settings.delay,
+            time_limit: settings.time_limit,
+            by_hand: settings.by_hand,
+            step: Step::Waiting,
+            after,
+            before: Vec::new(),
+        });
+        // P2. If it is asked right away, no task waits for it yet.
+        let mut asked = Asked::none();
+        order.advance(parent, vec![key], &mut asked);
+        drop(order);
+        drop(asked);
+        drop(settings.after);
+        node.inherit(); // the force
+        node
+    }
+
+    /// Returns whether this is a phase of `parent`.
+    pub(crate) fn is_phase_of(&self, parent: &Arc<Self>) -> bool {
+        matches!(&self.place, Place::Phase { parent: of, .. } if Arc::ptr_eq(of, parent))
+    }
+
+    pub(crate) fn phase_name(&self) -> Option<&'static str> {
+        match &self.place {
+            Place::Phase { link, .. } => Some(link.name),
+            Place::Root { .. } | Place::Child { .. } => None,
+        }
+    }
+
+    fn phase_key(&self) -> Option<usize> {
+        match &self.place {
+            Place::Phase { link, .. } => Some(link.key),
+            Place::Root { .. } | Place::Child { .. } => None,
+        }
+    }
+
+    /// Asks the phases of this node that are due. They are children, so a caller that visits these next
+    /// calls their wakers.
+    pub(super) fn ask_phases(&self) -> Asked<Node> {
+        let mut asked = Asked::none();
+        if let Some(below) = self.below.get() {
+            let mut order = lock(&below.order);
+            let keys = order.keys();
+            order.advance(self, keys, &mut asked);
+        }
+        asked
+    }
+
+    /// Returns whether the node holds no guard, and can take none any more.
+    fn is_idle(&self) -> bool {
+        self.tasks.try_close(false) != TryClose::Busy // P3
+    }
+
+    fn trace_asked(&self) {
+        #[cfg(feature = "tracing")]
+        trace::phase_asked(self.phase_name(), self.elapsed(), self.in_flight());
+    }
+
+    /// Notes that this node, if it is a phase, was asked alone, or holds no guard any more. Returns the
+    /// phases that are asked for that.
+    pub(super) fn note_phase(&self) -> Asked<Node> {
+        let mut asked = Asked::none();
+        let Place::Phase { parent, link } = &self.place else {
+            return asked;
+        };
+        if !self.has_reached(Stage::Stopping) {
+            return asked;
+        }
+        let mut order = lock(&parent.below().order);
+        let entry = &mut order.phases[link.key];
+        if let (Step::Waiting | Step::Delayed, Some(node)) = (entry.step, entry.node.upgrade()) {
+            entry.is_asked(&node);
+            asked.kept.push(node);
+        }
+        order.advance(parent, vec![link.key], &mut asked);
+        drop(order);
+        asked
+    }
+
+    /// Asks this phase, whose delay is over.
+    #[cfg(not(target_family = "wasm"))]
+    fn delay_is_over(self: &Arc<Self>) {
+        let Place::Phase { parent, link } = &self.place else {
+            return;
+        };
+        let mut asked = Asked::none();
+        let mut order = lock(&parent.below().order);
+        let entry = &mut order.phases[link.key];
+        if entry.step == Step::Delayed {
+            entry.ask(parent, self, &mut asked);
+            order.advance(parent, vec![link.key], &mut asked);
+        }
+        drop(order);
+        asked.announce();
+    }
+
+    /// Goes on without this phase, whose time limit has run out.
+    #[cfg(not(target_family = "wasm"))]
+    fn limit_is_over(self: &Arc<Self>) {
+        let Place::Phase { parent, link } = &self.place else {
+            return;
+        };
+        let mut asked = Asked::none();
+        let mut order = lock(&parent.below().order);
+        let late = order.phases[link.key].step == Step::Asked;
+        if late {
+            order.phases[link.key].step = Step::Over; // P1
+            let next = order.release(link.key);
+            order.advance(parent, next, &mut asked);
+        }
+        drop(order);
+        if late {
+            for node in self.and_ancestors().skip(1) {
+                let late = &mut lock(&node.below().order).late;
+                if !late.contains(&link.name) {
+                    late.push(link.name);
+                }
+            }
+            #[cfg(feature = "tracing")]
+            trace::phase_late(link.name, self.elapsed(), self.in_flight());
+        }
+        asked.announce();
+    }
+
+    /// Returns the names of phases below whose time limit has run out.
+    pub(super) fn late_phases(&self) -> Vec<&'static str> {
+        let late = |below: &Box<super::Below>| lock(&below.order).late.clone();
+        self.below.get().map(late).unwrap_or_default()
+    }
+
+    /// Returns the names of the phases of this node that were asked and are not over.
+    #[cfg(all(unix, feature = "systemd"))]
+    pub(crate) fn phases_at_work(&self) -> Vec<&'static str> {
+        let Some(below) = self.below.get() else {
+            return Vec::new();
+        };
+        let order = lock(&below.order);
+        let phases = order.phases.iter().map(|(_, entry)| entry);
+        let at_work = phases.filter(|entry| entry.step == Step::Asked);
+        at_work.map(|entry| entry.name).collect()
+    }
+
+    /// Takes a phase out of the order of its parent, because its node is gone.
+    pub(super) fn remove_phase(parent: &Arc<Self>, link: &PhaseLink) -> Asked<Node> {
+        let mut asked = Asked::none();
+        let mut order = lock(&parent.below().order);
+        let kept_waiting = order.remove(link.key);
+        order.advance(parent, kept_waiting, &mut asked);
+        drop(order);
+        asked
+    }
+}

@@ -1,0 +1,76 @@
+//! The timers of a node, which the background thread keeps.
+
+#[cfg(not(target_family = "wasm"))]
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
+#[cfg(not(target_family = "wasm"))]
+use std::time::Instant;
+
+use crate::node::Node;
+#[cfg(not(target_family = "wasm"))]
+use crate::node::{Place, STOPPING};
+#[cfg(not(target_family = "wasm"))]
+use crate::util::background;
+#[cfg(not(target_family = "wasm"))]
+use crate::util::deadline::deadline_after;
+
+impl Node {
+    /// Sets the timers of a shutdown that has begun.
+    pub(super) fn begin(self: &Arc<Self>, lame_duck: Duration) {
+        #[cfg(not(target_family = "wasm"))]
+        if let (false, Some(end)) = (lame_duck.is_zero(), deadline_after(lame_duck)) {
+            if !self.run_at(end, |node| node.stop()) {
+                // No delay is better than one that never ends.
+                self.stop();
+            }
+        }
+        let _ = lame_duck;
+        match self.host() {
+            Some(host) => host.begun(self),
+            #[cfg(not(target_family = "wasm"))]
+            None if self.policy().force_at_deadline && !self.is_child() => {
+                if let Some(deadline) = self.deadline() {
+                    self.run_at(deadline, |node| {
+                        node.force_late(|node, raised| node.announce(raised))
+                    });
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Calls `run` on the background thread when the time has come, unless the node is gone by then.
+    /// Returns whether that thread could be started.
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) fn run_at(self: &Arc<Self>, time: Instant, run: fn(&Arc<Self>)) -> bool {
+        let node = Arc::downgrade(self);
+        let job = move || {
+            if let Some(node) = node.upgrade() {
+                run(&node);
+            }
+        };
+        background::run_at(time, self.owner(), Box::new(job)).is_ok()
+    }
+
+    /// Returns the number under which the background thread keeps jobs of this node: a root, or a phase.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn owner(&self) -> usize {
+        // Something on the heap, because a node that ends is moved.
+        match (&self.place, &self.policy) {
+            (Place::Phase { link, .. }, _) => ptr::from_ref(&**link).addr(),
+            (_, Some(policy)) => Arc::as_ptr(policy).addr(),
+            (_, None) => 0,
+        }
+    }
+
+    /// Ends the lame duck.
+    #[cfg(not(target_family = "wasm"))]
+    fn stop(&self) {
+        let Some(cause) = self.cause() else { return };
+        let ((), raised) = self.change(cause, None, |word, _| (word | STOPPING, ()));
+        if !raised.is_empty() {
+            self.announce(raised);
+        }
+    }
+}

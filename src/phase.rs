@@ -1,0 +1,173 @@
+//! [`PhaseBuilder`]: the settings of a phase.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::node::Node;
+use crate::node::phases::PhaseSettings;
+use crate::shutdown::Shutdown;
+
+/// The settings of a phase; made by [`Shutdown::phase`].
+#[must_use = "a phase does nothing until `build`"]
+pub struct PhaseBuilder {
+    parent: Arc<Node>,
+    settings: PhaseSettings,
+}
+
+/// Here and not beside the other verbs, because a phase is a `Shutdown`, and so its builder stands above.
+impl Shutdown {
+    /// Returns a builder for a phase: a [child](Shutdown::child) that is asked later than its parent.
+    ///
+    /// A phase is asked to stop once its parent is stopping, the phases that it comes
+    /// [`after`](PhaseBuilder::after) are over, and its [`delay`](PhaseBuilder::delay) has passed. It is
+    /// *over* when it was asked and holds no guard: then it is closed for work in the same step. So take
+    /// the guards of a phase before it is asked, as when its workers are started. Or it is over when its
+    /// [`time_limit`](PhaseBuilder::time_limit) has run out.
+    ///
+    /// In all else it is a child: its guards count here, its cause and its deadline are those of this
+    /// shutdown, and the force reaches it at once. It may be requested alone, as any child; that asks
+    /// no other phase, but it counts as asked.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let workers = shutdown.phase("workers").build();
+    /// let storage = shutdown.phase("storage").after(&workers).build();
+    /// let working = workers.guard();
+    ///
+    /// shutdown.request_shutdown();
+    /// assert!(workers.is_stopping() && !storage.is_stopping());
+    /// drop(working); // the last job is done
+    /// assert!(storage.is_stopping());
+    /// shutdown.drain_blocking(Duration::ZERO).unwrap();
+    /// ```
+    ///
+    /// The order needs no task or thread of the program: the thread that drops the last guard of a phase
+    /// asks the next one, and calls its wakers. A phase that is dropped keeps no other waiting.
+    pub fn phase(&self, name: &'static str) -> PhaseBuilder {
+        let settings = PhaseSettings {
+            name,
+            delay: Duration::ZERO,
+            time_limit: None,
+            by_hand: false,
+            after: Vec::new(),
+        };
+        PhaseBuilder {
+            parent: self.node().clone(),
+            settings,
+        }
+    }
+}
+
+impl PhaseBuilder {
+    /// Sets how long the phase is asked after its turn has come: after the parent is stopping, and the
+    /// phases that it comes after are over. Defaults to none.
+    ///
+    /// It is real time, kept by a thread of this crate. The force cuts it short.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let server = Shutdown::new();
+    /// // Connections are told 500 ms after the listener: so one that was just accepted can still send
+    /// // its first request.
+    /// let pause = Duration::from_millis(500);
+    /// let connections = server.phase("connections").delay(pause).build();
+    /// server.request_shutdown();
+    /// assert!(server.is_stopping() && !connections.is_stopping());
+    /// ```
+    #[cfg(not(target_family = "wasm"))]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.settings.delay = delay;
+        self
+    }
+
+    /// Has the phase asked only when `phase` is over. May be called several times. Defaults to no such
+    /// phase.
+    ///
+    /// # Panics
+    ///
+    /// If `phase` is not a phase of the same shutdown.
+    #[track_caller]
+    pub fn after(mut self, phase: &Shutdown) -> Self {
+        assert!(
+            phase.node().is_phase_of(&self.parent),
+            "phase '{}' can only come after phases of the same shutdown",
+            self.settings.name,
+        );
+        self.settings.after.push(phase.node().clone());
+        self
+    }
+
+    /// Leaves it to the program to ask the phase, by any verb that requests a shutdown. Defaults to off.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let metrics = shutdown.phase("metrics").by_hand().build();
+    /// shutdown.request_shutdown();
+    /// assert!(!metrics.is_stopping());
+    /// metrics.trigger("all else is done");
+    /// assert!(metrics.is_stopping());
+    /// ```
+    pub fn by_hand(mut self) -> Self {
+        self.settings.by_hand = true;
+        self
+    }
+
+    /// Sets how long the phase may take once it is asked, before those that come after it are asked all
+    /// the same. Defaults to no limit.
+    ///
+    /// Guards that are still held then count in the parent as before; the report names them with the
+    /// phase, and says that its time limit has run out. It is real time, kept by a thread of this crate.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let limit = Duration::from_secs(5);
+    /// let workers = shutdown.phase("workers").time_limit(limit).build();
+    /// let storage = shutdown.phase("storage").after(&workers).build();
+    /// # let _ = storage;
+    /// ```
+    #[cfg(not(target_family = "wasm"))]
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.settings.time_limit = Some(limit);
+        self
+    }
+
+    /// Makes the phase. If it is due already, it is asked at once.
+    ///
+    /// # Panics
+    ///
+    /// If it is [`by_hand`](PhaseBuilder::by_hand) and has an [`after`](PhaseBuilder::after) or a
+    /// [`delay`](PhaseBuilder::delay) too, which would have no meaning.
+    #[track_caller]
+    pub fn build(self) -> Shutdown {
+        let PhaseSettings {
+            name,
+            delay,
+            by_hand,
+            ref after,
+            ..
+        } = self.settings;
+        assert!(
+            !by_hand || (after.is_empty() && delay.is_zero()),
+            "phase '{name}' is asked by hand, so it takes neither `after` nor `delay`",
+        );
+        Shutdown::with(Node::phase(&self.parent, self.settings))
+    }
+}
+
+impl std::fmt::Debug for PhaseBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PhaseBuilder")
+            .field("name", &self.settings.name)
+            .finish_non_exhaustive()
+    }
+}
