@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
-use winddown::{Shutdown, ShutdownExt};
+use winddown::{Shutdown, ShutdownExt, Waiter};
 
 use common::{Action, Options};
 
@@ -33,18 +34,18 @@ fn main() -> ExitCode {
 
 async fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
-    let listener = TcpListener::bind(&options.address)
-        .await
-        .map_err(|error| common::cant_listen(&options.address, &error))?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    common::say(format_args!("ready: listening on http://{address}"));
+    let connections = shutdown.phase("connections").delay(common::PAUSE).build();
+    let listener = options.listen()?;
+    let listener = TcpListener::from(listener);
 
-    let mut incoming = listener.incoming().end_on_shutdown(shutdown.waiter());
+    // Connections that the kernel has accepted are served, also those that wait in its queue.
+    let accepting = connections.guard();
+    let mut incoming = listener.incoming().finish_on_shutdown(shutdown.waiter());
     while let Some(accepted) = incoming.next().await {
         match accepted {
             Ok(stream) => {
-                let connection = connection(stream, shutdown.clone());
-                task::spawn(shutdown.track(connection));
+                let connection = connection(stream, shutdown.clone(), connections.waiter());
+                task::spawn(connections.track(connection));
             }
             Err(error) => {
                 // Out of descriptors, most likely: give the connections time to end.
@@ -57,24 +58,29 @@ async fn serve(options: Options) -> Result<(), String> {
     // From here on, new connections are refused.
     drop(incoming);
     drop(listener);
+    drop(accepting);
     if let Some(cause) = shutdown.cause() {
         common::say(format_args!("stopping: {cause}"));
     }
     shutdown
-        .drained()
+        .drain(options.deadline)
         .await
         .map_err(|error| common::late(&options, &error))?;
     common::say("stopped: every request was answered");
     Ok(())
 }
 
-async fn connection(stream: TcpStream, shutdown: Shutdown) {
-    let service = service_fn(|request| answer(request, &shutdown));
+async fn connection(stream: TcpStream, shutdown: Shutdown, stop: Waiter) {
+    let Ok(peer) = stream.peer_addr() else {
+        return; // it is closed already
+    };
+    let service = service_fn(|request| answer(request, &shutdown, peer.ip()));
     let connection = Builder::new()
         .timer(SmolTimer::new())
+        .header_read_timeout(common::HEADER_TIMEOUT)
         .serve_connection(FuturesIo::new(stream), service)
         // Finishes the request in flight, if there is one, and closes.
-        .on_shutdown(shutdown.waiter(), Connection::graceful_shutdown);
+        .on_shutdown(stop, Connection::graceful_shutdown);
     if let Err(error) = connection.await {
         eprintln!("connection: {error}");
     }
@@ -83,9 +89,11 @@ async fn connection(stream: TcpStream, shutdown: Shutdown) {
 async fn answer(
     request: Request<Incoming>,
     shutdown: &Shutdown,
+    peer: IpAddr,
 ) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
     let (method, uri) = (request.method(), request.uri());
-    let (status, body) = match common::route(shutdown, method.as_str(), uri.path(), uri.query()) {
+    let (path, query) = (uri.path(), uri.query());
+    let (status, body) = match common::route(shutdown, peer, method.as_str(), path, query) {
         Action::Sleep(duration) => {
             task::sleep(duration).await;
             (200, common::WELCOME.to_owned())

@@ -4,15 +4,16 @@
 
 mod common;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
-use winddown::Shutdown;
+use winddown::{Shutdown, ShutdownExt};
 
 use common::{Action, Options};
 
@@ -33,41 +34,48 @@ async fn main() -> ExitCode {
 
 async fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
-    let listener = TcpListener::bind(&options.address)
-        .await
-        .map_err(|error| common::cant_listen(&options.address, &error))?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    common::say(format_args!("ready: listening on http://{address}"));
+    let listener = options.listen()?;
+    let listener = listener
+        .set_nonblocking(true)
+        .and_then(|()| TcpListener::from_std(listener))
+        .map_err(|error| error.to_string())?;
 
     // `common::route` knows the routes; a program of its own would say `.route(..)` here.
     let app = Router::new().fallback(answer).with_state(shutdown.clone());
-    // This is all that axum needs. It has no deadline, so it runs in a task that can be left behind.
-    let server = axum::serve(listener, app)
-        .with_graceful_shutdown(shutdown.waiter())
-        .into_future();
-    let server = tokio::spawn(shutdown.track(server));
-    shutdown.waiter().await;
-
-    // axum closes the listener: new connections are refused.
-    if let Some(cause) = shutdown.cause() {
-        common::say(format_args!("stopping: {cause}"));
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    let _said = shutdown.call_on_shutdown({
+        let shutdown = shutdown.clone();
+        move || {
+            common::say(format_args!(
+                "stopping: {}",
+                shutdown.cause().expect("it has one")
+            ))
+        }
+    });
+    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.waiter());
+    match server.into_future().until_deadline(shutdown.waiter()).await {
+        Some(served) => served.map_err(|error| error.to_string())?,
+        None => return Err("connections were still open".into()),
     }
-    shutdown
-        .drained()
-        .await
-        .map_err(|error| common::late(&options, &error))?;
-    server
-        .await
-        .map_err(|error| error.to_string())?
-        .map_err(|error| error.to_string())?;
     common::say("stopped: every request was answered");
     Ok(())
 }
 
-async fn answer(State(shutdown): State<Shutdown>, method: Method, uri: Uri) -> impl IntoResponse {
+async fn answer(
+    State(shutdown): State<Shutdown>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    method: Method,
+    uri: Uri,
+) -> impl IntoResponse {
     // axum waits for its connections itself; this is for the report, should it take too long.
     let _guard = shutdown.guard_named("request");
-    let (status, body) = match common::route(&shutdown, method.as_str(), uri.path(), uri.query()) {
+    let (status, body) = match common::route(
+        &shutdown,
+        peer.ip(),
+        method.as_str(),
+        uri.path(),
+        uri.query(),
+    ) {
         Action::Sleep(duration) => {
             sleep(duration).await;
             (200, common::WELCOME.to_owned())

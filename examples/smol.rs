@@ -5,8 +5,9 @@
 mod common;
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -14,10 +15,11 @@ use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use smol::Async;
 use smol::net::{TcpListener, TcpStream};
 use smol::stream::StreamExt;
 use smol_hyper::rt::{FuturesIo, SmolTimer};
-use winddown::{Drain, Shutdown, ShutdownExt};
+use winddown::{Drain, Shutdown, ShutdownExt, Waiter};
 
 use common::{Action, Options};
 
@@ -34,18 +36,19 @@ fn main() -> ExitCode {
 
 async fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
-    let listener = TcpListener::bind(&options.address)
-        .await
-        .map_err(|error| common::cant_listen(&options.address, &error))?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    common::say(format_args!("ready: listening on http://{address}"));
+    let connections = shutdown.phase("connections").delay(common::PAUSE).build();
+    let listener = options.listen()?;
+    let listener = Async::new(listener).map_err(|error| error.to_string())?;
+    let listener = TcpListener::from(listener);
 
-    let mut incoming = listener.incoming().end_on_shutdown(shutdown.waiter());
+    // Connections that the kernel has accepted are served, also those that wait in its queue.
+    let accepting = connections.guard();
+    let mut incoming = listener.incoming().finish_on_shutdown(shutdown.waiter());
     while let Some(accepted) = incoming.next().await {
         match accepted {
             Ok(stream) => {
-                let connection = connection(stream, shutdown.clone());
-                smol::spawn(shutdown.track(connection)).detach();
+                let connection = connection(stream, shutdown.clone(), connections.waiter());
+                smol::spawn(connections.track(connection)).detach();
             }
             Err(error) => {
                 // Out of descriptors, most likely: give the connections time to end.
@@ -58,11 +61,12 @@ async fn serve(options: Options) -> Result<(), String> {
     // From here on, new connections are refused.
     drop(incoming);
     drop(listener);
+    drop(accepting);
     if let Some(cause) = shutdown.cause() {
         common::say(format_args!("stopping: {cause}"));
     }
-    let mut drain = shutdown.drained();
-    show_progress(&shutdown, &mut drain).await;
+    let mut drain = shutdown.drain(options.deadline);
+    show_progress(&mut drain, Instant::now() + options.deadline).await;
     drain
         .await
         .map_err(|error| common::late(&options, &error))?;
@@ -70,18 +74,14 @@ async fn serve(options: Options) -> Result<(), String> {
     Ok(())
 }
 
-/// Says how many connections are left, and for how long: in a terminal in one line that changes,
+/// Shows how many connections are left, and for how long: in a terminal in one line that changes,
 /// otherwise in a line for each change.
-async fn show_progress(shutdown: &Shutdown, drain: &mut Drain) {
-    let seconds = {
-        let shutdown = shutdown.clone();
-        move || shutdown.remaining().unwrap_or_default().as_secs()
-    };
-    let countdown = seconds.clone();
+async fn show_progress(drain: &mut Drain, deadline: Instant) {
+    let seconds = move || deadline.saturating_duration_since(Instant::now()).as_secs();
     let style = ProgressStyle::with_template("{msg}, {countdown} s")
         .expect("it is well-formed")
         .with_key("countdown", move |_: &ProgressState, f: &mut dyn Write| {
-            let _ = write!(f, "{}", countdown()); // fails for no terminal
+            let _ = write!(f, "{}", seconds()); // fails for no terminal
         });
     let bar = ProgressBar::new_spinner().with_style(style);
     bar.enable_steady_tick(Duration::from_secs(1));
@@ -102,13 +102,17 @@ async fn show_progress(shutdown: &Shutdown, drain: &mut Drain) {
     bar.finish_and_clear();
 }
 
-async fn connection(stream: TcpStream, shutdown: Shutdown) {
-    let service = service_fn(|request| answer(request, &shutdown));
+async fn connection(stream: TcpStream, shutdown: Shutdown, stop: Waiter) {
+    let Ok(peer) = stream.peer_addr() else {
+        return; // it is closed already
+    };
+    let service = service_fn(|request| answer(request, &shutdown, peer.ip()));
     let connection = Builder::new()
         .timer(SmolTimer::new())
+        .header_read_timeout(common::HEADER_TIMEOUT)
         .serve_connection(FuturesIo::new(stream), service)
         // Finishes the request in flight, if there is one, and closes.
-        .on_shutdown(shutdown.waiter(), Connection::graceful_shutdown);
+        .on_shutdown(stop, Connection::graceful_shutdown);
     if let Err(error) = connection.await {
         eprintln!("connection: {error}");
     }
@@ -117,9 +121,11 @@ async fn connection(stream: TcpStream, shutdown: Shutdown) {
 async fn answer(
     request: Request<Incoming>,
     shutdown: &Shutdown,
+    peer: IpAddr,
 ) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
     let (method, uri) = (request.method(), request.uri());
-    let (status, body) = match common::route(shutdown, method.as_str(), uri.path(), uri.query()) {
+    let (path, query) = (uri.path(), uri.query());
+    let (status, body) = match common::route(shutdown, peer, method.as_str(), path, query) {
         Action::Sleep(duration) => {
             smol::Timer::after(duration).await;
             (200, common::WELCOME.to_owned())

@@ -5,14 +5,14 @@
 mod common;
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
-use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use winddown::{Shutdown, Stage};
+use winddown::Shutdown;
 
 use common::{Action, Options};
 
@@ -29,65 +29,69 @@ fn main() -> ExitCode {
 
 fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
-    let listener = TcpListener::bind(&options.address)
-        .map_err(|error| common::cant_listen(&options.address, &error))?;
+    let connections = shutdown.phase("connections").delay(common::PAUSE).build();
+    let listener = Arc::new(options.listen()?);
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    common::say(format_args!("ready: listening on http://{address}"));
 
     let idle = Arc::new(Idle::default());
     let accepting = {
-        let (shutdown, idle) = (shutdown.clone(), idle.clone());
-        thread::spawn(move || accept(&listener, &shutdown, &idle))
+        let (listener, shutdown) = (listener.clone(), shutdown.clone());
+        let (connections, idle) = (connections.clone(), idle.clone());
+        thread::spawn(move || accept(&listener, &shutdown, &connections, &idle))
     };
     shutdown.waiter().wait_blocking();
 
-    // From here on, new connections are refused. std has no way to interrupt `accept`, so we connect
-    // to it. If that fails, the listener is closed already, or the next client closes it; we don't
-    // wait for that without an end.
+    // Connections that the kernel has accepted are served, also those that wait in its queue: from now
+    // on `accept` says when it is empty. std has no way to interrupt one that waits already, so this
+    // connects to it. If that fails, the next client ends the wait; the server does not wait for that.
+    let _ = listener.set_nonblocking(true);
+    drop(listener);
     if TcpStream::connect(reachable(address)).is_ok() {
         let _ = accepting.join();
     }
+
+    // From here on, new connections are refused.
     if let Some(cause) = shutdown.cause() {
         common::say(format_args!("stopping: {cause}"));
     }
+    connections.waiter().wait_blocking();
     idle.close();
     shutdown
-        .drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))
+        .drain_blocking(options.deadline)
         .map_err(|error| common::late(&options, &error))?;
     common::say("stopped: every request was answered");
     Ok(())
 }
 
-fn accept(listener: &TcpListener, shutdown: &Shutdown, idle: &Arc<Idle>) {
+fn accept(listener: &TcpListener, shutdown: &Shutdown, connections: &Shutdown, idle: &Arc<Idle>) {
+    let _accepting = connections.guard();
     for accepted in listener.incoming() {
-        // One that comes now was not served by us, or is our own.
-        if stopping(shutdown) {
-            break;
+        if let Err(error) = &accepted {
+            if error.kind() == ErrorKind::WouldBlock {
+                break;
+            }
         }
         let started = accepted.and_then(|stream| {
-            let (shutdown, idle) = (shutdown.clone(), idle.clone());
-            let guard = shutdown.guard();
+            // Some systems hand on what was set on the listener.
+            stream.set_nonblocking(false)?;
+            let (shutdown, connections) = (shutdown.clone(), connections.clone());
+            let (guard, idle) = (connections.guard(), idle.clone());
             thread::Builder::new().spawn(move || {
                 let _guard = guard;
-                connection(stream, &shutdown, &idle);
+                if let Err(error) = requests(&Arc::new(stream), &shutdown, &connections, &idle) {
+                    eprintln!("connection: {error}");
+                }
             })
         });
         if let Err(error) = started {
             // Out of descriptors or threads, most likely: give the connections time to end.
             eprintln!("can't accept: {error}");
-            shutdown
-                .waiter()
-                .wait_blocking_timeout(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(100));
         }
     }
 }
 
-/// Not in the lame duck, when clients are still welcome.
-fn stopping(shutdown: &Shutdown) -> bool {
-    shutdown.stage() >= Stage::Stopping
-}
-
-/// Where to connect to a listener of this address.
+/// Returns where to connect to a listener of this address.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -98,25 +102,25 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn connection(stream: TcpStream, shutdown: &Shutdown, idle: &Idle) {
-    if let Err(error) = requests(&Arc::new(stream), shutdown, idle) {
-        eprintln!("connection: {error}");
-    }
-}
-
-/// One request after the other, until the client or the shutdown ends it.
-fn requests(stream: &Arc<TcpStream>, shutdown: &Shutdown, idle: &Idle) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+/// Answers one request after the other, until the client or the shutdown ends it.
+fn requests(
+    stream: &Arc<TcpStream>,
+    shutdown: &Shutdown,
+    connections: &Shutdown,
+    idle: &Idle,
+) -> io::Result<()> {
+    let peer = stream.peer_addr()?.ip();
+    stream.set_read_timeout(Some(common::HEADER_TIMEOUT))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut buffer = Vec::new();
     loop {
-        if buffer.is_empty() && !idle.until_data(stream, shutdown)? {
+        if buffer.is_empty() && !idle.until_data(stream, connections)? {
             return Ok(());
         }
         let Some(head) = Head::read(stream, &mut buffer)? else {
             return respond(stream, 400, "", true, true);
         };
-        let (status, body) = answer(&head, shutdown);
+        let (status, body) = answer(&head, shutdown, peer);
         // In the lame duck too: on a new connection, the client reaches a server that stays.
         let close = head.close || shutdown.is_requested();
         respond(stream, status, &body, head.method != "HEAD", close)?;
@@ -126,12 +130,12 @@ fn requests(stream: &Arc<TcpStream>, shutdown: &Shutdown, idle: &Idle) -> io::Re
     }
 }
 
-fn answer(head: &Head, shutdown: &Shutdown) -> (u16, String) {
+fn answer(head: &Head, shutdown: &Shutdown, peer: IpAddr) -> (u16, String) {
     let (path, query) = match head.target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (head.target.as_str(), None),
     };
-    match common::route(shutdown, &head.method, path, query) {
+    match common::route(shutdown, peer, &head.method, path, query) {
         Action::Sleep(duration) => {
             thread::sleep(duration);
             (200, common::WELCOME.to_owned())
@@ -140,33 +144,38 @@ fn answer(head: &Head, shutdown: &Shutdown) -> (u16, String) {
     }
 }
 
-/// How long a client may take to send the next bytes, or to take ours.
+/// How long a client may keep an idle connection, or take to read an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The connections that wait for a request: a shutdown closes them at once.
+/// The connections that wait for a request.
 #[derive(Default)]
 struct Idle(Mutex<HashMap<ThreadId, Arc<TcpStream>>>);
 
 impl Idle {
-    /// Waits until there is something to read. `false` if there never will be.
-    fn until_data(&self, stream: &Arc<TcpStream>, shutdown: &Shutdown) -> io::Result<bool> {
+    /// Waits until there is something to read. Returns `false` if there never will be.
+    fn until_data(&self, stream: &Arc<TcpStream>, connections: &Shutdown) -> io::Result<bool> {
         let thread = thread::current().id();
+        stream.set_read_timeout(Some(PATIENCE))?;
         {
-            // Under the lock: either `close` comes later and finds this stream, or the shutdown was
-            // requested before and is seen here.
+            // Under the lock: either `close` comes later and finds this stream, or connections were
+            // told before, which is seen here.
             let mut streams = self.lock();
-            if stopping(shutdown) {
-                return Ok(false);
+            if connections.is_stopping() {
+                stream.shutdown(net::Shutdown::Read)?;
             }
             streams.insert(thread, stream.clone());
         }
-        // Takes no bytes: whoever has taken some is no longer idle.
+        // Takes no bytes: a connection that has read some is no longer idle.
         let peeked = stream.peek(&mut [0]);
         self.lock().remove(&thread);
-        Ok(peeked? > 0)
+        stream.set_read_timeout(Some(common::HEADER_TIMEOUT))?;
+        match peeked {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            peeked => Ok(peeked? > 0),
+        }
     }
 
-    /// Ends the wait of each, as if its client had closed the connection.
+    /// Ends the wait of each, as if its client sent no more. What has arrived is still read.
     fn close(&self) {
         for stream in self.lock().values() {
             let _ = stream.shutdown(net::Shutdown::Read);
@@ -178,7 +187,7 @@ impl Idle {
     }
 }
 
-/// What of a request's head matters here.
+/// The part of a request's head that matters here.
 struct Head {
     method: String,
     target: String,
@@ -187,8 +196,8 @@ struct Head {
 }
 
 impl Head {
-    /// Reads until the head is whole, and takes it out of the buffer. `None` if that isn't HTTP, or
-    /// too long.
+    /// Reads until the head is whole, and takes it out of the buffer. Returns `None` if that isn't HTTP,
+    /// or too long.
     fn read(mut stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Self>> {
         let mut bytes = [0; 4096];
         loop {
@@ -214,7 +223,7 @@ impl Head {
         let httparse::Status::Complete(length) = request.parse(bytes)? else {
             return Ok(None);
         };
-        // Nobody reads bodies here, so nothing can follow one.
+        // This server reads no bodies, so nothing can follow one.
         let close = request.version == Some(0)
             || request.headers.iter().any(|header| {
                 let (name, value) = (header.name, header.value.trim_ascii());

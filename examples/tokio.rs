@@ -4,9 +4,11 @@
 
 mod common;
 
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use futures_lite::stream::{self, StreamExt};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1::{Builder, Connection};
@@ -15,7 +17,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
-use winddown::{Shutdown, ShutdownExt};
+use winddown::{Shutdown, ShutdownExt, Waiter};
 
 use common::{Action, Options};
 
@@ -36,23 +38,23 @@ async fn main() -> ExitCode {
 
 async fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
-    let listener = TcpListener::bind(&options.address)
-        .await
-        .map_err(|error| common::cant_listen(&options.address, &error))?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    common::say(format_args!("ready: listening on http://{address}"));
+    let connections = shutdown.phase("connections").delay(common::PAUSE).build();
+    let listener = options.listen()?;
+    let listener = listener
+        .set_nonblocking(true)
+        .and_then(|()| TcpListener::from_std(listener))
+        .map_err(|error| error.to_string())?;
 
-    let mut stop = shutdown.waiter();
-    loop {
-        let accepted = tokio::select! {
-            biased; // a busy listener always has a connection
-            () = &mut stop => break,
-            accepted = listener.accept() => accepted,
-        };
+    // Connections that the kernel has accepted are served, also those that wait in its queue.
+    let accepting = connections.guard();
+    let mut incoming = stream::poll_fn(|cx| listener.poll_accept(cx).map(Some))
+        .finish_on_shutdown(shutdown.waiter());
+    while let Some(accepted) = incoming.next().await {
         match accepted {
-            Ok((stream, _)) => {
-                let connection = connection(stream, shutdown.clone());
-                tokio::spawn(shutdown.track(connection));
+            Ok((stream, peer)) => {
+                let (stop, shutdown) = (connections.waiter(), shutdown.clone());
+                let connection = connection(stream, peer.ip(), shutdown, stop);
+                tokio::spawn(connections.track(connection));
             }
             Err(error) => {
                 // Out of descriptors, most likely: give the connections time to end.
@@ -63,25 +65,28 @@ async fn serve(options: Options) -> Result<(), String> {
     }
 
     // From here on, new connections are refused.
+    drop(incoming);
     drop(listener);
+    drop(accepting);
     if let Some(cause) = shutdown.cause() {
         common::say(format_args!("stopping: {cause}"));
     }
     shutdown
-        .drained()
+        .drain(options.deadline)
         .await
         .map_err(|error| common::late(&options, &error))?;
     common::say("stopped: every request was answered");
     Ok(())
 }
 
-async fn connection(stream: TcpStream, shutdown: Shutdown) {
-    let service = service_fn(|request| answer(request, &shutdown));
+async fn connection(stream: TcpStream, peer: IpAddr, shutdown: Shutdown, stop: Waiter) {
+    let service = service_fn(|request| answer(request, &shutdown, peer));
     let connection = Builder::new()
         .timer(TokioTimer::new())
+        .header_read_timeout(common::HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         // Finishes the request in flight, if there is one, and closes.
-        .on_shutdown(shutdown.waiter(), Connection::graceful_shutdown);
+        .on_shutdown(stop, Connection::graceful_shutdown);
     if let Err(error) = connection.await {
         eprintln!("connection: {error}");
     }
@@ -90,9 +95,11 @@ async fn connection(stream: TcpStream, shutdown: Shutdown) {
 async fn answer(
     request: Request<Incoming>,
     shutdown: &Shutdown,
+    peer: IpAddr,
 ) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
     let (method, uri) = (request.method(), request.uri());
-    let (status, body) = match common::route(shutdown, method.as_str(), uri.path(), uri.query()) {
+    let (path, query) = (uri.path(), uri.query());
+    let (status, body) = match common::route(shutdown, peer, method.as_str(), path, query) {
         Action::Sleep(duration) => {
             sleep(duration).await;
             (200, common::WELCOME.to_owned())

@@ -218,11 +218,12 @@ pub use drain::{Drain, DrainUntil, Progress};
 pub use drop_guard::DropGuard;
 pub use ext::ShutdownExt;
 pub use ext::future::{
-    AbortOnForce, CancelOnShutdown, LimitOnShutdown, LimitOnShutdownWith, OnShutdown, UntilDeadline,
+    AbortOnForce, CancelOnShutdown, LimitOnShutdown, LimitOnShutdownWith, UntilDeadline,
 };
 #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
 pub use ext::io::SealOnShutdown;
 pub use ext::iter::StopOnShutdown;
+pub use ext::on_shutdown::OnShutdown;
 pub use ext::stream::{EndOnShutdown, FinishOnShutdown};
 pub use guard::Guard;
 pub use model::cause::Cause;

@@ -1,12 +1,23 @@
-//! What the servers have in common: their arguments, and what each route means.
+//! What the servers have in common: their arguments, their listener, and what each route means.
 #![allow(unreachable_pub, reason = "a module of each example, not a crate")]
 
 use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::net::{IpAddr, TcpListener};
 use std::time::Duration;
 
 use winddown::{DrainError, Shutdown};
+
+/// How long connections are told after the listener: a client whose connection was just accepted sends
+/// its first request meanwhile.
+pub const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a client may take to send the head of a request.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a server that is late may take to say so, before its process is ended.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// `[ADDRESS] [DEADLINE] [LAME_DUCK]`, by default `127.0.0.1:8000`, `10s` and `0s`.
 pub struct Options {
@@ -40,24 +51,36 @@ impl Options {
         }
     }
 
+    /// Installs the shutdown. The drain ends with the deadline; this ends the process in any case.
     pub fn install(&self) -> Result<Shutdown, String> {
+        let time = self.lame_duck.saturating_add(self.deadline);
         Shutdown::builder()
             .lame_duck(self.lame_duck)
-            // The time for all of it, from the request on.
-            .grace_period(self.lame_duck.saturating_add(self.deadline))
+            .grace_period(time.saturating_add(MARGIN))
+            .force_at_deadline()
             .install()
             .map_err(|error| error.to_string())
     }
+
+    /// Returns the listener that the service manager holds for the program, as systemd does for a
+    /// `.socket` unit; or else binds the address. Says that it listens.
+    pub fn listen(&self) -> Result<TcpListener, String> {
+        let cant_listen = |error| format!("can't listen on {}: {error}", self.address);
+        let inherited = listenfd::ListenFd::from_env().take_tcp_listener(0);
+        let listener = match inherited.map_err(cant_listen)? {
+            Some(listener) => listener,
+            None => TcpListener::bind(&self.address).map_err(cant_listen)?,
+        };
+        let address = listener.local_addr().map_err(cant_listen)?;
+        say(format_args!("ready: listening on http://{address}"));
+        Ok(listener)
+    }
 }
 
-/// `println!` panics if nobody reads any more, and in `server | tee log` Ctrl-C ends tee too. Requests
-/// are answered all the same.
+/// Prints a line. `println!` would panic if its reader is gone: in `server | tee log` Ctrl-C ends tee too.
+/// Requests are answered all the same.
 pub fn say(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
-}
-
-pub fn cant_listen(address: &str, error: &io::Error) -> String {
-    format!("can't listen on {address}: {error}")
 }
 
 /// Returns the message for requests that outlasted the deadline.
@@ -77,8 +100,14 @@ pub enum Action {
 
 pub const WELCOME: &str = "Welcome HTTP Server\n";
 
-/// The routes.
-pub fn route(shutdown: &Shutdown, method: &str, path: &str, query: Option<&str>) -> Action {
+/// Returns what to do about a request of the client at `peer`.
+pub fn route(
+    shutdown: &Shutdown,
+    peer: IpAddr,
+    method: &str,
+    path: &str,
+    query: Option<&str>,
+) -> Action {
     say(format_args!("request: {method} {path}"));
     match (method, path) {
         ("GET", "/sleep") => match duration(query) {
@@ -88,12 +117,16 @@ pub fn route(shutdown: &Shutdown, method: &str, path: &str, query: Option<&str>)
         ("GET", "/healthz") => Action::Answer(200, "ok\n".into()),
         ("GET", "/readyz") if shutdown.is_requested() => Action::Answer(503, "stopping\n".into()),
         ("GET", "/readyz") => Action::Answer(200, "ok\n".into()),
+        // An administrator's order: only from this machine.
+        ("POST", "/quit") if !peer.to_canonical().is_loopback() => {
+            Action::Answer(403, "only from the loopback interface\n".into())
+        }
         ("POST", "/quit") => Action::Answer(200, format!("{}\n", shutdown.request_shutdown())),
         _ => Action::Answer(404, "not found\n".into()),
     }
 }
 
-/// The `duration` of a query such as `duration=5s`.
+/// Returns the `duration` of a query such as `duration=5s`.
 fn duration(query: Option<&str>) -> Result<Duration, String> {
     let value = query
         .unwrap_or_default()

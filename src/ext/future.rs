@@ -1,4 +1,4 @@
-//! Futures that end, or are told, when a shutdown comes.
+//! Futures that end when a shutdown comes.
 
 use std::borrow::BorrowMut;
 use std::fmt;
@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use crate::ext::inner::inner;
 use crate::model::stage::Stage;
 use crate::util::deadline::Deadline;
 use crate::waiter::{Reached, Waiter};
@@ -341,65 +340,5 @@ impl<F: fmt::Debug, M, T, W> fmt::Debug for LimitOnShutdownWith<F, M, T, W> {
             .field("inner", &self.inner)
             .field("timer", &self.timer.is_some())
             .finish_non_exhaustive()
-    }
-}
-
-pin_project! {
-    /// Made by [`ShutdownExt::on_shutdown`](crate::ShutdownExt::on_shutdown).
-    ///
-    /// # Panics
-    ///
-    /// Polled after it was ready, it does what the future inside does.
-    ///
-    /// # Cancel safety
-    ///
-    /// That of the future inside.
-    #[must_use = "futures do nothing unless polled"]
-    pub struct OnShutdown<F, T, W = Waiter> {
-        #[pin]
-        future: F,
-        waiter: W,
-        tell: Option<T>,
-    }
-}
-
-impl<F, T, W> OnShutdown<F, T, W> {
-    pub(crate) fn new(future: F, waiter: W, tell: T) -> Self {
-        let tell = Some(tell);
-        Self {
-            future,
-            waiter,
-            tell,
-        }
-    }
-}
-
-impl<F: Future, T: FnOnce(Pin<&mut F>), W: BorrowMut<Waiter>> Future for OnShutdown<F, T, W> {
-    type Output = F::Output;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let mut this = self.project();
-        let poll = this.future.as_mut().poll(cx);
-        if poll.is_ready() || this.tell.is_none() {
-            return poll;
-        }
-        ready!(Pin::new(this.waiter.borrow_mut()).poll(cx));
-        if let Some(tell) = this.tell.take() {
-            tell(this.future.as_mut());
-        }
-        this.future.poll(cx)
-    }
-}
-
-inner!(OnShutdown<F, T, W>, future, F);
-
-impl<F: fmt::Debug, T, W: fmt::Debug> fmt::Debug for OnShutdown<F, T, W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OnShutdown")
-            .field("future", &self.future)
-            .field("waiter", &self.waiter)
-            .field("told", &self.tell.is_none())
-            .finish()
     }
 }

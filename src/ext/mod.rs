@@ -5,6 +5,7 @@ mod inner;
 #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
 pub(crate) mod io;
 pub(crate) mod iter;
+pub(crate) mod on_shutdown;
 pub(crate) mod stream;
 
 use std::borrow::BorrowMut;
@@ -14,11 +15,12 @@ use std::time::Duration;
 use futures_lite::Stream;
 
 use crate::ext::future::{
-    AbortOnForce, CancelOnShutdown, LimitOnShutdown, LimitOnShutdownWith, OnShutdown, UntilDeadline,
+    AbortOnForce, CancelOnShutdown, LimitOnShutdown, LimitOnShutdownWith, UntilDeadline,
 };
 #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
 use crate::ext::io::SealOnShutdown;
 use crate::ext::iter::StopOnShutdown;
+use crate::ext::on_shutdown::OnShutdown;
 use crate::ext::stream::{EndOnShutdown, FinishOnShutdown};
 use crate::model::stage::Stage;
 use crate::waiter::Waiter;
@@ -112,9 +114,10 @@ pub trait ShutdownExt: Sized {
     /// # }
     /// ```
     ///
-    /// The future is polled first, and told only if it is pending; then it is polled again. So a
-    /// connection that was never polled, or whose next request has arrived already, begins with that
-    /// before it is told. A future that has ended is not told any more.
+    /// The future is polled first, and told only if it is still pending about 5 ms later, when the
+    /// driver of its runtime has had a turn; then it is polled again. So a connection that was never
+    /// polled, or whose next request has arrived already, begins with that before it is told. A future
+    /// that has ended is not told any more.
     fn on_shutdown<W: BorrowMut<Waiter>, F>(self, waiter: W, tell: F) -> OnShutdown<Self, F, W>
     where
         Self: Future,
@@ -269,8 +272,9 @@ pub trait ShutdownExt: Sized {
     ///
     /// For a listener, whose connections the kernel has accepted for the program already, and for a
     /// queue of jobs: what is ready at the shutdown is still given out. A stream that always has an item
-    /// ends after 4,096 items more. The first time that the stream is pending after the shutdown, it is
-    /// polled again a few times, because a runtime may not have told it yet what the kernel has. Fused.
+    /// ends after 4,096 items more. A stream that is pending after the shutdown ends only if it is still
+    /// pending about 5 ms later: the driver of its runtime may not have told it yet what the kernel has.
+    /// Fused.
     ///
     /// ```
     /// use futures_lite::{StreamExt, future, stream};

@@ -8,6 +8,7 @@ use futures_lite::Stream;
 use pin_project_lite::pin_project;
 
 use crate::ext::inner::inner;
+use crate::util::driver_turn::DriverTurn;
 use crate::waiter::Waiter;
 
 pin_project! {
@@ -70,10 +71,6 @@ inner!(EndOnShutdown<S, W>, stream, S);
 /// makes one by default (`net.core.somaxconn`, 4,096 since 5.4).
 const ITEMS: u16 = 4096;
 
-/// How often a stream that is pending after the shutdown is polled again before it ends. tokio tells a
-/// listener of a new connection only after its scheduler has run up to 61 tasks (`event_interval`).
-const TURNS: u8 = 128;
-
 pin_project! {
     /// Made by [`ShutdownExt::finish_on_shutdown`](crate::ShutdownExt::finish_on_shutdown).
     ///
@@ -88,7 +85,7 @@ pin_project! {
         waiter: W,
         // Zero once it has ended.
         items: u16,
-        turns: u8,
+        turn: DriverTurn,
     }
 }
 
@@ -98,7 +95,7 @@ impl<S, W> FinishOnShutdown<S, W> {
             stream,
             waiter,
             items: ITEMS,
-            turns: TURNS,
+            turn: DriverTurn::default(),
         }
     }
 }
@@ -116,18 +113,14 @@ impl<S: Stream, W: BorrowMut<Waiter>> Stream for FinishOnShutdown<S, W> {
             Poll::Ready(Some(item)) => {
                 if (*this.waiter).borrow().is_stopping() {
                     *this.items -= 1;
-                    *this.turns = TURNS;
+                    *this.turn = DriverTurn::default();
                 }
                 return Poll::Ready(Some(item));
             }
             Poll::Ready(None) => {}
             Poll::Pending => {
                 ready!(Pin::new(this.waiter.borrow_mut()).poll(cx));
-                if *this.turns > 0 {
-                    *this.turns -= 1;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+                ready!(this.turn.poll(cx));
             }
         }
         *this.items = 0;

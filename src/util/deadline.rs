@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// A point in time, as a future waits for it.
+#[derive(Debug)]
 pub(crate) enum Deadline {
     Passed,
     Never,

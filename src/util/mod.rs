@@ -4,6 +4,7 @@ pub(crate) mod ancestor_count;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) mod background;
 pub(crate) mod deadline;
+pub(crate) mod driver_turn;
 pub(crate) mod panic;
 pub(crate) mod shard;
 pub(crate) mod site_table;
