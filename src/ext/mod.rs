@@ -330,7 +330,8 @@ pub trait ShutdownExt: Sized {
     /// use winddown::{Shutdown, ShutdownExt};
     ///
     /// let shutdown = Shutdown::new();
-    /// let mut reader = b"bytes".seal_on_shutdown(shutdown.waiter());
+    /// let bytes: &[u8] = b"bytes";
+    /// let mut reader = bytes.seal_on_shutdown(shutdown.waiter());
     /// shutdown.request_shutdown();
     /// let mut buffer = [0; 8];
     /// assert_eq!(future::block_on(reader.read(&mut buffer)).unwrap(), 0);

@@ -1,0 +1,31 @@
+//! What the crate promises. A test of each promise carries its label.
+//!
+//! - **G1** No lost wake-up: a waiter made before, during or after the request completes, on every
+//!   runtime.
+//! - **G2** When `request_shutdown` has returned `true`, `is_requested` is true and `cause` is
+//!   `Some`, on every thread.
+//! - **G3** At most two sends are ever accepted; the caller that fills the second slot owns the force.
+//! - **G4** The second signal ends the process with the exit code within 50 ms even if every executor
+//!   thread is blocked, `main` is already inside `exit`, a waker hangs or stdout is blocked. With an
+//!   [`abort_timeout`](crate::Builder::abort_timeout) the third does, or the end of that time.
+//! - **G5** No foreign code (a waker, a callback) runs under a lock of this crate. One that panics,
+//!   drops, polls or clones waiters, or requests the shutdown again keeps no other waiter asleep.
+//! - **G6** Installing twice is an `Err` that changes nothing; a failed install leaves nothing
+//!   registered and can be retried.
+//! - **G7** Dropping a handle never begins a shutdown, and Ctrl-C is never dead: when every handle,
+//!   waiter and guard is gone, a signal does what the system does by default. After a first signal the
+//!   next is the second all the same, and G4 holds, or the [`ForcePolicy`](crate::ForcePolicy).
+//! - **G8** A drain returns `Ok` only after every guard was dropped, and what was written before each
+//!   drop is visible after.
+//! - **G9** A drain that runs out of time says how many guards are left and on which lines they were
+//!   taken. It names no guard that was never held.
+//! - **G10** A waiter's re-poll takes no lock and allocates nothing; dropped waiters, guards, callbacks,
+//!   children and phases leave no memory behind. (The room of waiters that were dropped is used again,
+//!   and given back when none is left.)
+//! - **G11** `#![forbid(unsafe_code)]`.
+//! - **G12** With [`force_at_deadline`](crate::Builder::force_at_deadline) the process ends within 50 ms
+//!   after the deadline, in every case that G4 names.
+//! - **G13** A phase is asked only when what it comes after is over, and always then; no interleaving
+//!   asks it twice or never.
+//! - **G14** A connection in the listen queue, or accepted and not yet read, when the shutdown comes is
+//!   answered by the example servers and by `winddown-http`, or it was refused.

@@ -1,0 +1,65 @@
+//! What the crate does not do, and why.
+//!
+//! # Signals
+//!
+//! - The kernel merges pending signals of the same number. Two SIGINTs sent before the process ran
+//!   at all may arrive as one; a SIGINT and a SIGTERM are always two. The same goes for signals of one
+//!   number that arrive before the thread `winddown` has run, where that thread has to count them: with
+//!   a [`debounce`](crate::Builder::debounce) or an [`abort_timeout`](crate::Builder::abort_timeout).
+//! - Two signals that two threads handle in the same instant may both be taken for the first. The
+//!   thread `winddown` then forces when it reads the second; if a waker hangs on that very thread, it
+//!   takes a third.
+//! - Handlers stay registered until the process ends. A program that sets another handler for the same
+//!   signal later, without chaining to the earlier one, takes the signal from this crate.
+//! - When every handle, waiter and guard is gone before the first signal, Ctrl-C ends the program
+//!   although `tokio::signal`, `ctrlc` or another library handles it too. Keep a handle, or leave the
+//!   signal out of [`signals`](crate::Builder::signals).
+//! - A signal that was ignored when the process started, as a shell does with SIGINT for what it runs
+//!   in the background, is handled all the same. Leave it out of
+//!   [`signals`](crate::Builder::signals) if it is to be ignored.
+//! - A signal counts only if the handler has seen it in this process: a child between `fork` and `exec`
+//!   has a copy of the handler, whose signals are not taken for the parent's. After `fork` without
+//!   `exec`, as a daemon does, the child has the handlers but not the thread that reads: a signal that
+//!   it is sent is lost, and the next one forces. [`install`](crate::Shutdown::install) says so there
+//!   ([`InstallError::Forked`](crate::InstallError::Forked)). Fork first, and install then.
+//! - As PID 1, the kernel knows no default action. Once every handle is gone, a signal ends the
+//!   process with code 128 + n there.
+//! - On Windows, console events stand for signals: Ctrl-C and Ctrl-Break for
+//!   [`Signal::INT`](crate::Signal::INT); a closed console, a logoff and the end of the system for
+//!   [`Signal::TERM`](crate::Signal::TERM). After one of the last three, Windows ends the process in
+//!   some seconds (5 for a closed console), drained or not, and no other event arrives. A service is
+//!   told of every user's logoff. There are no other signals.
+//!
+//! # Threads and wakers
+//!
+//! - A waker or callback that hangs, as opposed to one that panics, keeps those behind it waiting: the
+//!   wakers of the same request, and on the background thread also later lame ducks, delays and time
+//!   limits. The force does not wait for it, and neither does the deadline.
+//! - With a [`debounce`](crate::Builder::debounce), an
+//!   [`abort_timeout`](crate::Builder::abort_timeout) or
+//!   [`force_at_deadline`](crate::Builder::force_at_deadline), the thread `winddown` has to run for the
+//!   process to end. It calls no foreign code then.
+//! - Should descriptors run out in the middle of `install`, after it has made sure that there are
+//!   enough, a handler stays that does what the system does by default. Should threads run out then,
+//!   async-io panics; at the very limit they may, because a thread that has ended still counts for an
+//!   instant.
+//!
+//! # Time
+//!
+//! - The [`lame_duck`](crate::Builder::lame_duck), the
+//!   [`grace_period`](crate::Builder::grace_period), the timeout of a [`drain`](crate::Shutdown::drain),
+//!   and the [`delay`](crate::PhaseBuilder::delay) and
+//!   [`time_limit`](crate::PhaseBuilder::time_limit) of a phase are real time, also in a test with a
+//!   paused clock.
+//! - Without the feature `signals` there is no timer for futures: deadlines are seen when a task polls.
+//!   Use [`drain_until`](crate::Shutdown::drain_until) and
+//!   [`limit_on_shutdown_with`](crate::ShutdownExt::limit_on_shutdown_with) with a timer of your own.
+//! - Where std has no clock, as on `wasm32-unknown-unknown`, whatever reads the time panics: a
+//!   [`grace_period`](crate::Builder::grace_period), a [`debounce`](crate::Builder::debounce), and
+//!   timeouts other than zero and `Duration::MAX`. Lame ducks, delays and time limits need a thread, and
+//!   are not there.
+//!
+//! # systemd
+//!
+//! - With the feature `systemd`, systemd is reached at a socket with a path, as its own is, and not at
+//!   one with an abstract name (`@...`).
