@@ -37,9 +37,9 @@ impl Watch {
     }
 
     fn settle(&mut self, counting: bool, late: bool) -> Poll<Result<(), DrainError>> {
-        match self.shared.settled(counting, late) {
+        let leave = || self.shared.node.unwatch(&mut self.key);
+        match self.shared.settled(counting, late, leave) {
             Some(result) => {
-                self.shared.node.unwatch(&mut self.key);
                 if !std::mem::replace(&mut self.traced, true) {
                     self.shared.trace_drained(&result);
                 }

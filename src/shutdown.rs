@@ -625,7 +625,7 @@ impl Shutdown {
     /// Blocks this thread. In a task, await `drain` instead.
     #[cfg(not(target_family = "wasm"))]
     pub fn drain_blocking(&self, timeout: Duration) -> Result<(), DrainError> {
-        let settled = |late| self.shared.settled(false, late);
+        let settled = |late| self.shared.settled(false, late, || ());
         let deadline = deadline_after(timeout);
         let result = match self.node().block(deadline, || settled(false)) {
             Some(result) => result,

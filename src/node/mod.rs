@@ -281,9 +281,7 @@ impl Node {
 
     /// Takes the link to the parent, and the node out of the parent's lists. Returns the parent, and the
     /// phases that this asks.
-    fn unlink(&mut self) -> Option<(Arc<Self>, Asked<Self>)> {
-        #[cfg(not(target_family = "wasm"))]
-        let owner = self.owner();
+    fn unlink(&mut self) -> Option<(Arc<Self>, Option<Asked<Self>>)> {
         let place = std::mem::replace(&mut self.place, Place::Root { host: None });
         let (parent, child, link) = match place {
             Place::Root { .. } => return None,
@@ -296,13 +294,13 @@ impl Node {
         drop(children);
         drop(unused);
         let asked = match link {
-            None => Asked::none(),
+            None => None,
             Some(link) => {
                 #[cfg(not(target_family = "wasm"))]
                 if link.timed {
-                    background::cancel(owner);
+                    background::cancel(link.owner());
                 }
-                Self::remove_phase(&parent, &link)
+                Some(Self::remove_phase(&parent, &link))
             }
         };
         Some((parent, asked))
@@ -319,7 +317,9 @@ impl Drop for Node {
         // A loop, because recursion would be as deep as the tree.
         let mut above = self.unlink();
         while let Some((parent, asked)) = above {
-            asked.announce();
+            if let Some(asked) = asked {
+                asked.announce();
+            }
             above = Arc::into_inner(parent).and_then(|mut parent| parent.unlink());
         }
     }

@@ -17,6 +17,14 @@ pub(crate) struct PhaseLink {
     pub(crate) timed: bool,
 }
 
+impl PhaseLink {
+    /// Returns the number under which the background thread keeps jobs of the phase.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn owner(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
 /// The phases of one node.
 pub(crate) struct Order<N> {
     pub(crate) phases: Slab<Entry<N>>,

@@ -187,8 +187,10 @@ impl Node {
         };
         // Acquire: as in `has_reached`.
         let flags = parent.word.load(Ordering::Acquire) & (REQUESTED | STOPPING | FORCED);
-        let is_due = flags & FORCED != 0 || self.phase_name().is_none();
-        if flags != 0 && is_due {
+        if flags == 0 {
+            return;
+        }
+        if flags & FORCED != 0 || self.phase_name().is_none() {
             self.take_over(parent, flags);
         }
     }

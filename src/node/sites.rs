@@ -20,6 +20,7 @@ use crate::util::shard;
 use crate::util::site_table::{Origin, SiteTable};
 use crate::util::sync::atomic::{AtomicUsize, Ordering};
 use crate::util::sync::yield_now;
+use crate::util::task_counter::TryClose;
 
 /// What every handle to a shutdown holds.
 pub(crate) struct Shared {
@@ -113,10 +114,28 @@ impl Shared {
         Report::new(counts, &self.node.late_phases())
     }
 
-    /// Returns how a drain has ended, or `None` if it goes on.
-    pub(crate) fn settled(&self, counting: bool, late: bool) -> Option<Result<(), DrainError>> {
-        // First the counter: a force at the moment when the last guard is dropped changes nothing.
-        while !self.node.try_close(counting) {
+    /// Returns how a drain has ended, or `None` if it goes on. `leave` takes the drain out of the
+    /// watchers, so that it does not wake itself.
+    pub(crate) fn settled(
+        &self,
+        counting: bool,
+        late: bool,
+        leave: impl FnOnce(),
+    ) -> Option<Result<(), DrainError>> {
+        loop {
+            // First the counter: a force when the last guard is dropped changes nothing.
+            match self.node.try_close(counting) {
+                TryClose::Busy => {}
+                TryClose::WasClosed => {
+                    leave();
+                    return Some(Ok(()));
+                }
+                TryClose::Closed => {
+                    leave();
+                    self.node.notify_closed();
+                    return Some(Ok(()));
+                }
+            }
             let kind = match (self.node.is_forced(), late) {
                 (true, _) => DrainErrorKind::Forced,
                 (false, true) => DrainErrorKind::TimedOut,
@@ -124,11 +143,11 @@ impl Shared {
             };
             let report = self.report();
             if report.guards() > 0 {
+                leave();
                 return Some(Err(DrainError { kind, report }));
             }
             yield_now(); // to the thread that takes or releases a guard (L2)
         }
-        Some(Ok(()))
     }
 
     /// Reports how a drain has ended.

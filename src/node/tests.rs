@@ -16,6 +16,7 @@ use crate::model::stage::Stage;
 use crate::node::{FIRST, FORCED, Node, REQUESTED, STOPPING};
 #[cfg(not(loom))]
 use crate::util::sync::lock;
+use crate::util::task_counter::TryClose;
 
 /// Every lock that a node has is held.
 #[cfg(not(loom))]
@@ -62,7 +63,7 @@ fn draining_child_wakes_no_thread_of_its_parent() {
     let child = Node::child(&parent);
     let [above, here] = [&parent, &child].map(|node| node.threads.listen());
     assert!(child.increment(0));
-    assert!(!child.try_close(false));
+    assert!(child.try_close(false) == TryClose::Busy);
     assert!(child.decrement(0));
     child.notify_drains();
     assert!(here.wait_timeout(Duration::ZERO).is_some());
@@ -75,7 +76,7 @@ fn notified_watcher_is_notified_once() {
     let parent = Node::new(None, None);
     for node in [Node::child(&parent), parent] {
         assert!(node.increment(0));
-        assert!(!node.try_close(true));
+        assert!(node.try_close(true) == TryClose::Busy);
         assert!(node.decrement(0));
         node.notify_drains();
         assert!(node.increment(0));

@@ -1,7 +1,5 @@
 //! The timers of a node, which the background thread keeps.
 
-#[cfg(not(target_family = "wasm"))]
-use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 #[cfg(not(target_family = "wasm"))]
@@ -58,7 +56,7 @@ impl Node {
     pub(crate) fn owner(&self) -> usize {
         // Something on the heap, because a node that ends is moved.
         match (&self.place, &self.policy) {
-            (Place::Phase { link, .. }, _) => ptr::from_ref(&**link).addr(),
+            (Place::Phase { link, .. }, _) => link.owner(),
             (_, Some(policy)) => Arc::as_ptr(policy).addr(),
             (_, None) => 0,
         }

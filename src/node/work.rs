@@ -68,21 +68,19 @@ impl Node {
         self.tasks.count()
     }
 
-    /// Closes the counter if no guard is held. Returns whether it is closed.
+    /// Closes the counter if no guard is held. After `Closed`, the caller calls `notify_closed`.
     ///
-    /// If not, the watchers are notified when it may be; if `counting`, with every guard that is
-    /// dropped. So a watcher registers first and then calls this.
-    pub(crate) fn try_close(&self, counting: bool) -> bool {
-        match self.tasks.try_close(counting) {
-            TryClose::Busy => return false,
-            TryClose::WasClosed => {}
-            TryClose::Closed => {
-                let asked = self.note_phase();
-                self.notify_watchers(); // other drains
-                asked.announce();
-            }
-        }
-        true
+    /// If guards are held, the watchers are notified when that may have changed; if `counting`, with
+    /// every guard that is dropped. So a watcher registers first and then calls this.
+    pub(crate) fn try_close(&self, counting: bool) -> TryClose {
+        self.tasks.try_close(counting)
+    }
+
+    /// Notifies other drains that the counter is closed, and the phases that come after this node.
+    pub(crate) fn notify_closed(&self) {
+        let asked = self.note_phase();
+        self.notify_watchers();
+        asked.announce();
     }
 
     /// Returns whether no guard can be taken any more, or no drain waits for guards any more.

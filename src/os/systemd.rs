@@ -92,6 +92,7 @@ mod tests {
 
     use super::*;
     use crate::model::cause::Cause;
+    use crate::util::task_counter::TryClose;
 
     fn follower(node: &Arc<Node>, left: usize) -> Follower {
         Follower {
@@ -106,7 +107,7 @@ mod tests {
     fn no_extension_once_the_shutdown_is_over() {
         let cause = || Cause::Requested(Location::caller());
         let (drained, forced) = (Node::new(None, None), Node::new(None, None));
-        assert!(drained.try_close(false));
+        assert!(drained.try_close(false) == TryClose::Closed);
         assert!(forced.request(cause()) && forced.request(cause()));
         for node in [drained, forced] {
             // As if a guard had been dropped since the last look.

@@ -8,8 +8,10 @@
 //!   shard is open, and needs no generation.
 //! - **W3** `wake_all` closes a shard and takes its wakers in one critical section. A waker is either
 //!   taken by it, or its owner is told that the shard is closed.
-//! - **W4** A slot describes the waker that the queue holds for it, not the one that waker was cloned
-//!   from. The queue keeps its waker alive, so the address cannot be reused for another.
+//! - **W4** A slot describes a waker whose data the queue keeps alive, so that the address cannot be
+//!   reused for another task: the one that the task polls with, if the clone in the queue has the same
+//!   data, or else that clone. The two may have vtables at different addresses, where the code that
+//!   clones was compiled in another unit.
 
 use std::mem;
 use std::task::Waker;
@@ -41,7 +43,7 @@ struct Entries {
 pub(crate) struct Slot {
     /// The index in the slab of a shard, then the index of the shard in the lowest bits.
     key: usize,
-    /// `Waker::data` and `Waker::vtable` of the registered waker, as addresses (W4).
+    /// `Waker::data` and `Waker::vtable` of the waker, as addresses (W4).
     data: usize,
     vtable: usize,
 }
@@ -101,8 +103,12 @@ impl WakerQueue {
     /// vacant, if the queue was woken already.
     #[must_use]
     pub(crate) fn register(&self, slot: &mut Slot, waker: &Waker) -> bool {
+        let polled = waker;
         let waker = waker.clone(); // W1
-        let (data, vtable) = identity(&waker);
+        let (data, mut vtable) = identity(&waker);
+        if data == polled.data().addr() {
+            vtable = identity(polled).1;
+        }
         let old = if slot.is_vacant() {
             let index = match self.shards.len() {
                 0 => 0,
