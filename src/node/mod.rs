@@ -42,10 +42,8 @@ use slab::Slab;
 use crate::model::cause::Cause;
 use crate::model::policy::Policy;
 use crate::model::signal::Signal;
-use crate::node::order::{Asked, Order, PhaseLink};
+use crate::node::order::{Order, PhaseLink};
 use crate::util::ancestor_count::AncestorCount;
-#[cfg(not(target_family = "wasm"))]
-use crate::util::background;
 use crate::util::site_table::SiteTable;
 use crate::util::slab::take_unused;
 use crate::util::sync::atomic::AtomicU8;
@@ -113,10 +111,6 @@ pub(crate) struct Below {
 
 /// Where a node stands in its tree.
 enum Place {
-    Root {
-        /// What the process adds, if this shutdown is installed.
-        host: Option<Box<dyn Host>>,
-    },
     Child {
         parent: Arc<Node>,
         /// The index in the parent's list of children.
@@ -127,6 +121,12 @@ enum Place {
         parent: Arc<Node>,
         link: Box<PhaseLink>,
     },
+    Root {
+        /// What the process adds, if this shutdown is installed.
+        host: Option<Box<dyn Host>>,
+    },
+    /// No longer anywhere: the node is being dropped.
+    Unlinked,
 }
 
 /// What a process adds to the shutdown that is installed in it.
@@ -220,14 +220,14 @@ impl Node {
     #[inline]
     fn parent(&self) -> Option<&Arc<Self>> {
         match &self.place {
-            Place::Root { .. } => None,
+            Place::Root { .. } | Place::Unlinked => None,
             Place::Child { parent, .. } | Place::Phase { parent, .. } => Some(parent),
         }
     }
 
     #[inline]
     pub(crate) fn is_child(&self) -> bool {
-        !matches!(self.place, Place::Root { .. })
+        matches!(self.place, Place::Child { .. } | Place::Phase { .. })
     }
 
     /// Iterates over this node, its parent, and so on to the root.
@@ -262,7 +262,7 @@ impl Node {
     fn host(&self) -> Option<&dyn Host> {
         match &self.place {
             Place::Root { host } => host.as_deref(),
-            Place::Child { .. } | Place::Phase { .. } => None,
+            Place::Child { .. } | Place::Phase { .. } | Place::Unlinked => None,
         }
     }
 
@@ -279,47 +279,42 @@ impl Node {
         self.policy.as_deref().unwrap_or(&Policy::DEFAULT)
     }
 
-    /// Takes the link to the parent, and the node out of the parent's lists. Returns the parent, and the
-    /// phases that this asks.
-    fn unlink(&mut self) -> Option<(Arc<Self>, Option<Asked<Self>>)> {
-        let place = std::mem::replace(&mut self.place, Place::Root { host: None });
-        let (parent, child, link) = match place {
-            Place::Root { .. } => return None,
-            Place::Child { parent, key } => (parent, key, None),
-            Place::Phase { parent, link } => (parent, link.child, Some(link)),
-        };
-        let mut children = lock(&parent.children);
-        children.remove(child);
+    /// Takes the link to the parent, and the node out of the parent's lists. Returns the parent.
+    fn unlink(&mut self) -> Option<Arc<Self>> {
+        match std::mem::replace(&mut self.place, Place::Unlinked) {
+            Place::Child { parent, key } => {
+                parent.remove_child(key);
+                Some(parent)
+            }
+            Place::Phase { parent, link } => {
+                parent.remove_child(link.child);
+                parent.remove_phase(&link);
+                Some(parent)
+            }
+            Place::Root { host } => {
+                self.cancel_timers();
+                drop(host);
+                None
+            }
+            Place::Unlinked => None,
+        }
+    }
+
+    #[inline]
+    fn remove_child(&self, key: usize) {
+        let mut children = lock(&self.children);
+        children.remove(key);
         let unused = take_unused(&mut children);
         drop(children);
         drop(unused);
-        let asked = match link {
-            None => None,
-            Some(link) => {
-                #[cfg(not(target_family = "wasm"))]
-                if link.timed {
-                    background::cancel(link.owner());
-                }
-                Some(Self::remove_phase(&parent, &link))
-            }
-        };
-        Some((parent, asked))
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // A root sets timers only with such a policy.
-        #[cfg(not(target_family = "wasm"))]
-        if !self.is_child() && self.policy().sets_timers() {
-            background::cancel(self.owner());
-        }
         // A loop, because recursion would be as deep as the tree.
         let mut above = self.unlink();
-        while let Some((parent, asked)) = above {
-            if let Some(asked) = asked {
-                asked.announce();
-            }
+        while let Some(parent) = above {
             above = Arc::into_inner(parent).and_then(|mut parent| parent.unlink());
         }
     }

@@ -25,6 +25,8 @@ use crate::node::order::{Asked, Entry, Order, PhaseLink, Step};
 #[cfg(feature = "tracing")]
 use crate::node::trace;
 use crate::node::{Node, Place, STOPPING_TOO};
+#[cfg(not(target_family = "wasm"))]
+use crate::util::background;
 use crate::util::sync::lock;
 use crate::util::task_counter::TryClose;
 
@@ -202,14 +204,14 @@ impl Node {
     pub(crate) fn phase_name(&self) -> Option<&'static str> {
         match &self.place {
             Place::Phase { link, .. } => Some(link.name),
-            Place::Root { .. } | Place::Child { .. } => None,
+            Place::Root { .. } | Place::Child { .. } | Place::Unlinked => None,
         }
     }
 
     fn phase_key(&self) -> Option<usize> {
         match &self.place {
             Place::Phase { link, .. } => Some(link.key),
-            Place::Root { .. } | Place::Child { .. } => None,
+            Place::Root { .. } | Place::Child { .. } | Place::Unlinked => None,
         }
     }
 
@@ -319,13 +321,18 @@ impl Node {
         at_work.map(|entry| entry.name).collect()
     }
 
-    /// Takes a phase out of the order of its parent, because its node is gone.
-    pub(super) fn remove_phase(parent: &Arc<Self>, link: &PhaseLink) -> Asked<Node> {
+    /// Takes a phase of this node out of the order, because its node is gone.
+    #[cold]
+    pub(super) fn remove_phase(&self, link: &PhaseLink) {
+        #[cfg(not(target_family = "wasm"))]
+        if link.timed {
+            background::cancel(link.owner());
+        }
         let mut asked = Asked::none();
-        let mut order = lock(&parent.below().order);
+        let mut order = lock(&self.below().order);
         let kept_waiting = order.remove(link.key);
-        order.advance(parent, kept_waiting, &mut asked);
+        order.advance(self, kept_waiting, &mut asked);
         drop(order);
-        asked
+        asked.announce();
     }
 }

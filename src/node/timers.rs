@@ -51,6 +51,15 @@ impl Node {
         background::run_at(time, self.owner(), Box::new(job)).is_ok()
     }
 
+    /// Forgets the timers of a root, which sets some only with such a policy.
+    #[cold]
+    pub(super) fn cancel_timers(&self) {
+        #[cfg(not(target_family = "wasm"))]
+        if self.policy().sets_timers() {
+            background::cancel(self.owner());
+        }
+    }
+
     /// Returns the number under which the background thread keeps jobs of this node: a root, or a phase.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn owner(&self) -> usize {
