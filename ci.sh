@@ -19,7 +19,7 @@ Usage: ./ci.sh VERB ...
 The times are of a busy machine with two cores. They leave out the packages and tools that a verb installs, and what it
 builds or downloads when it first runs: see "first". .ci/run calls the verbs that a change must pass.
 
-lint        formatting, clippy and docs, with warnings denied, and `layers`; 1 min
+lint        formatting, clippy, docs, prose and the index of the tests, and `layers`; 1 min
 layers      the modules of src/ import in one direction, without a cycle; shows that it reports mistakes; 1 s
 test        `cargo test`, with default features and with none; 1 min
 nextest     every test alone in a process of its own, by cargo-nextest; 1 min
@@ -49,7 +49,9 @@ print_title() { printf '\n== %s\n' "$*"; }
 
 lint() {
     layers
-    if [ -e tests/index.py ]; then python3 tests/index.py; fi
+    python3 tests/index.py
+    python3 tests/prose.py --self-test
+    python3 tests/prose.py
     local crates=(--workspace)
     # bench reads a clock that macOS does not have.
     [ "$(uname)" != Darwin ] || crates+=(--exclude winddown-bench)

@@ -74,7 +74,7 @@ struct Server {
 impl Server {
     fn start(app: Router) -> io::Result<Self> {
         let shutdown = Shutdown::new();
-        // Whoever connects from here on is served, if only a little later.
+        // A client that connects from here on is served, if only a little later.
         let listener = TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;

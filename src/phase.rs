@@ -72,8 +72,8 @@ impl PhaseBuilder {
     /// use winddown::Shutdown;
     ///
     /// let server = Shutdown::new();
-    /// // Connections are told 500 ms after the listener: so one that was just accepted can still send
-    /// // its first request.
+    /// // 500 ms after the listener has stopped: so a connection that was just
+    /// // accepted can still send its first request.
     /// let pause = Duration::from_millis(500);
     /// let connections = server.phase("connections").delay(pause).build();
     /// server.request_shutdown();

@@ -1,9 +1,9 @@
-//! How a row is measured: everybody in turn, in many short rounds.
+//! How a row is measured: each contender in turn, in many short rounds.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// The library that is measured. Everybody else in a row is a peer of it or a yardstick.
+/// The library that is measured. Every other contender in a row is a peer of it or a yardstick.
 pub const OURS: &str = "winddown";
 
 /// One line of the table.
@@ -103,7 +103,7 @@ impl Row {
         self
     }
 
-    /// Everybody's samples, round by round: A B C, A B C, ...
+    /// The samples of all contenders, round by round: A B C, A B C, ...
     ///
     /// So what disturbs a round disturbs all of them, and the ratios hold.
     pub fn measure(mut self) -> Measured {
@@ -118,7 +118,7 @@ impl Row {
         let mut samples = vec![Vec::with_capacity(self.rounds); self.contenders.len()];
         for round in 0..self.rounds {
             for step in 0..self.contenders.len() {
-                // Each round begins with another, so that nobody always follows the same.
+                // Each round begins with another, so that no contender always follows the same.
                 let i = (round + step) % self.contenders.len();
                 samples[i].push(match &mut self.contenders[i].how {
                     How::Timed(run) => run(times[i]).as_nanos() as f64 / times[i] as f64,
@@ -201,7 +201,7 @@ impl Measured {
 }
 
 impl Entry {
-    /// The best round: nobody else was on the machine.
+    /// The best round: no other program was on the machine.
     pub fn fastest(&self) -> f64 {
         self.samples.iter().copied().fold(f64::INFINITY, f64::min)
     }
@@ -236,7 +236,7 @@ pub fn timed<S>(n: u64, setup: impl FnOnce() -> S, mut op: impl FnMut(&mut S)) -
 
 /// The same on several threads at once, `n` times on each: core time for each operation of one.
 ///
-/// By the clock on the wall, because who sleeps until a lock is free keeps its core from nobody, but
+/// By the clock on the wall, because a thread that sleeps until a lock is free keeps no core busy, but
 /// its work undone. More threads than cores take turns, so that time is for `threads / cores` times
 /// `n`.
 pub fn timed_on<S>(
@@ -258,7 +258,7 @@ pub fn timed_on<S>(
                 op(&mut state);
             }
             let end = Instant::now();
-            barrier.wait(); // what is torn down disturbs nobody
+            barrier.wait(); // tearing down disturbs no measurement
             (start, end)
         })
     };

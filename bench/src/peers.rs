@@ -4,7 +4,7 @@ use std::future::{Future, pending};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// One shutdown, shared by everybody who waits for it.
+/// One shutdown, shared by all that wait for it.
 pub trait Peer: Sync + 'static {
     const NAME: &'static str;
     fn new() -> Self;
@@ -285,6 +285,6 @@ impl Peer for StopToken {
     }
 
     fn request(&self) {
-        self.source.lock().expect("nobody panicked").take();
+        self.source.lock().expect("no holder panicked").take();
     }
 }

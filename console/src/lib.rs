@@ -44,7 +44,7 @@ impl Event {
         }
     }
 
-    /// Whether Windows ends the program after it, whatever the program does.
+    /// Returns whether Windows ends the program after it, whatever the program does.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Close | Self::Logoff | Self::Shutdown)
     }
@@ -87,7 +87,7 @@ fn handler() -> MutexGuard<'static, Option<Arc<Handler>>> {
 /// Has `handler` called for each event, from now until the process ends.
 ///
 /// It runs on a thread that Windows starts for the event, so it may do whatever a thread may. But
-/// the next event waits for it, and so does whoever registers a handler meanwhile. One that panics
+/// the next event waits for it, and so does a thread that registers a handler meanwhile. One that panics
 /// has passed.
 ///
 /// # Errors

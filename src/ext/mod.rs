@@ -84,7 +84,10 @@ pub trait ShutdownExt: Sized {
     ///
     /// let shutdown = Shutdown::new();
     /// let mut waiter = shutdown.waiter();
-    /// let mut run = || future::block_on(future::ready(7).cancel_on_shutdown(&mut waiter));
+    /// let mut run = || {
+    ///     let ready = future::ready(7);
+    ///     future::block_on(ready.cancel_on_shutdown(&mut waiter))
+    /// };
     /// assert_eq!(run(), Some(7));
     /// shutdown.request_shutdown();
     /// assert_eq!(run(), None);
@@ -165,8 +168,10 @@ pub trait ShutdownExt: Sized {
     ///
     /// # async fn example(shutdown: Shutdown, app: axum::Router) -> io::Result<()> {
     /// let listener = tokio::net::TcpListener::bind("127.0.0.1:8000").await?;
-    /// let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.waiter());
-    /// match server.into_future().until_deadline(shutdown.waiter()).await {
+    /// let server = axum::serve(listener, app)
+    ///     .with_graceful_shutdown(shutdown.waiter())
+    ///     .into_future();
+    /// match server.until_deadline(shutdown.waiter()).await {
     ///     Some(result) => result,
     ///     None => Err(io::ErrorKind::TimedOut.into()),
     /// }

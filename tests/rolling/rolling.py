@@ -38,7 +38,7 @@ CLIENTS = 14 * [SHORT] + 2 * [LONG]
 
 
 def until(what, happened):
-    """Asks again and again, because nobody tells."""
+    """Asks again and again, because no event tells."""
     begun = time.monotonic()
     while not (result := happened()):
         if time.monotonic() - begun > PATIENCE:

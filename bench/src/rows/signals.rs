@@ -134,12 +134,12 @@ pub fn role(row: &str, name: &str, load: &str) {
                     let (reader, mut writer) = UnixStream::pair().expect("two descriptors");
                     thread::spawn(move || {
                         read_one(signals);
-                        writer.write_all(&[0]).expect("somebody reads");
+                        writer.write_all(&[0]).expect("the parent reads");
                     });
                     println!("ready");
                     read_one(reader);
                 }
-                other => unreachable!("nobody asks for {other}"),
+                other => unreachable!("no row asks for {other}"),
             }
             println!("{}", now().as_nanos());
         }
@@ -174,7 +174,7 @@ fn pipe_of_signals() -> UnixStream {
 }
 
 fn read_one(mut reader: UnixStream) {
-    reader.read_exact(&mut [0]).expect("somebody writes a byte");
+    reader.read_exact(&mut [0]).expect("the other side writes a byte");
 }
 
 /// Polls it once, says `ready`, and waits for it.

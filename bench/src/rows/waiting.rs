@@ -67,7 +67,7 @@ fn check() -> Row {
             },
         )
     });
-    // As everybody has it who shares it.
+    // As every program has it that shares it.
     let shared = Arc::new(AtomicBool::new(false));
     let shared = Contender::timed("Arc<AtomicBool>", move |n| {
         timed(
@@ -126,7 +126,7 @@ fn re_poll(threads: usize) -> Row {
             })
         })
     }
-    // What a second thread loses to nobody but the machine, this loses as well.
+    // What a second thread loses to the machine alone, this loses as well.
     let flag = AtomicBool::new(false);
     let flag = Contender::timed(FLAG, move |n| {
         timed_on(
@@ -278,6 +278,6 @@ fn request() -> Row {
         })
     }
     let row =
-        Row::new("request", "request a shutdown that nobody waits for").goal(Goal::Below(100.0));
+        Row::new("request", "request a shutdown that no task waits for").goal(Goal::Below(100.0));
     row_of_peers!(row, contender)
 }
