@@ -33,8 +33,9 @@ pub(crate) fn follow(node: &Arc<Node>) {
         follower.send(NotifyState::Stopping);
         follower.look_again();
     };
-    // Without the thread the service is stopped as one that knows nothing of systemd.
-    let _ = background::run(node.owner(), Box::new(tell));
+    // No owner: a program that drops its last handle at once is stopping all the same. Without the
+    // thread the service is stopped as one that knows nothing of systemd.
+    let _ = background::run(background::NO_OWNER, Box::new(tell));
 }
 
 /// Returns the text without line feeds, because another line would be another message; without NUL, and

@@ -32,6 +32,10 @@ static JOBS: Mutex<Jobs> = Mutex::new(Jobs {
 /// Notified when a job is added.
 static ADDED: Condvar = Condvar::new();
 
+/// The owner of a job that is never cancelled: no node has this address.
+#[cfg(all(unix, feature = "systemd"))]
+pub(crate) const NO_OWNER: usize = 0;
+
 /// Runs `job` on the thread when its time has come. `owner` is for `cancel`.
 ///
 /// # Errors
