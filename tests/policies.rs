@@ -1,5 +1,5 @@
-//! When the second signal forces, and what happens before and after: force policies, debounce, last
-//! words and lame ducks, in a real process with real signals.
+//! When the second signal forces, and what happens before and after: force policies, debounce, abort
+//! timeout and lame ducks, in a real process with real signals.
 //!
 //! A test starts this program again, in a role: see `support/child.rs`. A role prints `ready` when it
 //! may be sent signals, and `stopping` when it has seen the first. It stands above the tests that start
@@ -34,7 +34,7 @@ mod cases {
 
     use crate::support::child::{Role, command, roles, trials};
     use crate::support::program::{Program, all_are_read, raise};
-    use crate::support::{Call, HOUR, park, poll};
+    use crate::support::{Call, HOUR, park, poll, until};
 
     pub(crate) const ROLES: &[Role] = &roles![
         only_interrupt,
@@ -66,9 +66,9 @@ mod cases {
             g7_policies_outlive_the_handles,
             after_the_debounce_the_second_forces,
             g4_with_a_debounce_and_a_waker_that_hangs,
-            g4_abort_timeout_end_by_a_third_signal,
-            g4_abort_timeout_end_by_a_third_signal_that_came_with_the_second,
-            g4_abort_timeout_end_with_their_time,
+            g4_abort_timeout_ends_by_a_third_signal,
+            g4_abort_timeout_ends_by_a_third_signal_that_came_with_the_second,
+            g4_abort_timeout_ends_with_its_time,
             g4_with_abort_timeout_and_a_waker_that_hangs,
             lame_duck_is_for_sigterm_alone,
             lame_duck_ends_with_its_time,
@@ -211,7 +211,7 @@ mod cases {
         assert_eq!(child.code(), 1);
     }
 
-    /// A waker of the first signal hangs. Waits for the force and prints `forced`.
+    /// A waker of the first signal hangs. Looks for the force and prints `forced`.
     fn hang(builder: Builder) {
         let shutdown = builder.install().unwrap();
         let waker = Call::waker(|| {
@@ -221,7 +221,8 @@ mod cases {
         let mut waiter = shutdown.waiter();
         assert!(poll(&mut waiter, &waker).is_pending());
         println!("ready");
-        future::block_on(shutdown.forced());
+        // No task is told of the force: one thread calls all wakers, and this one hangs.
+        until("it is forced", || shutdown.is_forced());
         println!("forced");
         park();
     }
@@ -254,7 +255,7 @@ mod cases {
         speak(Shutdown::builder().abort_timeout(HOUR));
     }
 
-    fn g4_abort_timeout_end_by_a_third_signal() {
+    fn g4_abort_timeout_ends_by_a_third_signal() {
         let mut child = begun("abort_timeout", SIGTERM);
         child.line("stopping");
         child.send(SIGTERM);
@@ -271,7 +272,7 @@ mod cases {
     }
 
     /// All three come before the force could arm the handler.
-    fn g4_abort_timeout_end_by_a_third_signal_that_came_with_the_second() {
+    fn g4_abort_timeout_ends_by_a_third_signal_that_came_with_the_second() {
         let mut child = Program::ready_role("abort_timeout_for_three_signals");
         child.send(SIGSTOP);
         child.stopped();
@@ -289,7 +290,7 @@ mod cases {
 
     /// The child sees the force, and ends once the time has passed. A time may be too short for a busy
     /// machine to print `forced`, so more time follows.
-    fn g4_abort_timeout_end_with_their_time() {
+    fn g4_abort_timeout_ends_with_its_time() {
         let heard = [10, 100, 1_000, 10_000].into_iter().any(|time| {
             let mut command = command("abort_timeout_for_ms");
             let mut child = Program::start(command.arg(time.to_string()));

@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use libtest_mimic::{Completion, Trial};
+#[cfg(target_os = "linux")]
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 #[cfg(unix)]
 use nix::sys::signal::{SigSet, Signal, kill};
 #[cfg(unix)]
@@ -278,6 +280,32 @@ pub fn all_are_read() {}
 fn threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").expect("there is a /proc");
     tasks.count()
+}
+
+/// Limits the memory so that it suffices for so many more threads. Returns the former limits.
+#[cfg(target_os = "linux")]
+pub fn leave_memory_for_threads(count: u64) -> (u64, u64) {
+    // A thread's stack takes two MiB.
+    let size = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = size.split(' ').next().unwrap().parse().unwrap();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
+    let limit = pages * 4096 + (2 * count + 1) * (1 << 20);
+    setrlimit(Resource::RLIMIT_AS, limit, hard).unwrap();
+    (soft, hard)
+}
+
+/// Returns whether every thread of a process sleeps, but for one.
+#[cfg(target_os = "linux")]
+pub fn threads_sleep(process: Pid, but: Option<Pid>) -> bool {
+    let but = but.map(|thread| thread.to_string());
+    std::fs::read_dir(format!("/proc/{process}/task"))
+        .unwrap()
+        .map(|task| task.unwrap())
+        .filter(|task| but.as_deref().is_none_or(|but| *task.file_name() != *but))
+        .all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap();
+            stat.rsplit_once(") ").unwrap().1.starts_with('S')
+        })
 }
 
 /// Begins the lame duck of an installed shutdown, drops the last handle, and waits until the threads
