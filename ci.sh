@@ -76,7 +76,7 @@ layers() {
 test() {
     cargo test
     cargo test --no-default-features
-    cargo test --all-features --test adapt --test exit_status --test policies --test systemd --test runtimes --test io_wrapper --test stages --test trace_events
+    cargo test --all-features --test adapt --test deadline --test exit_status --test policies --test systemd --test runtimes --test io_wrapper --test stages --test trace_events
 }
 
 nextest() {

@@ -138,6 +138,11 @@ impl Program {
         stdout.iter().collect()
     }
 
+    /// Returns the unread lines of stderr, up to its end.
+    pub fn error_rest(&self) -> Vec<String> {
+        self.stderr.iter().collect()
+    }
+
     /// Waits until the kernel has stopped the child, after a SIGSTOP.
     #[cfg(unix)]
     pub fn stopped(&self) {
@@ -249,6 +254,26 @@ pub fn raise(signal: Signal) {
 /// empty before it sleeps in `poll`, and what is written later wakes it.
 #[cfg(target_os = "linux")]
 pub fn all_are_read() {
+    timeout_of_the_thread();
+}
+
+/// Waits as `all_are_read` does, and returns whether the thread `winddown` then waits for a time too.
+#[cfg(target_os = "linux")]
+pub fn time_is_set() -> bool {
+    let timeout = timeout_of_the_thread();
+    let timeout = u64::from_str_radix(timeout.trim_start_matches("0x"), 16).expect("hexadecimal");
+    // -1, or no pointer to a time.
+    let never = if cfg!(target_arch = "x86_64") {
+        u32::MAX
+    } else {
+        0
+    };
+    timeout as u32 != never
+}
+
+/// Waits until the thread `winddown` sleeps in `poll`, and returns the third argument of that call.
+#[cfg(target_os = "linux")]
+fn timeout_of_the_thread() -> String {
     use nix::libc;
 
     #[cfg(target_arch = "x86_64")]
@@ -257,18 +282,24 @@ pub fn all_are_read() {
     const POLL: libc::c_long = libc::SYS_ppoll;
 
     let poll = format!("{POLL} ");
-    until("the signals are read", || {
+    let mut timeout = None;
+    until("the thread sleeps", || {
         let mut tasks = std::fs::read_dir("/proc/self/task").expect("there is a /proc");
-        tasks.any(|task| {
-            let Ok(task) = task else { return false };
-            let read = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        timeout = tasks.find_map(|task| {
+            let path = task.ok()?.path();
+            let read = |file| std::fs::read_to_string(path.join(file)).unwrap_or_default();
             // The state before the call: the thread may sleep for a lock before it has read, and a
             // later `poll` would not sleep then.
-            read("comm") == "winddown\n"
-                && read("status").contains("\nState:\tS")
-                && read("syscall").starts_with(&poll)
-        })
+            if read("comm") != "winddown\n" || !read("status").contains("\nState:\tS") {
+                return None;
+            }
+            let call = read("syscall");
+            let mut arguments = call.strip_prefix(&poll)?.split(' ');
+            arguments.nth(2).map(str::to_owned)
+        });
+        timeout.is_some()
     });
+    timeout.expect("it sleeps")
 }
 
 /// Does nothing where there is no /proc. The tests show less there.
