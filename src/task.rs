@@ -29,31 +29,37 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct Track<F> {
+        // Dropped before `held`, so that a failure that it reports comes before the panic.
         #[pin]
         future: F,
-        guard: Option<Guard>,
-        panicked: bool,
-    }
-
-    impl<F> PinnedDrop for Track<F> {
-        fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            // In a thread that panics, the drop of the guard records it.
-            if *this.panicked && !thread::panicking() {
-                if let Some(guard) = this.guard {
-                    guard.record_panic();
-                }
-            }
-        }
+        held: Held,
     }
 }
 
 impl<F> Track<F> {
     pub(crate) fn new(future: F, guard: Option<Guard>) -> Self {
-        Self {
-            future,
+        let held = Held {
             guard,
             panicked: false,
+        };
+        Self { future, held }
+    }
+}
+
+/// The guard of a future, and whether the future has panicked.
+#[derive(Debug)]
+struct Held {
+    guard: Option<Guard>,
+    panicked: bool,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // In a thread that panics, the drop of the guard records it.
+        if self.panicked && !thread::panicking() {
+            if let Some(guard) = &self.guard {
+                guard.record_panic();
+            }
         }
     }
 }
@@ -64,12 +70,12 @@ impl<F: Future> Future for Track<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         // Left as it is by a panic, which a caller may catch before this is dropped.
-        *this.panicked = true;
+        this.held.panicked = true;
         let poll = this.future.poll(cx);
-        *this.panicked = false;
+        this.held.panicked = false;
         let output = ready!(poll);
         // Now, and not when the executor drops the task.
-        *this.guard = None;
+        this.held.guard = None;
         Poll::Ready(output)
     }
 }
