@@ -127,6 +127,15 @@ impl Program {
         find(self.stdout.as_ref().expect("stdout is read"), start)
     }
 
+    /// Reads stdout up to a line that contains a text.
+    pub fn line_with(&self, text: &str) {
+        find_by(
+            self.stdout.as_ref().expect("stdout is read"),
+            text,
+            |line| line.contains(text).then_some(()),
+        );
+    }
+
     /// Reads stderr up to a line that starts with `start`, and returns the rest of that line.
     pub fn error_line(&self, start: &str) -> String {
         find(&self.stderr, start)
@@ -188,14 +197,20 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 fn find(lines: &Receiver<String>, start: &str) -> String {
+    find_by(lines, start, |line| {
+        line.strip_prefix(start).map(str::to_owned)
+    })
+}
+
+fn find_by<T>(lines: &Receiver<String>, what: &str, matches: impl Fn(&str) -> Option<T>) -> T {
     let mut seen = Vec::new();
     loop {
         match lines.recv_timeout(PATIENCE) {
-            Ok(line) => match line.strip_prefix(start) {
-                Some(rest) => return rest.to_owned(),
+            Ok(line) => match matches(&line) {
+                Some(found) => return found,
                 None => seen.push(line),
             },
-            Err(error) => panic!("no line '{start}' ({error}) after {seen:#?}"),
+            Err(error) => panic!("no line '{what}' ({error}) after {seen:#?}"),
         }
     }
 }
