@@ -277,7 +277,9 @@ mod cases {
             "critical ends" => mail(Box::pin(async {})),
             "critical returns an error" => {
                 let critical = shutdown.critical("mail", async { Err::<(), _>("no route") });
-                spawn(Box::pin(shutdown.track(async { drop(critical.await) })));
+                spawn(Box::pin(shutdown.track(async {
+                    let _ = critical.await;
+                })));
             }
             "critical panics" => mail(Box::pin(async { panic!("no route") })),
             "critical panics while draining" => mail(Box::pin(async {

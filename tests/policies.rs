@@ -56,6 +56,8 @@ mod cases {
         short_lame_duck,
         #[cfg(target_os = "linux")]
         lame_duck_dropped,
+        #[cfg(target_os = "linux")]
+        many_timers,
     ];
 
     pub(crate) fn tests() -> Vec<Trial> {
@@ -74,6 +76,8 @@ mod cases {
             lame_duck_ends_with_its_time,
             #[cfg(target_os = "linux")]
             g7_lame_duck_without_handles_dies_of_the_signal,
+            #[cfg(target_os = "linux")]
+            crate_has_two_threads_however_many_timers,
         ]
     }
 
@@ -372,5 +376,49 @@ mod cases {
     fn g7_lame_duck_without_handles_dies_of_the_signal() {
         let mut child = begun("lame_duck_dropped", SIGTERM);
         assert_eq!(child.wait().signal(), Some(SIGTERM as i32));
+    }
+
+    /// Sets every kind of timer, for an installed shutdown and fifty others, and prints the threads.
+    #[cfg(target_os = "linux")]
+    fn many_timers() {
+        let timers = || {
+            Shutdown::builder()
+                .lame_duck(HOUR)
+                .debounce(HOUR)
+                .abort_timeout(HOUR)
+                .grace_period(HOUR)
+                .force_at_deadline()
+        };
+        let installed = timers().install().unwrap();
+        let built: Vec<_> = (0..50).map(|_| timers().build()).collect();
+        for shutdown in built.iter().chain([&installed]) {
+            assert!(shutdown.request_shutdown());
+            assert_eq!(shutdown.stage(), Stage::Requested);
+        }
+        let mut names = Vec::new();
+        // A thread that starts still has the name of the one that has started it.
+        until("each thread has its own name", || {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+            let name = |task: std::io::Result<std::fs::DirEntry>| {
+                std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+            };
+            names = tasks.filter_map(name).collect();
+            names
+                .iter()
+                .filter(|name| name.starts_with("policies"))
+                .count()
+                == 1
+        });
+        names.retain(|name| name.starts_with("winddown"));
+        names.sort();
+        println!("threads: {names:?}");
+    }
+
+    /// Apart from async-io's.
+    #[cfg(target_os = "linux")]
+    fn crate_has_two_threads_however_many_timers() {
+        let child = Program::role("many_timers");
+        let names = ["winddown\n", "winddown-wakers\n"];
+        assert_eq!(child.line("threads: "), format!("{names:?}"));
     }
 }

@@ -24,6 +24,7 @@ mod cases {
     #[cfg(target_os = "linux")]
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Command, Stdio};
+    use std::time::Duration;
 
     use libtest_mimic::Trial;
     use nix::sys::signal::Signal::SIGTERM;
@@ -32,10 +33,11 @@ mod cases {
 
     use crate::support::child::{Role, command, roles, trials};
     use crate::support::program::Program;
-    use crate::support::{HOUR, PATIENCE};
+    use crate::support::{Call, HOUR, PATIENCE, park, poll};
 
     pub(crate) const ROLES: &[Role] = &roles![
         three_guards,
+        waker_hangs,
         #[cfg(target_os = "linux")]
         lame_duck_dropped,
     ];
@@ -43,6 +45,7 @@ mod cases {
     pub(crate) fn tests() -> Vec<Trial> {
         trials![
             systemd_is_notified_in_order,
+            g12_systemd_is_notified_and_the_deadline_ends_the_process,
             #[cfg(target_os = "linux")]
             g7_systemd_without_handles_dies_of_the_signal,
         ]
@@ -113,12 +116,37 @@ mod cases {
         assert_eq!(child.code(), 0);
     }
 
+    fn waker_hangs() {
+        let builder = Shutdown::builder().grace_period(Duration::from_millis(100));
+        let shutdown = builder.force_at_deadline().install().unwrap();
+        let mut waiter = shutdown.waiter();
+        let waker = Call::waker(|| park());
+        assert!(poll(&mut waiter, &waker).is_pending());
+        println!("ready");
+        park();
+    }
+
+    /// The thread that tells systemd calls the wakers too. It tells systemd first.
+    fn g12_systemd_is_notified_and_the_deadline_ends_the_process() {
+        let messages = Messages::new();
+        let mut command = command("waker_hangs");
+        messages.go_to(&mut command);
+        let mut child = Program::start(&mut command);
+        child.line("ready");
+        child.send(SIGTERM);
+        assert_eq!(
+            messages.next(),
+            "STOPPING=1\nSTATUS=stopping: SIGTERM; 0 in flight\n"
+        );
+        assert_eq!(child.code(), 1);
+    }
+
     #[cfg(target_os = "linux")]
     fn lame_duck_dropped() {
         let reason = "no\nthing\0".to_owned() + &"🦀".repeat(5000);
         crate::support::program::abandon_lame_duck(&reason);
         println!("ready");
-        crate::support::park();
+        park();
     }
 
     #[cfg(target_os = "linux")]

@@ -87,8 +87,19 @@ impl Program {
     /// which has what `unshare` needs.
     #[cfg(unix)]
     pub fn aim_at_its_child(&mut self) {
+        self.target = self.its_child().expect("it has a child");
+    }
+
+    /// Returns whether the child has started a process. Works on Linux.
+    #[cfg(unix)]
+    pub fn has_a_child(&self) -> bool {
+        self.its_child().is_some()
+    }
+
+    #[cfg(unix)]
+    fn its_child(&self) -> Option<Pid> {
         let parent = format!("\nPPid:\t{}\n", self.child.id());
-        self.target = std::fs::read_dir("/proc")
+        std::fs::read_dir("/proc")
             .expect("there is a /proc")
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
             .find(|pid| {
@@ -96,7 +107,6 @@ impl Program {
                     .is_ok_and(|status| status.contains(&parent))
             })
             .map(Pid::from_raw)
-            .expect("it has a child");
     }
 
     #[cfg(unix)]
