@@ -3,7 +3,7 @@
 //! A test starts this program again, in a role: see `support/child.rs`. The first argument of a role is
 //! its grace period in milliseconds, and the second is the way in which the shutdown is requested. A
 //! role writes `ready` to stderr when the shutdown may be requested, and `tormented` when it does what
-//! must not keep the process from its end. It stands above the tests that start it.
+//! must not keep the process from its end, or both at once. It stands above the tests that start it.
 
 mod support;
 
@@ -26,7 +26,7 @@ mod cases {
     use std::io::{Write, stdin, stdout};
     use std::mem::forget;
     use std::process::{Command, ExitCode, Stdio};
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::sync::{Arc, Barrier};
     use std::thread;
     use std::time::{Duration, Instant};
@@ -151,6 +151,10 @@ mod cases {
         eprintln!("tormented");
     }
 
+    fn ready_and_tormented() {
+        eprintln!("ready tormented");
+    }
+
     fn spin() -> ! {
         loop {
             black_box(());
@@ -170,14 +174,26 @@ mod cases {
     struct Tormented {
         program: Program,
         way: &'static str,
+        /// It was tormented as soon as it was ready.
+        at_once: bool,
     }
 
     impl Tormented {
         fn start(command: &mut Command, grace: Duration, way: &'static str) -> Self {
             command.args([&grace.as_millis().to_string(), way]);
             let program = Program::start_unread(command.stdin(Stdio::piped()));
-            program.error_line("ready");
-            Self { program, way }
+            let at_once = program.error_line("ready") == " tormented";
+            Self {
+                program,
+                way,
+                at_once,
+            }
+        }
+
+        /// Returns whether it did what it is for, once it has ended.
+        fn was_tormented(&self) -> bool {
+            let lines = self.program.error_rest();
+            self.at_once || lines.iter().any(|line| line == "tormented")
         }
 
         /// Requests the shutdown, and returns a moment before that.
@@ -191,34 +207,62 @@ mod cases {
         }
     }
 
+    /// Runs a function, and returns by how much a thread that slept meanwhile, again and again, was
+    /// late at the most.
+    fn with_lateness<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let sleeper = scope.spawn(|| {
+                let nap = Duration::from_millis(1);
+                let mut latest = Duration::ZERO;
+                while !ended.load(Ordering::SeqCst) {
+                    let begun = Instant::now();
+                    thread::sleep(nap);
+                    latest = latest.max(begun.elapsed() - nap);
+                }
+                latest
+            });
+            let result = run();
+            ended.store(true, Ordering::SeqCst);
+            (result, sleeper.join().unwrap())
+        })
+    }
+
     /// Requests the shutdown of a role in every way. Each time the process must end at so many grace
     /// periods after the request, with the exit code and within the tolerance.
     ///
     /// On a busy machine a process may not run at all for that long, or not reach its torment before
-    /// its deadline. So a few more attempts follow, each with more time.
+    /// its deadline. So a few more attempts follow, each with more time. If other threads were late
+    /// during each of them, too, the times are printed and not judged.
     fn ends_in_time(role: &str, grace_periods: u32) {
         ends_in_time_when_started(role, grace_periods, || command(role));
     }
 
     fn ends_in_time_when_started(role: &str, grace_periods: u32, command: impl Fn() -> Command) {
         for way in WAYS {
-            let in_time = [100, 200, 1_000, 5_000].into_iter().any(|grace| {
+            let mut calm = false;
+            let in_time = [100, 100, 200, 500, 1_000, 5_000].into_iter().any(|grace| {
                 let grace = Duration::from_millis(grace);
                 let end = grace * grace_periods;
                 // A role without a grace period has nothing to multiply.
                 let grace = if end.is_zero() { end } else { grace };
                 let mut child = Tormented::start(&mut command(), grace, way);
-                let before = child.request();
-                let code = child.program.code();
-                let elapsed = before.elapsed();
+                let ((code, elapsed), others_late) = with_lateness(|| {
+                    let before = child.request();
+                    (child.program.code(), before.elapsed())
+                });
                 assert_eq!(code, 7, "{role}, {way}");
                 let late = elapsed.checked_sub(end);
                 let late = late.unwrap_or_else(|| panic!("{role}, {way}: early, {elapsed:?}"));
-                let tormented = child.program.error_rest().contains(&"tormented".to_owned());
-                println!("{role}, {way}: ended {late:?} after {end:?}, tormented: {tormented}");
+                let tormented = child.was_tormented();
+                println!(
+                    "{role}, {way}: ended {late:?} after {end:?}, tormented: {tormented}, \
+                     others late: {others_late:?}"
+                );
+                calm |= others_late < TOLERANCE / 5;
                 tormented && late <= TOLERANCE
             });
-            assert!(in_time, "{role}, {way}: late each time");
+            assert!(in_time || !calm, "{role}, {way}: late each time");
         }
     }
 
@@ -237,8 +281,7 @@ mod cases {
                 });
             }
             all.wait();
-            ready();
-            tormented();
+            ready_and_tormented();
             spin()
         })
     }
@@ -251,8 +294,7 @@ mod cases {
     async fn tokio_thread_stuck() {
         let shutdown = install(builder());
         tokio::spawn(shutdown.waiter());
-        ready();
-        tormented();
+        ready_and_tormented();
         spin()
     }
 
@@ -274,8 +316,7 @@ mod cases {
         smol::block_on(async {
             smol::spawn(shutdown.waiter()).detach();
             both.wait();
-            ready();
-            tormented();
+            ready_and_tormented();
             spin()
         })
     }
@@ -287,8 +328,7 @@ mod cases {
     fn inside_a_destructor() {
         let shutdown = install(builder());
         drop(OnDrop(|| {
-            ready();
-            tormented();
+            ready_and_tormented();
             park();
         }));
         drop(shutdown);
@@ -301,8 +341,7 @@ mod cases {
     /// `exit` waits for a destructor of the main thread.
     fn inside_exit() {
         thread_local!(static LAST: OnDrop<fn()> = const { OnDrop(|| {
-            ready();
-            tormented();
+            ready_and_tormented();
             park();
         }) });
         LAST.with(|_| ());
@@ -449,8 +488,7 @@ mod cases {
 
     fn stuck() {
         let _shutdown = install(builder());
-        ready();
-        tormented();
+        ready_and_tormented();
         park();
     }
 
@@ -499,8 +537,7 @@ mod cases {
     fn never_forced_by_signals() {
         let builder = builder().force_policy(ForcePolicy::Never).debounce(HOUR);
         let _shutdown = install(builder);
-        ready();
-        tormented();
+        ready_and_tormented();
         park();
     }
 
@@ -529,8 +566,7 @@ mod cases {
 
         let _shutdown = install(builder());
         setrlimit(Resource::RLIMIT_NOFILE, 0, 0).unwrap();
-        ready();
-        tormented();
+        ready_and_tormented();
         park();
     }
 
