@@ -25,9 +25,11 @@ test        `cargo test`, with default features and with none; 1 min
 nextest     every test alone in a process of its own, by cargo-nextest; 1 min
 signals     the tests under nohup, and with HUP, INT, QUIT and TERM ignored, then blocked at the start; 3 min
 perf        no frequent operation takes over 1 % more instructions than bench/instructions.txt records; 5 s, first 3 min
+stop        no connection is lost when a server stops under load, whatever some clients do; 6 min
+restart     no request fails while servers restart and their parent holds the listener; 5 min
 rolling     no request fails while HAProxy's two servers restart in turn, on four runtimes; 9 min
 kubernetes  the manifest conforms to the API's schemas, and its times add up; 3 s, first 20 s
-systemd     systemd accepts the unit file, and rejects a broken one; 10 s
+systemd     systemd accepts the unit files, and rejects a broken one; 10 s
 loom        the shipped atomics and locks under every interleaving within the bounds of the models; 1 min
 fuzz        twice ten million random operations: one at a time against a model, and on three threads; 1 min
 features    every combination of features passes clippy; 5 min
@@ -129,6 +131,34 @@ rolling() {
     timeout 1200 python3 tests/rolling/rolling.py "$built/debug/examples"
 }
 
+# See the heads of load/src/client.rs, stop.rs and unruly.rs. A short run: STOPS=3 SERVERS="smol tokio" ./ci.sh stop.
+# It prints the wiring that loses connections beside the servers.
+stop() {
+    run_load 900 stop
+    run_load 300 unruly
+}
+
+# See the heads of load/src/restart.rs and reuseport.rs. A short run: RESTARTS=2 REQUESTS=5000 SERVERS=smol ./ci.sh restart.
+# How many connections SO_REUSEPORT loses is printed, and fails nothing.
+restart() {
+    need_packages systemd
+    ACTIVATE=$(command -v systemd-socket-activate) run_load 900 restart
+    run_load 300 reuseport
+}
+
+# Runs a verb of the program that counts, against each example server of SERVERS, for so many seconds at most.
+run_load() {
+    local limit=$1 verb=$2 name programs=()
+    for name in ${SERVERS:-smol tokio async_std threads axum}; do
+        programs+=("$built/debug/examples/$name")
+    done
+    cargo build --examples
+    # On its own, so that the servers keep the features that all verbs build them with.
+    cargo build -p winddown-load
+    print_title "winddown-load $verb"
+    timeout "$limit" "$built/debug/winddown-load" "$verb" "${programs[@]}"
+}
+
 kubernetes() {
     local venv=target/kubernetes
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
@@ -136,7 +166,7 @@ kubernetes() {
     "$venv/bin/python" tests/kubernetes/check.py examples/kubernetes/winddown.yaml
 }
 
-# The unit file, as systemd reads it; and a broken one, to show that systemd rejects that.
+# The unit files, as systemd reads them; and a broken one, to show that systemd rejects that.
 systemd() {
     need_packages systemd
     cargo build --example smol --features systemd
@@ -146,7 +176,9 @@ systemd() {
     sed "s|/usr/local/bin/smol|$built/debug/examples/smol|" \
         examples/systemd/winddown.service >"$folder/winddown.service"
     sed 's/^KillMode=.*/KillMode=nonsense/' "$folder/winddown.service" >"$folder/broken.service"
+    cp examples/systemd/winddown.socket "$folder/winddown.socket"
     unit_is_valid "$folder/winddown.service"
+    unit_is_valid "$folder/winddown.socket"
     ! unit_is_valid "$folder/broken.service" || { echo "ci.sh: systemd accepts the broken one too" >&2; return 1; }
 }
 
