@@ -12,8 +12,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_lite::{Stream, StreamExt, future, stream};
-use support::{Counter, poll};
-use winddown::{Shutdown, ShutdownExt};
+use support::{Counter, HOUR, poll};
+use winddown::{Shutdown, ShutdownExt, Waiter};
 
 /// Pending as long as the cell is empty; not `Unpin`, and says when it is dropped.
 struct Slow {
@@ -69,12 +69,7 @@ fn cancel_stops_and_drops_the_future() {
 }
 
 #[test]
-fn cancel_prefers_a_finished_output() {
-    let shutdown = Shutdown::new();
-    shutdown.request_shutdown();
-    let ready = async { 7 }.cancel_on_shutdown(shutdown.waiter());
-    assert_eq!(future::block_on(ready), Some(7));
-
+fn cancel_prefers_a_finished_output_after_the_first_poll() {
     let shutdown = Shutdown::new();
     let mut cx = Context::from_waker(Waker::noop());
     let (slow, output) = Slow::new();
@@ -84,6 +79,73 @@ fn cancel_prefers_a_finished_output() {
     shutdown.request_shutdown();
     assert_eq!(wrapped.as_mut().poll(&mut cx), Poll::Ready(Some(7)));
     assert!(polled_again(wrapped));
+
+    let shutdown = Shutdown::new();
+    let ready = async { 7 }.cancel_on_shutdown(shutdown.waiter());
+    assert_eq!(future::block_on(ready), Some(7));
+}
+
+/// Each drops a future that it has never polled, because the shutdown was there before.
+#[test]
+fn shutdown_is_checked_before_the_first_poll() {
+    fn never_polled() -> impl Future<Output = u32> {
+        future::poll_fn(|_| panic!("it is polled"))
+    }
+    let shutdown = Shutdown::new();
+    shutdown.request_shutdown();
+    let waiter = || shutdown.waiter();
+    let none = [
+        future::block_on(never_polled().cancel_on_shutdown(waiter())),
+        future::block_on(never_polled().limit_on_shutdown(waiter(), Duration::ZERO)),
+        future::block_on(never_polled().limit_on_shutdown_with(waiter(), || future::ready(()))),
+    ];
+    assert_eq!(none, [None; 3]);
+    // The time of these is not up.
+    let ready = [
+        future::block_on(async { 7 }.abort_on_force(waiter())),
+        future::block_on(async { 7 }.until_deadline(waiter())),
+        future::block_on(async { 7 }.limit_on_shutdown(waiter(), HOUR)),
+        future::block_on(async { 7 }.limit_on_shutdown_with(waiter(), future::pending::<()>)),
+    ];
+    assert_eq!(ready, [Some(7); 4]);
+    shutdown.request_shutdown();
+    let none = [
+        future::block_on(never_polled().abort_on_force(waiter())),
+        future::block_on(never_polled().until_deadline(waiter())),
+    ];
+    assert_eq!(none, [None; 2]);
+}
+
+/// A queue that always has an item: each round takes one and adds another.
+#[test]
+fn loop_over_a_busy_queue_ends() {
+    fn rounds(
+        stop: impl AsyncFn(&smol::channel::Receiver<u32>, &mut Waiter) -> Option<u32>,
+    ) -> u32 {
+        let shutdown = Shutdown::new();
+        let (sender, queue) = smol::channel::unbounded();
+        let mut waiter = shutdown.waiter();
+        sender.try_send(1).unwrap();
+        let mut rounds = 0;
+        while let Some(round) = future::block_on(stop(&queue, &mut waiter)) {
+            rounds = round;
+            assert!(rounds <= 10, "it goes on");
+            if rounds == 10 {
+                shutdown.request_shutdown();
+            }
+            sender.try_send(rounds + 1).unwrap();
+        }
+        rounds
+    }
+    let cancelled = rounds(async |queue, waiter| {
+        let received = queue.recv().cancel_on_shutdown(waiter).await;
+        received.map(Result::unwrap)
+    });
+    let limited = rounds(async |queue, waiter| {
+        let received = queue.recv().limit_on_shutdown(waiter, Duration::ZERO).await;
+        received.map(Result::unwrap)
+    });
+    assert_eq!((cancelled, limited), (10, 10));
 }
 
 #[test]
@@ -122,8 +184,15 @@ fn abort_runs_until_the_force() {
     assert_eq!(counter.count(), 1);
     assert_eq!(poll(&mut wrapped, &waker), Poll::Ready(None));
     assert_eq!(Rc::strong_count(&output), 1);
-    let finished = async { 7 }.abort_on_force(shutdown.waiter());
-    assert_eq!(future::block_on(finished), Some(7));
+
+    let shutdown = Shutdown::new();
+    let (slow, output) = Slow::new();
+    let mut wrapped = Box::pin(slow.abort_on_force(shutdown.waiter()));
+    assert!(poll(&mut wrapped, &waker).is_pending());
+    shutdown.request_shutdown();
+    shutdown.request_shutdown();
+    output.set(Some(7));
+    assert_eq!(poll(&mut wrapped, &waker), Poll::Ready(Some(7)));
 }
 
 #[test]
@@ -138,13 +207,19 @@ fn limit_runs_freely_before_the_request() {
     assert!(poll(&mut wrapped, &waker).is_pending(), "its time runs now");
     output.set(Some(7));
     assert_eq!(poll(&mut wrapped, &waker), Poll::Ready(Some(7)));
+}
 
-    let mut wrapped = Box::pin(
-        Slow::new()
-            .0
-            .limit_on_shutdown(shutdown.waiter(), Duration::ZERO),
-    );
+#[test]
+fn limit_of_zero_ends_at_the_request() {
+    let shutdown = Shutdown::new();
+    let (counter, waker) = Counter::new();
+    let (slow, output) = Slow::new();
+    let mut wrapped = Box::pin(slow.limit_on_shutdown(shutdown.waiter(), Duration::ZERO));
+    assert!(poll(&mut wrapped, &waker).is_pending());
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 1);
     assert_eq!(poll(&mut wrapped, &waker), Poll::Ready(None));
+    assert_eq!(Rc::strong_count(&output), 1, "dropped at once");
 }
 
 #[cfg(feature = "signals")]
@@ -181,14 +256,32 @@ fn on_shutdown_calls_once_and_runs_on() {
     assert_eq!(told.get(), 1);
 }
 
+/// As a connection whose next request has arrived already.
 #[test]
-fn on_shutdown_calls_before_the_first_poll() {
+fn on_shutdown_polls_before_it_tells() {
     let shutdown = Shutdown::new();
     shutdown.request_shutdown();
-    let told = Cell::new(false);
-    let wrapped = async { 7 }.on_shutdown(shutdown.waiter(), |_| told.set(true));
-    assert_eq!(future::block_on(wrapped), 7);
-    assert!(told.get());
+    let (told, polls) = (Cell::new(0), Cell::new(0));
+    let ready = async { 7 }.on_shutdown(shutdown.waiter(), |_| told.set(told.get() + 1));
+    assert_eq!(future::block_on(ready), 7);
+    assert_eq!(told.get(), 0, "what has ended is not told");
+
+    let inner = future::poll_fn(|_| {
+        polls.set(polls.get() + 1);
+        match told.get() {
+            0 => Poll::Pending,
+            _ => Poll::Ready(polls.get()),
+        }
+    });
+    let pending = inner.on_shutdown(shutdown.waiter(), |_| {
+        assert_eq!(polls.get(), 1, "it was polled before");
+        told.set(told.get() + 1);
+    });
+    // In one poll: polled, told, and polled again.
+    let mut pending = pin!(pending);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert_eq!(pending.as_mut().poll(&mut cx), Poll::Ready(2));
+    assert_eq!(told.get(), 1);
 }
 
 #[test]
@@ -259,13 +352,23 @@ fn wrappers_are_debug_and_send() {
     checks(ready().cancel_on_shutdown(waiter.clone()));
     checks(ready().abort_on_force(waiter.clone()));
     checks(ready().limit_on_shutdown(waiter.clone(), Duration::MAX));
+    checks(ready().limit_on_shutdown_with(waiter.clone(), ready));
+    checks(ready().until_deadline(waiter.clone()));
     checks(ready().on_shutdown(waiter.clone(), |_| ()));
     checks(stream::iter(0..1).end_on_shutdown(waiter.clone()));
+    checks(stream::iter(0..1).finish_on_shutdown(waiter.clone()));
     checks((0..1).stop_on_shutdown(waiter.clone()));
     #[cfg(any(feature = "futures-io", feature = "tokio-io"))]
     checks(futures_lite::io::empty().seal_on_shutdown(waiter.clone()));
     checks(shutdown.track(ready()));
     checks(shutdown.critical("mail", ready()));
+    checks(shutdown.supervise("mail", std::future::ready(Ok::<_, String>(1))));
+    checks(shutdown.drained());
+    checks(shutdown.drain_until(ready()));
+    checks(shutdown.call_on_shutdown(|| ()));
+    let guard = shutdown.drop_guard();
+    checks(&guard);
+    guard.disarm();
 }
 
 /// What every wrapper does when the inner value panics, when the wrapper is dropped after a poll, and
@@ -313,6 +416,16 @@ mod every_wrapper {
         type Output = ();
         fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
             Self::poll(&self, ())
+        }
+    }
+
+    /// The inner future, for what takes a `Result`.
+    struct Fallible(Inside);
+
+    impl Future for Fallible {
+        type Output = Result<(), String>;
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+            self.0.poll(Ok(()))
         }
     }
 
@@ -375,8 +488,8 @@ mod every_wrapper {
         wrap: fn(&Shutdown, Inside) -> Polled,
         /// The guards that it holds itself.
         guards: usize,
-        /// Whether it waits for the shutdown, with the waker that it was polled with.
-        waits: bool,
+        /// How often the shutdown wakes it until it stops. Zero if it does not register.
+        wakes: usize,
         /// The number of requests that stop it, and what a poll does then. `None` if none stops it.
         stopped: Option<(usize, Again)>,
         /// What a poll does once the inner value has ended.
@@ -386,7 +499,7 @@ mod every_wrapper {
     macro_rules! table {
         ($($(#[$attribute:meta])* $name:literal:
             |$shutdown:ident, $inside:ident| $wrapped:expr, |$pinned:ident, $cx:ident| $poll:expr;
-            guards $guards:literal, waits $waits:literal,
+            guards $guards:literal, wakes $wakes:literal,
             stopped $stopped:expr, ended $ended:expr;)*
         ) => {
             vec![$($(#[$attribute])* Row {
@@ -399,7 +512,7 @@ mod every_wrapper {
                     })
                 },
                 guards: $guards,
-                waits: $waits,
+                wakes: $wakes,
                 stopped: $stopped,
                 ended: $ended,
             }),*]
@@ -413,36 +526,56 @@ mod every_wrapper {
             "cancel_on_shutdown":
                 |shutdown, inside| inside.cancel_on_shutdown(shutdown.waiter()),
                 |it, cx| it.poll(cx).map(drop);
-                guards 0, waits true, stopped Some((1, Panics)), ended Panics;
+                guards 0, wakes 1, stopped Some((1, Panics)), ended Panics;
             "abort_on_force":
                 |shutdown, inside| inside.abort_on_force(shutdown.waiter()),
                 |it, cx| it.poll(cx).map(drop);
-                guards 0, waits true, stopped Some((2, Panics)), ended Panics;
+                guards 0, wakes 1, stopped Some((2, Panics)), ended Panics;
             "limit_on_shutdown":
                 |shutdown, inside| inside.limit_on_shutdown(shutdown.waiter(), Duration::ZERO),
                 |it, cx| it.poll(cx).map(drop);
-                guards 0, waits true, stopped Some((1, Panics)), ended Panics;
+                guards 0, wakes 1, stopped Some((1, Panics)), ended Panics;
+            "limit_on_shutdown_with":
+                |shutdown, inside| {
+                    inside.limit_on_shutdown_with(shutdown.waiter(), || future::ready(()))
+                },
+                |it, cx| it.poll(cx).map(drop);
+                guards 0, wakes 1, stopped Some((1, Panics)), ended Panics;
+            "until_deadline":
+                |shutdown, inside| inside.until_deadline(shutdown.waiter()),
+                |it, cx| it.poll(cx).map(drop);
+                guards 0, wakes 2, stopped Some((2, Panics)), ended Panics;
             "on_shutdown":
                 |shutdown, inside| inside.on_shutdown(shutdown.waiter(), |_| ()),
                 |it, cx| it.poll(cx);
-                guards 0, waits true, stopped None, ended Inside;
+                guards 0, wakes 1, stopped None, ended Inside;
             "end_on_shutdown":
                 |shutdown, inside| inside.end_on_shutdown(shutdown.waiter()),
                 |it, cx| it.poll_next(cx).map(|item| assert!(item.is_none()));
-                guards 0, waits true, stopped Some((1, Fused)), ended Fused;
+                guards 0, wakes 1, stopped Some((1, Fused)), ended Fused;
+            "finish_on_shutdown":
+                |shutdown, inside| inside.finish_on_shutdown(shutdown.waiter()),
+                |it, cx| {
+                    // Pending after the shutdown, it asks to be polled again, a limited number of times.
+                    let mut it = it;
+                    let mut polls = (0..200).map(|_| it.as_mut().poll_next(cx));
+                    let poll = polls.find(Poll::is_ready).unwrap_or(Poll::Pending);
+                    poll.map(|item| assert!(item.is_none()))
+                };
+                guards 0, wakes 1, stopped Some((1, Fused)), ended Fused;
             "stop_on_shutdown":
                 |shutdown, inside| inside.stop_on_shutdown(shutdown.waiter()),
                 |it, _cx| match it.get_mut().next() {
                     Some(()) => Poll::Pending,
                     None => Poll::Ready(()),
                 };
-                guards 0, waits false, stopped Some((1, Fused)), ended Fused;
+                guards 0, wakes 0, stopped Some((1, Fused)), ended Fused;
             #[cfg(feature = "futures-io")]
             "seal_on_shutdown for futures-io":
                 |shutdown, inside| inside.seal_on_shutdown(shutdown.waiter()),
                 |it, cx| futures_lite::AsyncRead::poll_read(it, cx, &mut [0])
                     .map(|read| assert_eq!(read.unwrap(), 0));
-                guards 0, waits true, stopped Some((1, Fused)), ended Inside;
+                guards 0, wakes 1, stopped Some((1, Fused)), ended Inside;
             #[cfg(feature = "tokio-io")]
             "seal_on_shutdown for tokio":
                 |shutdown, inside| inside.seal_on_shutdown(shutdown.waiter()),
@@ -454,15 +587,19 @@ mod every_wrapper {
                         assert!(buffer.filled().is_empty());
                     })
                 };
-                guards 0, waits true, stopped Some((1, Fused)), ended Inside;
+                guards 0, wakes 1, stopped Some((1, Fused)), ended Inside;
             "track":
                 |shutdown, inside| shutdown.track(inside),
                 |it, cx| it.poll(cx);
-                guards 1, waits false, stopped None, ended Inside;
+                guards 1, wakes 0, stopped None, ended Inside;
             "critical":
                 |shutdown, inside| shutdown.critical("mail", inside),
                 |it, cx| it.poll(cx);
-                guards 0, waits false, stopped None, ended Inside;
+                guards 0, wakes 0, stopped None, ended Inside;
+            "supervise":
+                |shutdown, inside| shutdown.supervise("mail", Fallible(inside)),
+                |it, cx| it.poll(cx).map(Result::unwrap);
+                guards 0, wakes 0, stopped None, ended Inside;
         }
     }
 
@@ -494,7 +631,7 @@ mod every_wrapper {
             };
             assert!(this.poll().is_pending(), "{}", this.name);
             assert_eq!(shutdown.in_flight(), 1 + row.guards, "{}", this.name);
-            this.is_registered(row.waits);
+            this.is_registered(row.wakes > 0);
             this
         }
 
@@ -547,11 +684,27 @@ mod every_wrapper {
         }
     }
 
-    /// Only a critical one begins the shutdown.
+    /// Only a critical or supervised one begins the shutdown, by its failure. A supervised one may end.
     fn rang(row: &Row, shutdown: &Shutdown, fate: &str) {
-        let alarm = (row.name == "critical").then(|| format!("critical task 'mail' {fate}"));
-        let cause = shutdown.cause().map(|cause| cause.to_string());
-        assert_eq!(cause, alarm, "{}", row.name);
+        let fails = match row.name {
+            "critical" => true,
+            "supervise" => fate != "ended",
+            _ => false,
+        };
+        let failure = fails.then(|| format!("worker 'mail' {fate}"));
+        let cause = shutdown.cause();
+        assert_eq!(
+            cause.as_ref().map(ToString::to_string),
+            failure,
+            "{}",
+            row.name
+        );
+        assert_eq!(
+            cause.is_some_and(|cause| cause.error().is_some()),
+            fails,
+            "{}",
+            row.name
+        );
     }
 
     #[test]
@@ -635,6 +788,7 @@ mod every_wrapper {
             let shutdown = Shutdown::new();
             let mut half_way = HalfWay::new(&row, &shutdown);
             let (requests, again) = row.stopped.unzip();
+            let mut wakes = row.wakes;
             for request in 1..=2 {
                 assert!(shutdown.request_shutdown());
                 let stopped = requests.is_some_and(|requests| requests <= request);
@@ -642,17 +796,13 @@ mod every_wrapper {
                     assert!(half_way.poll().is_pending(), "{}", row.name);
                     continue;
                 }
-                assert_eq!(
-                    half_way.wakes.count(),
-                    usize::from(row.waits),
-                    "{}",
-                    row.name
-                );
+                assert_eq!(half_way.wakes.count(), wakes, "{}", row.name);
                 half_way.is_registered(false);
                 if requests == Some(request) {
                     assert!(half_way.poll().is_ready(), "{}", row.name);
                 }
                 half_way.answers(again.unwrap());
+                wakes = half_way.wakes.count(); // it may have woken itself
             }
             half_way.leaves_nothing_after(drop);
         }
