@@ -1,7 +1,8 @@
-//! Tasks: `track` and `critical`.
+//! Tasks: `track`, `critical` and `supervise`.
 
 mod support;
 
+use std::future::{Ready, ready};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_lite::future;
 use support::{HOUR, drained};
-use winddown::{Shutdown, Stage};
+use winddown::{Failure, Outcome, Shutdown, Stage};
 
 #[test]
 fn track_holds_a_guard_until_the_future_ends() {
@@ -38,40 +39,54 @@ fn track_holds_a_guard_until_the_future_ends() {
     assert_eq!(future::block_on(shutdown.track(async { 1 })), 1);
 }
 
+/// The failure that has become the cause.
+fn failure(shutdown: &Shutdown) -> Failure {
+    let cause = shutdown.cause().expect("a failure begins the shutdown");
+    cause.error().expect("it is a failure").clone()
+}
+
+fn panics(task: impl Future) -> bool {
+    catch_unwind(AssertUnwindSafe(|| future::block_on(task))).is_err()
+}
+
+fn fallible(result: Result<u32, &'static str>) -> Ready<Result<u32, &'static str>> {
+    ready(result)
+}
+
 #[test]
-fn critical_end_begins_the_shutdown() {
+fn critical_end_is_a_failure() {
     let shutdown = Shutdown::new();
     let line = Location::caller().line() + 1;
     let task = shutdown.critical("mail", async { 7 });
     assert!(!shutdown.is_requested());
     assert_eq!(future::block_on(task), 7);
-    let cause = shutdown.cause().unwrap();
-    assert_eq!(cause.to_string(), "critical task 'mail' ended");
-    assert!(matches!(cause, winddown::Cause::Triggered { at, .. } if at.line() == line));
+    let failure = failure(&shutdown);
+    assert_eq!(failure.to_string(), "worker 'mail' ended");
+    assert_eq!(failure.task(), Some("mail"));
+    assert_eq!(failure.outcome(), &Outcome::Ended);
+    assert_eq!(failure.location().line(), line);
 }
 
 #[test]
-fn critical_panic_begins_the_shutdown() {
+fn critical_panic_is_a_failure() {
     let shutdown = Shutdown::new();
     let task = shutdown.critical("mail", async { panic!("on purpose") });
-    assert!(catch_unwind(AssertUnwindSafe(|| future::block_on(task))).is_err());
-    assert_eq!(
-        shutdown.cause().unwrap().to_string(),
-        "critical task 'mail' panicked"
-    );
+    assert!(panics(task));
+    let failure = failure(&shutdown);
+    assert_eq!(failure.to_string(), "worker 'mail' panicked");
+    assert_eq!(failure.outcome(), &Outcome::Panicked);
 }
 
 #[test]
-fn critical_drop_begins_the_shutdown() {
+fn critical_drop_is_a_failure() {
     let shutdown = Shutdown::new();
     let mut task = Box::pin(shutdown.critical(String::from("mail"), future::pending::<()>()));
     let mut cx = Context::from_waker(Waker::noop());
     assert!(task.as_mut().poll(&mut cx).is_pending());
     drop(task);
-    assert_eq!(
-        shutdown.cause().unwrap().to_string(),
-        "critical task 'mail' was dropped"
-    );
+    let failure = failure(&shutdown);
+    assert_eq!(failure.to_string(), "worker 'mail' was dropped");
+    assert_eq!(failure.outcome(), &Outcome::Dropped);
 }
 
 #[test]
@@ -85,6 +100,16 @@ fn critical_may_end_after_the_request() {
     assert!(!shutdown.is_forced());
 }
 
+#[test]
+fn critical_panic_after_the_request_is_a_failure() {
+    let shutdown = Shutdown::new();
+    let task = shutdown.critical("mail", async { panic!("on purpose") });
+    shutdown.trigger("enough");
+    assert!(panics(task));
+    assert_eq!(failure(&shutdown).to_string(), "worker 'mail' panicked");
+    assert_eq!(shutdown.stage(), Stage::Stopping);
+}
+
 /// A trigger of the child's own would.
 #[test]
 fn critical_end_leaves_a_lame_duck() {
@@ -94,4 +119,95 @@ fn critical_end_leaves_a_lame_duck() {
     shutdown.trigger("enough");
     assert_eq!(future::block_on(task), 7);
     assert_eq!(child.stage(), Stage::Requested);
+}
+
+#[test]
+fn supervised_task_may_end_with_ok() {
+    let shutdown = Shutdown::new();
+    let task = shutdown.supervise("mail", fallible(Ok(7)));
+    assert_eq!(future::block_on(task), Ok(7));
+    assert_eq!(shutdown.cause(), None);
+}
+
+#[test]
+fn supervised_error_is_a_failure() {
+    let shutdown = Shutdown::new();
+    let line = Location::caller().line() + 1;
+    let task = shutdown.supervise("mail", fallible(Err("connection refused")));
+    let error = future::block_on(task).unwrap_err();
+    assert_eq!(
+        error,
+        failure(&shutdown),
+        "the task and the cause have one failure"
+    );
+    assert_eq!(
+        error.to_string(),
+        "worker 'mail' failed: connection refused"
+    );
+    assert_eq!(error.location().line(), line);
+    let Outcome::Error(source) = error.outcome() else {
+        panic!("it returned an error");
+    };
+    assert_eq!(source.to_string(), "connection refused");
+}
+
+#[test]
+fn supervised_panic_and_drop_are_failures() {
+    let shutdown = Shutdown::new();
+    let task = future::poll_fn(|_| -> Poll<Result<(), String>> { panic!("on purpose") });
+    assert!(panics(shutdown.supervise("mail", task)));
+    assert_eq!(failure(&shutdown).to_string(), "worker 'mail' panicked");
+
+    let shutdown = Shutdown::new();
+    drop(shutdown.supervise("mail", future::pending::<Result<(), String>>()));
+    assert_eq!(failure(&shutdown).to_string(), "worker 'mail' was dropped");
+}
+
+#[test]
+fn supervised_task_that_has_ended_may_be_dropped() {
+    let shutdown = Shutdown::new();
+    let mut task = Box::pin(shutdown.supervise("mail", fallible(Ok(7))));
+    assert_eq!(future::block_on(task.as_mut()), Ok(7));
+    drop(task);
+    assert_eq!(shutdown.cause(), None);
+}
+
+#[test]
+fn supervised_error_or_panic_after_the_request_is_a_failure() {
+    let shutdown = Shutdown::new();
+    let fails = shutdown.supervise("mail", fallible(Err("connection refused")));
+    let ends = shutdown.supervise("index", fallible(Ok(7)));
+    shutdown.trigger("enough");
+    assert_eq!(future::block_on(ends), Ok(7));
+    drop(shutdown.supervise("disk", future::pending::<Result<(), String>>()));
+    assert_eq!(shutdown.cause().unwrap().to_string(), "enough");
+    let error = future::block_on(fails).unwrap_err();
+    assert_eq!(failure(&shutdown), error);
+    assert!(!shutdown.is_forced());
+
+    let shutdown = Shutdown::new();
+    shutdown.trigger("enough");
+    let task = future::poll_fn(|_| -> Poll<Result<(), String>> { panic!("on purpose") });
+    assert!(panics(shutdown.supervise("mail", task)));
+    assert_eq!(failure(&shutdown).to_string(), "worker 'mail' panicked");
+}
+
+/// An executor may catch a panic and drop the task later, or poll it again.
+#[test]
+fn caught_panic_is_reported_when_the_task_is_dropped() {
+    let shutdown = Shutdown::new();
+    let panics = AtomicBool::new(true);
+    let mut task = Box::pin(shutdown.critical(
+        "mail",
+        future::poll_fn(|_| match panics.swap(false, Ordering::SeqCst) {
+            true => panic!("on purpose"),
+            false => Poll::<()>::Pending,
+        }),
+    ));
+    let mut cx = Context::from_waker(Waker::noop());
+    let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(&mut cx)));
+    assert!(polled.is_err());
+    assert_eq!(shutdown.cause(), None, "it lives");
+    drop(task);
+    assert_eq!(failure(&shutdown).to_string(), "worker 'mail' panicked");
 }

@@ -61,6 +61,11 @@ impl Node {
     /// Begins the shutdown because of a failure, without taking a slot. If it has begun, records the
     /// failure here and in every ancestor that has begun: their end is a failure too.
     pub(crate) fn fail(self: &Arc<Self>, failure: Failure) -> bool {
+        // First: an ancestor that has begun may not have told this node yet, and one that has not may
+        // be begun by what this node is about to wake.
+        if let Some(parent) = self.parent() {
+            parent.record(&failure);
+        }
         let began = self.trigger(Cause::Failed(failure.clone()));
         if !began {
             self.record(&failure);
@@ -72,7 +77,8 @@ impl Node {
     /// and waits for that guard.
     #[cold]
     pub(super) fn record_panic(&self, name: Option<&'static str>, at: &'static Location<'static>) {
-        if self.has_reached(Stage::Requested) {
+        let mut nodes = self.and_ancestors();
+        if nodes.any(|node| node.has_reached(Stage::Requested)) {
             let name = name.map(Arc::from);
             self.record(&Failure::new(name, Outcome::Panicked, at));
         }
