@@ -511,7 +511,9 @@ fn parent_that_a_failed_child_triggers_is_a_success() {
     let parent = Shutdown::new();
     let child = parent.child();
     let above = parent.clone();
-    let _callback = child.call_on_shutdown(move || drop(above.trigger("a part is missing")));
+    let _callback = child.call_on_shutdown(move || {
+        above.trigger("a part is missing");
+    });
     assert!(child.fail("disk full"));
     assert_eq!(failed(&parent), None);
     assert_eq!(parent.cause().unwrap().to_string(), "a part is missing");
