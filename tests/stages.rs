@@ -1,16 +1,18 @@
-//! The course of a shutdown: stages, lame duck, grace, force policy, debounce, exit codes.
+//! The course of a shutdown: stages, lame duck, grace period, force policy, debounce, exit codes, and
+//! settings that make little sense.
 #![cfg(not(target_family = "wasm"))]
 
 mod support;
 
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_lite::future;
-use support::{Counter, HOUR, PATIENCE, poll};
-use winddown::{ForcePolicy, Shutdown, Stage};
+use support::{Counter, HOUR, PATIENCE, poll, until};
+use winddown::{Cause, ForcePolicy, Shutdown, Signal, Stage};
 
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -113,7 +115,7 @@ fn child_of_a_lame_duck_is_requested_before_it_stops() {
 }
 
 #[test]
-fn grace_runs_from_the_request() {
+fn grace_period_runs_from_the_request() {
     let shutdown = Shutdown::builder().grace_period(HOUR).build();
     assert_eq!((shutdown.deadline(), shutdown.remaining()), (None, None));
     let before = Instant::now();
@@ -142,38 +144,6 @@ fn grace_runs_from_the_request() {
     let none = Shutdown::builder().grace_period(Duration::ZERO).build();
     none.trigger("enough");
     assert_eq!(none.remaining(), Some(Duration::ZERO));
-}
-
-#[cfg(feature = "signals")]
-#[test]
-fn graceful_drain_ends_with_the_grace() {
-    let shutdown = Shutdown::builder().grace_period(MOMENT).build();
-    let guard = shutdown.guard().unwrap();
-    let (counter, waker) = Counter::new();
-    let mut drain = shutdown.drained();
-    assert!(poll(&mut drain, &waker).is_pending());
-    shutdown.trigger("enough");
-    assert!(counter.count() >= 1, "it is woken when its time begins");
-    assert_eq!(future::block_on(&mut drain).unwrap_err().report.guards(), 1);
-    drop(guard);
-    assert_eq!(future::block_on(&mut drain), Ok(()));
-}
-
-#[test]
-fn graceful_drain_ends_with_the_work() {
-    for shutdown in [
-        Shutdown::new(),
-        Shutdown::builder().grace_period(HOUR).build(),
-        Shutdown::builder().grace_period(Duration::MAX).build(),
-    ] {
-        let (_, waker) = Counter::new();
-        let guard = shutdown.guard().unwrap();
-        shutdown.trigger("enough");
-        let mut drain = shutdown.drained();
-        assert!(poll(&mut drain, &waker).is_pending());
-        drop(guard);
-        assert_eq!(poll(&mut drain, &waker), Poll::Ready(Ok(())));
-    }
 }
 
 #[test]
@@ -226,9 +196,213 @@ fn cause_and_error_are_exit_codes() {
     let error = shutdown.drain_blocking(Duration::ZERO).unwrap_err();
     let code = ExitCode::from(error);
     assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
-    #[cfg(all(feature = "signals", unix))]
-    {
-        let code = ExitCode::from(winddown::Cause::Signal(winddown::Signal::TERM));
-        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(143)));
+    let code = ExitCode::from(Cause::Signal(Signal::TERM));
+    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(143)));
+    let code = ExitCode::from(Cause::Signal(Signal::from_raw(1_000)));
+    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(255)));
+}
+
+#[test]
+fn waiter_and_shutdown_show_the_stage() {
+    let shutdown = Shutdown::builder().lame_duck(HOUR).build();
+    let (waiter, child) = (shutdown.waiter(), shutdown.child());
+    let shows = |stage, requested, stopping, forced| {
+        for shutdown in [&shutdown, &child] {
+            assert_eq!(shutdown.stage(), stage);
+            assert_eq!(shutdown.is_requested(), requested);
+            assert_eq!(shutdown.is_stopping(), stopping);
+            assert_eq!(shutdown.is_forced(), forced);
+        }
+        assert_eq!(waiter.stage(), stage);
+        assert_eq!(
+            (waiter.is_requested(), waiter.is_stopping()),
+            (requested, stopping)
+        );
+    };
+    shows(Stage::Running, false, false, false);
+    shutdown.trigger("enough");
+    shows(Stage::Requested, true, false, false);
+    assert!(shutdown.send(Signal::INT)); // ends the lame duck
+    shows(Stage::Stopping, true, true, false);
+    assert!(shutdown.send(Signal::INT));
+    shows(Stage::Forced, true, true, true);
+}
+
+#[test]
+fn handles_of_one_shutdown_are_equal() {
+    let shutdown = Shutdown::new();
+    let (clone, other, child) = (shutdown.clone(), Shutdown::new(), shutdown.child());
+    assert_eq!(shutdown, clone);
+    assert_ne!(shutdown, other);
+    assert_ne!(shutdown, child);
+    // What becomes of it changes nothing.
+    let mut all = HashSet::from([shutdown.clone(), other]);
+    shutdown.request_shutdown();
+    assert!(!all.insert(clone) && all.contains(&shutdown));
+    assert!(all.insert(child));
+    assert_eq!(all.len(), 3);
+}
+
+#[test]
+fn sent_signal_is_the_cause_and_takes_a_slot() {
+    for signal in [Signal::TERM, Signal::INT, Signal::from_raw(63)] {
+        let shutdown = Shutdown::new();
+        let child = shutdown.child();
+        assert!(child.send(signal) && !shutdown.is_requested());
+        assert!(shutdown.send(signal));
+        assert_eq!(shutdown.cause(), Some(Cause::Signal(signal)));
+        assert!(!shutdown.trigger("late"));
+        assert!(!shutdown.is_forced());
+        assert!(shutdown.send(Signal::TERM) && shutdown.is_forced());
+        assert!(child.is_forced());
+        assert!(!shutdown.send(Signal::INT), "there is no third");
+        assert_eq!(shutdown.cause(), Some(Cause::Signal(signal)));
     }
+}
+
+#[test]
+fn sent_interrupt_skips_the_lame_duck() {
+    for (signal, on_interrupt, stage) in [
+        (Signal::INT, false, Stage::Stopping),
+        (Signal::INT, true, Stage::Requested),
+        (Signal::TERM, false, Stage::Requested),
+    ] {
+        let builder = Shutdown::builder().lame_duck(HOUR);
+        let shutdown = builder.lame_duck_on_interrupt(on_interrupt).build();
+        assert!(shutdown.send(signal));
+        assert_eq!(shutdown.stage(), stage);
+    }
+}
+
+#[test]
+fn sent_signals_follow_the_force_policy() {
+    let with = |policy| Shutdown::builder().force_policy(policy).build();
+    let shutdown = with(ForcePolicy::OnlyInterrupt);
+    assert!(shutdown.send(Signal::TERM));
+    assert!(!shutdown.send(Signal::TERM) && !shutdown.is_forced());
+    assert!(shutdown.send(Signal::INT) && shutdown.is_forced());
+
+    let shutdown = with(ForcePolicy::Never);
+    assert!(shutdown.send(Signal::INT));
+    assert!(!shutdown.send(Signal::INT) && !shutdown.is_forced());
+
+    let shutdown = Shutdown::builder().debounce(HOUR).build();
+    assert!(shutdown.send(Signal::INT));
+    assert!(!shutdown.send(Signal::INT) && !shutdown.is_forced());
+}
+
+/// The thread that forces it has to be seen doing so.
+fn is_forced(shutdown: &Shutdown) {
+    until("it is forced", || shutdown.is_forced());
+}
+
+#[test]
+fn deadline_forces_a_shutdown_and_its_children() {
+    let builder = Shutdown::builder().grace_period(MOMENT).force_at_deadline();
+    for begin in [
+        (|shutdown| shutdown.request_shutdown()) as fn(&Shutdown) -> bool,
+        |shutdown| shutdown.trigger("enough"),
+        |shutdown| shutdown.fail("disk full"),
+        |shutdown| shutdown.send(Signal::TERM),
+    ] {
+        // Longer than the grace period; nor does the policy matter.
+        let builder = builder
+            .clone()
+            .lame_duck(HOUR)
+            .force_policy(ForcePolicy::Never);
+        let shutdown = builder.build();
+        let child = shutdown.child().child();
+        let _guard = child.guard();
+        let drained = shutdown.drained();
+        assert!(begin(&shutdown));
+        let cause = shutdown.cause();
+        child.waiter().wait_blocking(); // the force ends the lame duck
+        is_forced(&shutdown);
+        is_forced(&child);
+        future::block_on(child.forced());
+        assert!(Instant::now() >= shutdown.deadline().unwrap());
+        assert!(future::block_on(drained).is_err());
+        assert_eq!(shutdown.cause(), cause);
+        assert!(!shutdown.request_shutdown(), "as after any force");
+    }
+}
+
+#[test]
+fn deadline_forces_nothing_unless_set_and_begun() {
+    let builder = Shutdown::builder().grace_period(Duration::ZERO);
+    let without = builder.clone().build();
+    without.trigger("enough");
+    let not_begun = builder.force_at_deadline().build();
+    let child = not_begun.child();
+    // The child alone is not what was to end.
+    child.trigger("the child alone");
+    let after = Shutdown::builder()
+        .grace_period(MOMENT)
+        .force_at_deadline()
+        .build();
+    after.trigger("enough");
+    is_forced(&after);
+    assert!(!without.is_forced() && !not_begun.is_forced() && !child.is_forced());
+}
+
+#[test]
+fn deadline_that_has_passed_forces_at_once() {
+    let shutdown = Shutdown::builder()
+        .grace_period(Duration::ZERO)
+        .force_at_deadline()
+        .build();
+    shutdown.trigger("enough");
+    is_forced(&shutdown);
+}
+
+#[test]
+fn endless_grace_period_has_no_deadline() {
+    for endless in [Duration::MAX, Duration::MAX - MOMENT] {
+        let shutdown = Shutdown::builder()
+            .grace_period(endless)
+            .force_at_deadline()
+            .build();
+        shutdown.trigger("enough");
+        assert_eq!((shutdown.deadline(), shutdown.remaining()), (None, None));
+        assert!(!shutdown.is_forced());
+    }
+}
+
+#[test]
+fn endless_lame_duck_has_no_end() {
+    let shutdown = Shutdown::builder().lame_duck(Duration::MAX).build();
+    shutdown.trigger("enough");
+    assert_eq!(shutdown.stage(), Stage::Requested);
+    shutdown.send(Signal::INT);
+    assert_eq!(shutdown.stage(), Stage::Stopping);
+}
+
+#[test]
+fn forcing_at_the_deadline_needs_a_grace_period() {
+    let build = || Shutdown::builder().force_at_deadline().build();
+    let payload = catch_unwind(AssertUnwindSafe(build)).unwrap_err();
+    assert_eq!(
+        *payload.downcast_ref::<&str>().unwrap(),
+        "force_at_deadline without a deadline; set a grace_period too"
+    );
+    // In either order.
+    let _ = Shutdown::builder()
+        .force_at_deadline()
+        .grace_period(HOUR)
+        .build();
+}
+
+/// Settings for `install` have no meaning for `build`, which ignores them, as is documented.
+#[cfg(feature = "signals")]
+#[test]
+fn build_ignores_what_is_for_install() {
+    let shutdown = Shutdown::builder()
+        .signals([])
+        .exit_code(-1)
+        .force_by_signal()
+        .abort_timeout(HOUR)
+        .build();
+    assert!(shutdown.send(Signal::TERM) && shutdown.send(Signal::TERM));
+    assert!(shutdown.is_forced());
+    assert!(!shutdown.send(Signal::TERM), "a third ends nothing");
 }

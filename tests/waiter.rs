@@ -163,6 +163,28 @@ fn waiter_is_awaited_by_reference() {
     });
 }
 
+/// For a job that was handed its guard and nothing else.
+#[test]
+fn waiter_of_a_guard_is_of_its_shutdown() {
+    let parent = Shutdown::new();
+    let child = parent.child();
+    let guard = child.guard().unwrap();
+    let mut waiter = guard.waiter();
+    let (counter, waker) = Counter::new();
+    assert!(poll(&mut waiter, &waker).is_pending());
+    let clone = guard.clone();
+    let job = thread::spawn(move || {
+        clone.waiter().wait_blocking();
+        drop(clone);
+    });
+    child.trigger("the child alone");
+    assert_eq!(counter.count(), 1);
+    assert!(poll(&mut waiter, &waker).is_ready() && !parent.is_requested());
+    job.join().unwrap();
+    drop(guard);
+    assert_eq!(waiter.cause(), child.cause(), "it outlives the guard");
+}
+
 /// One shutdown with 100 waiters, the waker of one of which calls `odd`. The others must be woken
 /// exactly once, and `odd` must have been called once.
 ///
