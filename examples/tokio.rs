@@ -51,11 +51,7 @@ async fn serve(options: Options) -> Result<(), String> {
         .finish_on_shutdown(shutdown.waiter());
     while let Some(accepted) = incoming.next().await {
         match accepted {
-            Ok((stream, peer)) => {
-                let (stop, shutdown) = (connections.waiter(), shutdown.clone());
-                let connection = connection(stream, peer.ip(), shutdown, stop);
-                tokio::spawn(connections.track(connection));
-            }
+            Ok((stream, peer)) => start(stream, peer.ip(), &shutdown, &connections),
             Err(error) => {
                 // Out of descriptors, most likely: give the connections time to end.
                 eprintln!("can't accept: {error}");
@@ -64,8 +60,18 @@ async fn serve(options: Options) -> Result<(), String> {
         }
     }
 
-    // From here on, new connections are refused.
+    // The last ones, asked of the kernel itself: tokio may not have heard of them.
     drop(incoming);
+    let listener = listener.into_std().map_err(|error| error.to_string())?;
+    while let Ok((stream, peer)) = listener.accept() {
+        if stream.set_nonblocking(true).is_ok() {
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                start(stream, peer.ip(), &shutdown, &connections);
+            }
+        }
+    }
+
+    // From here on, new connections are refused.
     drop(listener);
     drop(accepting);
     if let Some(cause) = shutdown.cause() {
@@ -77,6 +83,11 @@ async fn serve(options: Options) -> Result<(), String> {
         .map_err(|error| common::late(&options, &error))?;
     common::say("stopped: every request was answered");
     Ok(())
+}
+
+fn start(stream: TcpStream, peer: IpAddr, shutdown: &Shutdown, connections: &Shutdown) {
+    let connection = connection(stream, peer, shutdown.clone(), connections.waiter());
+    tokio::spawn(connections.track(connection));
 }
 
 async fn connection(stream: TcpStream, peer: IpAddr, shutdown: Shutdown, stop: Waiter) {

@@ -277,9 +277,9 @@ pub trait ShutdownExt: Sized {
     ///
     /// For a listener, whose connections the kernel has accepted for the program already, and for a
     /// queue of jobs: what is ready at the shutdown is still given out. A stream that always has an item
-    /// ends after 4,096 items more. A stream that is pending after the shutdown ends only if it is still
-    /// pending about 5 ms later: the driver of its runtime may not have told it yet what the kernel has.
-    /// Fused.
+    /// ends after 4,096 items more. From when it is first pending after the shutdown, it goes on for about
+    /// 50 ms, because the driver of its runtime may not have told it yet what the kernel has; then it ends
+    /// when it is pending next. Fused.
     ///
     /// ```
     /// use futures_lite::{StreamExt, future, stream};

@@ -4,12 +4,17 @@ use std::borrow::BorrowMut;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
 use crate::ext::inner::inner;
 use crate::util::driver_turn::DriverTurn;
 use crate::waiter::Waiter;
+
+/// How long a future may be pending after the shutdown before it is told. Short, because every idle
+/// connection waits for it.
+const TURN: Duration = Duration::from_millis(5);
 
 pin_project! {
     /// Made by [`ShutdownExt::on_shutdown`](crate::ShutdownExt::on_shutdown).
@@ -38,7 +43,7 @@ impl<F, T, W> OnShutdown<F, T, W> {
             future,
             waiter,
             tell,
-            turn: DriverTurn::default(),
+            turn: DriverTurn::new(TURN),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::BorrowMut;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_lite::Stream;
 use pin_project_lite::pin_project;
@@ -71,6 +72,11 @@ inner!(EndOnShutdown<S, W>, stream, S);
 /// makes one by default (`net.core.somaxconn`, 4,096 since 5.4).
 const ITEMS: u16 = 4096;
 
+/// How long a stream goes on from when it is first pending after the shutdown. On tokio's runtime with
+/// several threads, the one that asks the kernel may have to wake up first. Items do not prolong it, or
+/// a listener under load would not end.
+const TURN: Duration = Duration::from_millis(50);
+
 pin_project! {
     /// Made by [`ShutdownExt::finish_on_shutdown`](crate::ShutdownExt::finish_on_shutdown).
     ///
@@ -95,7 +101,7 @@ impl<S, W> FinishOnShutdown<S, W> {
             stream,
             waiter,
             items: ITEMS,
-            turn: DriverTurn::default(),
+            turn: DriverTurn::new(TURN),
         }
     }
 }
@@ -113,7 +119,6 @@ impl<S: Stream, W: BorrowMut<Waiter>> Stream for FinishOnShutdown<S, W> {
             Poll::Ready(Some(item)) => {
                 if (*this.waiter).borrow().is_stopping() {
                     *this.items -= 1;
-                    *this.turn = DriverTurn::default();
                 }
                 return Poll::Ready(Some(item));
             }

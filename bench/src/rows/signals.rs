@@ -174,7 +174,9 @@ fn pipe_of_signals() -> UnixStream {
 }
 
 fn read_one(mut reader: UnixStream) {
-    reader.read_exact(&mut [0]).expect("the other side writes a byte");
+    reader
+        .read_exact(&mut [0])
+        .expect("the other side writes a byte");
 }
 
 /// Polls it once, says `ready`, and waits for it.
