@@ -1,0 +1,230 @@
+//! The bodies of requests and of answers, as a [`Server`](crate::Server) hands them on.
+
+use std::error::Error;
+use std::fmt;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::rt::{Sleep, Timer};
+use pin_project_lite::pin_project;
+use winddown::Waiter;
+
+use crate::monitor::InFlight;
+use crate::timer::SharedTimer;
+
+/// The body of a request that a [`Server`](crate::Server) hands to a service.
+///
+/// It is hyper's [`Incoming`]. But once the connections are told to finish, a client that sends
+/// nothing of it for the [`client_timeout`](crate::Server::client_timeout) gets no more time: the body
+/// ends with [`RequestBodyError::Stalled`]. So a body that is never finished does not hold the shutdown.
+pub struct RequestBody {
+    incoming: Incoming,
+    limit: Limit,
+}
+
+struct Limit {
+    stop: Waiter,
+    timer: SharedTimer,
+    timeout: Duration,
+    sleep: Option<Pin<Box<dyn Sleep>>>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(
+        incoming: Incoming,
+        stop: Waiter,
+        timer: SharedTimer,
+        timeout: Duration,
+    ) -> Self {
+        let sleep = None;
+        Self {
+            incoming,
+            limit: Limit {
+                stop,
+                timer,
+                timeout,
+                sleep,
+            },
+        }
+    }
+
+    /// Returns hyper's body, for a service that takes nothing else. It has no limit of time.
+    pub fn into_incoming(self) -> Incoming {
+        self.incoming
+    }
+}
+
+impl Limit {
+    /// Ready when the client has had its time.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(Pin::new(&mut self.stop).poll(cx));
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| self.timer.sleep(self.timeout));
+        sleep.as_mut().poll(cx)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = RequestBodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let Self { incoming, limit } = self.get_mut();
+        match Pin::new(incoming).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                limit.sleep = None;
+                Poll::Ready(frame.map(|frame| frame.map_err(RequestBodyError::Hyper)))
+            }
+            Poll::Pending => limit
+                .poll(cx)
+                .map(|()| Some(Err(RequestBodyError::Stalled))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.incoming, f)
+    }
+}
+
+/// The error of a [`RequestBody`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RequestBodyError {
+    /// hyper could not read the body.
+    Hyper(hyper::Error),
+    /// The server is stopping, and the client has sent nothing for its
+    /// [`client_timeout`](crate::Server::client_timeout).
+    Stalled,
+}
+
+impl fmt::Display for RequestBodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hyper(error) => fmt::Display::fmt(error, f),
+            Self::Stalled => f.write_str("the server is stopping, and the client sends no more"),
+        }
+    }
+}
+
+impl Error for RequestBodyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Hyper(error) => error.source(),
+            Self::Stalled => None,
+        }
+    }
+}
+
+pin_project! {
+    /// The body of an answer. It keeps the request in flight until its bytes are written.
+    pub struct ResponseBody<B> {
+        #[pin]
+        inner: B,
+        in_flight: Arc<InFlight>,
+    }
+}
+
+impl<B: Body> ResponseBody<B> {
+    pub(crate) fn new(inner: B, in_flight: Arc<InFlight>) -> Self {
+        if inner.is_end_stream() {
+            in_flight.end();
+        }
+        Self { inner, in_flight }
+    }
+}
+
+impl<B: Body> Body for ResponseBody<B> {
+    type Data = Chunk<B::Data>;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
+        let mut this = self.project();
+        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        if frame.is_none() || this.inner.is_end_stream() {
+            this.in_flight.end();
+        }
+        let in_flight = this.in_flight;
+        let chunk = |data| Chunk {
+            data,
+            _in_flight: in_flight.clone(),
+        };
+        let frame = frame.map(|frame| frame.map(|frame| frame.map_data(chunk)));
+        if let Some(Ok(frame)) = &frame {
+            if frame.is_trailers() {
+                in_flight.end();
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<B> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").finish_non_exhaustive()
+    }
+}
+
+/// The bytes of an answer. They keep the request in flight until they are written.
+pub struct Chunk<D> {
+    data: D,
+    _in_flight: Arc<InFlight>,
+}
+
+impl<D: Buf> Buf for Chunk<D> {
+    fn remaining(&self) -> usize {
+        self.data.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.data.chunk()
+    }
+
+    fn chunks_vectored<'a>(&'a self, dst: &mut [IoSlice<'a>]) -> usize {
+        self.data.chunks_vectored(dst)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.data.advance(count);
+    }
+
+    fn copy_to_bytes(&mut self, len: usize) -> Bytes {
+        self.data.copy_to_bytes(len)
+    }
+}
+
+impl<D> fmt::Debug for Chunk<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunk").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! The driver of one connection: when it is told to finish, and when it has had its time.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::rt::{Sleep, Timer};
+use winddown::Waiter;
+
+use crate::monitor::{Idle, Monitor};
+use crate::timer::SharedTimer;
+
+/// For how long a connection that is to be closed stays open, so that the runtime can tell it of bytes
+/// that the kernel has already. tokio polls the kernel only after a number of tasks, but before it
+/// fires its timers.
+pub(crate) const SETTLE: Duration = Duration::from_millis(20);
+
+/// The times of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) pause: Duration,
+    pub(crate) client: Duration,
+    pub(crate) idle: Duration,
+}
+
+/// What is to be done about a connection.
+enum Then {
+    /// Begin to stop it, though the server does not stop.
+    Stop,
+    /// Tell it to finish.
+    Tell,
+    /// Drop it.
+    Drop,
+}
+
+/// Drives a connection to its end: its own, or that of its time.
+///
+/// | the connection | is told to finish | is dropped |
+/// |---|---|---|
+/// | answers requests | at the stop, and goes on with them | - |
+/// | is silent | `SETTLE` after the stop; if it is new, not before it is `pause` old | `client` later |
+/// | has sent a part of a request head | - | `client` after its first byte |
+/// | is HTTP/2 without a stream | at the stop | `client` later |
+///
+/// The stop is that of the server, or comes when the connection was idle for the `idle` time.
+pub(crate) async fn drive<C: Future>(
+    connection: C,
+    finish: impl Fn(Pin<&mut C>),
+    monitor: &Monitor,
+    timer: SharedTimer,
+    times: Times,
+    mut stop: Waiter,
+) {
+    let mut connection = pin!(connection);
+    let mut stopped = None;
+    let mut told = None;
+    let mut alarm = Alarm { timer, sleep: None };
+    poll_fn(move |cx| {
+        // First, so that what has arrived is known before the connection is told.
+        while connection.as_mut().poll(cx).is_pending() {
+            if stopped.is_none() && Pin::new(&mut stop).poll(cx).is_ready() {
+                stopped = Some(alarm.timer.now());
+            }
+            let idle = monitor.idle(stopped.map(|_| cx.waker()));
+            let Some((time, then)) = next(idle, stopped, told, times) else {
+                return Poll::Pending;
+            };
+            if alarm.poll(time, cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = alarm.timer.now();
+            match then {
+                Then::Stop => stopped = Some(now),
+                Then::Tell => {
+                    told = Some(now);
+                    finish(connection.as_mut());
+                }
+                Then::Drop => break,
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Returns what is to be done about a connection, and when.
+fn next(
+    idle: Option<Idle>,
+    stopped: Option<Instant>,
+    told: Option<Instant>,
+    times: Times,
+) -> Option<(Instant, Then)> {
+    Some(match (idle, stopped, told) {
+        (Some(Idle::Head { since }), ..) => (since + times.client, Then::Drop),
+        (None, Some(stopped), None) => (stopped, Then::Tell),
+        (None, ..) => return None,
+        (Some(Idle::Silent { since, .. } | Idle::Http2 { since }), None, _) => {
+            (since + times.idle, Then::Stop)
+        }
+        (Some(Idle::Silent { since, fresh }), Some(stopped), None) => {
+            let settled = stopped + SETTLE;
+            let tell = if fresh {
+                settled.max(since + times.pause)
+            } else {
+                settled
+            };
+            (tell, Then::Tell)
+        }
+        (Some(Idle::Http2 { .. }), Some(stopped), None) => (stopped, Then::Tell),
+        (Some(Idle::Silent { since, .. } | Idle::Http2 { since }), _, Some(told)) => {
+            (told.max(since) + times.client, Then::Drop)
+        }
+    })
+}
+
+/// One timer for times that are mostly put off.
+struct Alarm {
+    timer: SharedTimer,
+    sleep: Option<(Instant, Pin<Box<dyn Sleep>>)>,
+}
+
+impl Alarm {
+    /// Ready once `time` has come. Otherwise the task is woken then, or earlier.
+    fn poll(&mut self, time: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.now() < time {
+            let sleep = match &mut self.sleep {
+                Some((due, sleep)) if *due <= time => sleep,
+                Some((due, sleep)) => {
+                    *due = time;
+                    self.timer.reset(sleep, time);
+                    sleep
+                }
+                none => &mut none.insert((time, self.timer.sleep_until(time))).1,
+            };
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.sleep = None;
+        }
+        Poll::Ready(())
+    }
+}

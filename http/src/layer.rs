@@ -1,0 +1,202 @@
+//! [`GuardLayer`]: a guard for each request, as a layer of tower.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::request::Parts;
+use http::{Method, Request, Response, Version};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+use winddown::{Guard, Shutdown, Waiter};
+
+use crate::hold::Hold;
+use crate::service::{Unsent, close_if_requested};
+
+/// Returns the name of a request.
+type Name = Arc<dyn Fn(&Parts) -> &'static str + Send + Sync>;
+
+/// A layer of tower that holds a guard for each request until its answer is sent, and has answers say
+/// `connection: close` on HTTP/1 once the shutdown was requested.
+///
+/// In a [`Server`](crate::Server) the guard is released when the last byte of the answer's body was
+/// written and flushed. The server of another crate tells no one when that is. There the guard is
+/// released when the body is dropped: when the server has *taken* the last piece, which may still wait
+/// in its buffers. So wait for the future of such a server too.
+///
+/// The guard is also in the extensions of the request, as a [`RequestGuard`], for a task that outlives the
+/// request.
+///
+/// Once a drain of the shutdown has completed, requests are served without a guard.
+#[derive(Clone)]
+pub struct GuardLayer {
+    shutdown: Shutdown,
+    name: Name,
+}
+
+impl GuardLayer {
+    /// Makes a layer whose guards have this name in the report.
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use axum::routing::get;
+    /// use winddown_http::GuardLayer;
+    ///
+    /// # let shutdown = winddown::Shutdown::new();
+    /// # async fn hello() {}
+    /// let app: Router = Router::new()
+    ///     .route("/", get(hello))
+    ///     .layer(GuardLayer::new(&shutdown, "request"));
+    /// ```
+    pub fn new(shutdown: &Shutdown, name: &'static str) -> Self {
+        Self::named_by(shutdown, move |_| name)
+    }
+
+    /// Makes a layer that asks `name` for the name of each request.
+    ///
+    /// ```
+    /// use winddown_http::GuardLayer;
+    ///
+    /// # let shutdown = winddown::Shutdown::new();
+    /// let layer = GuardLayer::named_by(&shutdown, |request| {
+    ///     match request.uri.path() {
+    ///         "/export" => "export",
+    ///         _ => "request",
+    ///     }
+    /// });
+    /// ```
+    pub fn named_by(
+        shutdown: &Shutdown,
+        name: impl Fn(&Parts) -> &'static str + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            shutdown: shutdown.clone(),
+            name: Arc::new(name),
+        }
+    }
+}
+
+impl fmt::Debug for GuardLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardLayer").finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = GuardService<S>;
+
+    fn layer(&self, inner: S) -> GuardService<S> {
+        GuardService {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// The guard of a request, in its extensions. Made by a [`GuardLayer`].
+///
+/// The task of a websocket holds it, so that a drain waits for the task:
+///
+/// ```
+/// use axum::Extension;
+/// use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+/// use axum::response::Response;
+/// use winddown_http::RequestGuard;
+///
+/// async fn upgrade(
+///     Extension(guard): Extension<RequestGuard>,
+///     upgrade: WebSocketUpgrade,
+/// ) -> Response {
+///     upgrade.on_upgrade(async |socket| {
+///         talk(socket).await;
+///         drop(guard);
+///     })
+/// }
+/// # async fn talk(_: WebSocket) {}
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "the work is in flight only as long as the guard is held"]
+pub struct RequestGuard(Arc<Guard>);
+
+impl RequestGuard {
+    /// Returns a waiter of the shutdown.
+    pub fn waiter(&self) -> Waiter {
+        self.0.waiter()
+    }
+}
+
+/// A service whose requests hold guards. Made by a [`GuardLayer`].
+#[derive(Clone, Debug)]
+pub struct GuardService<S> {
+    inner: S,
+    layer: GuardLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for GuardService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
+{
+    type Response = Response<Hold<R, Arc<Guard>>>;
+    type Error = S::Error;
+    type Future = GuardFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let GuardLayer { shutdown, name } = &self.layer;
+        let (mut parts, body) = request.into_parts();
+        let mut guard = shutdown.guard_named(name(&parts)).map(Arc::new);
+        if let Some(held) = &guard {
+            parts.extensions.insert(RequestGuard(held.clone()));
+        }
+        if let Some(unsent) = parts.extensions.get::<Unsent>() {
+            guard
+                .take()
+                .into_iter()
+                .for_each(|guard| unsent.keep(guard));
+        }
+        let http1 = parts.version < Version::HTTP_2 && parts.method != Method::CONNECT;
+        GuardFuture {
+            future: self.inner.call(Request::from_parts(parts, body)),
+            guard,
+            close: http1.then(|| shutdown.clone()),
+        }
+    }
+}
+
+pin_project! {
+    /// The future of an answer. Made by a [`GuardService`].
+    #[must_use = "futures do nothing unless polled"]
+    #[derive(Debug)]
+    pub struct GuardFuture<F> {
+        #[pin]
+        future: F,
+        guard: Option<Arc<Guard>>,
+        // On HTTP/1.
+        close: Option<Shutdown>,
+    }
+}
+
+impl<F, B, E> Future for GuardFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+{
+    type Output = Result<Response<Hold<B, Arc<Guard>>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = ready!(this.future.poll(cx))?;
+        if let Some(shutdown) = this.close {
+            close_if_requested(shutdown, response.status(), response.headers_mut());
+        }
+        let guard = this.guard.take();
+        Poll::Ready(Ok(response.map(|body| Hold::new(body, guard))))
+    }
+}

@@ -1,0 +1,227 @@
+//! [`Monitor`]: what the driver of a connection knows about it; [`InFlight`]: one request of it.
+
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use hyper::rt::Timer;
+use winddown::Guard;
+
+use crate::timer::SharedTimer;
+
+/// What an HTTP/2 client sends first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Locks a mutex. No code panics under the locks of this crate, so a poisoned one is as good.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The protocol of a connection, as far as its bytes have told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    /// So many bytes have arrived, all of them as in the preface of HTTP/2.
+    Unknown(usize),
+    Http1,
+    Http2,
+}
+
+/// One connection, as its I/O, its service and its driver see it.
+pub(crate) struct Monitor {
+    timer: SharedTimer,
+    state: Mutex<State>,
+}
+
+struct State {
+    protocol: Protocol,
+    /// The requests whose answer has not been sent.
+    in_flight: usize,
+    /// The requests among them whose answer is written and not yet flushed.
+    written: usize,
+    /// The guards of those requests.
+    kept: Vec<Arc<Guard>>,
+    /// When the last request was answered, or the connection began.
+    idle_since: Instant,
+    /// When the first byte arrived since then.
+    bytes_since: Option<Instant>,
+    /// Whether a request has arrived.
+    used: bool,
+    /// Whether the I/O was dropped.
+    closed: bool,
+    /// The task of the driver.
+    waker: Option<Waker>,
+}
+
+/// What an idle connection waits for.
+pub(crate) enum Idle {
+    /// HTTP/1, or not yet known, and no byte of a request has arrived. `fresh`: nor has one ever.
+    Silent { since: Instant, fresh: bool },
+    /// A request head has begun to arrive at this time.
+    Head { since: Instant },
+    /// HTTP/2 without an open stream.
+    Http2 { since: Instant },
+}
+
+impl Monitor {
+    pub(crate) fn new(timer: SharedTimer) -> Self {
+        let state = State {
+            protocol: Protocol::Unknown(0),
+            in_flight: 0,
+            written: 0,
+            kept: Vec::new(),
+            idle_since: timer.now(),
+            bytes_since: None,
+            used: false,
+            closed: false,
+            waker: None,
+        };
+        Self {
+            timer,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Returns whether the bytes that arrive now tell something: the protocol, or that a request head has
+    /// begun.
+    pub(crate) fn wants_bytes(&self) -> bool {
+        let state = lock(&self.state);
+        match state.protocol {
+            Protocol::Unknown(_) => true,
+            Protocol::Http1 => state.in_flight == 0 && state.bytes_since.is_none(),
+            Protocol::Http2 => false,
+        }
+    }
+
+    /// Notes bytes that have arrived.
+    pub(crate) fn note_bytes(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut state = lock(&self.state);
+        if let Protocol::Unknown(len) = state.protocol {
+            let rest = &PREFACE[len..];
+            let common = rest.len().min(bytes.len());
+            state.protocol = if rest[..common] != bytes[..common] {
+                Protocol::Http1
+            } else if common == rest.len() {
+                Protocol::Http2
+            } else {
+                Protocol::Unknown(len + common)
+            };
+        }
+        if state.in_flight == 0 && state.bytes_since.is_none() {
+            state.bytes_since = Some(self.timer.now());
+        }
+    }
+
+    /// Returns what the connection waits for, or `None` while a request is in flight. Registers the task
+    /// of the driver, to be woken when none is.
+    pub(crate) fn idle(&self, waker: Option<&Waker>) -> Option<Idle> {
+        let mut state = lock(&self.state);
+        if state.in_flight > 0 {
+            if let Some(waker) = waker {
+                state.waker = Some(waker.clone());
+            }
+            return None;
+        }
+        let since = state.idle_since;
+        Some(match (state.protocol, state.bytes_since) {
+            (Protocol::Http2, _) => Idle::Http2 { since },
+            (_, Some(since)) => Idle::Head { since },
+            (_, None) => Idle::Silent {
+                since,
+                fresh: !state.used,
+            },
+        })
+    }
+
+    /// Notes that what was written has left the buffers of the server: releases the guards of the
+    /// requests that are answered by it.
+    pub(crate) fn flushed(&self) {
+        let mut state = lock(&self.state);
+        if state.written == 0 {
+            return;
+        }
+        let answered = mem::take(&mut state.written);
+        let kept = mem::take(&mut state.kept);
+        self.answered(state, answered);
+        drop(kept);
+    }
+
+    /// Notes that the I/O was dropped: nothing is flushed any more.
+    pub(crate) fn close(&self) {
+        lock(&self.state).closed = true;
+        self.flushed();
+    }
+
+    /// Counts requests as answered, and wakes the driver if none is left.
+    fn answered(&self, mut state: MutexGuard<'_, State>, answered: usize) {
+        state.in_flight -= answered;
+        let waker = if state.in_flight == 0 {
+            state.idle_since = self.timer.now();
+            state.bytes_since = None;
+            state.waker.take()
+        } else {
+            None
+        };
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Counts a request.
+    pub(crate) fn begin(self: &Arc<Self>, http1: bool) -> Arc<InFlight> {
+        let mut state = lock(&self.state);
+        state.in_flight += 1;
+        state.used = true;
+        state.bytes_since = None;
+        drop(state);
+        Arc::new(InFlight {
+            monitor: self.clone(),
+            guards: Mutex::new(Vec::new()),
+            http1,
+            ended: AtomicBool::new(false),
+        })
+    }
+}
+
+/// A request that is not answered. The future of its service, the body of its answer and the chunks of
+/// that body share it, so it is dropped once all bytes are written.
+pub(crate) struct InFlight {
+    monitor: Arc<Monitor>,
+    guards: Mutex<Vec<Arc<Guard>>>,
+    http1: bool,
+    /// Whether the body of the answer has given its last frame.
+    ended: AtomicBool,
+}
+
+impl InFlight {
+    /// Holds a guard until the answer has been sent.
+    pub(crate) fn keep(&self, guard: Arc<Guard>) {
+        lock(&self.guards).push(guard);
+    }
+
+    /// Notes that the body has given its last frame.
+    pub(crate) fn end(&self) {
+        // Relaxed: the drop that reads it comes after, by the count of the `Arc`.
+        self.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut guards = mem::take(lock(&self.guards).as_mut());
+        let mut state = lock(&self.monitor.state);
+        // An HTTP/1 connection ends with a request that is broken off: it is flushed or dropped. On
+        // HTTP/2 no flush may follow.
+        if !state.closed && (self.http1 || self.ended.load(Ordering::Relaxed)) {
+            state.written += 1;
+            state.kept.append(&mut guards);
+        } else {
+            self.monitor.answered(state, 1);
+        }
+    }
+}

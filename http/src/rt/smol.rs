@@ -1,0 +1,97 @@
+//! smol's executor, timer and listeners.
+
+use std::io;
+use std::net::TcpListener;
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_lite::Stream;
+use smol::Async;
+use smol::net::TcpStream;
+#[cfg(unix)]
+use smol::net::unix::UnixStream;
+use smol_hyper::rt::{FuturesIo, SmolTimer};
+use winddown::Shutdown;
+
+use crate::server::Server;
+
+/// hyper's executor on `smol::spawn`.
+#[cfg_attr(docsrs, doc(cfg(feature = "smol")))]
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct SmolExecutor;
+
+impl<F> hyper::rt::Executor<F> for SmolExecutor
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        smol::spawn(future).detach();
+    }
+}
+
+impl Server<SmolExecutor> {
+    /// Makes a server on smol's global executor.
+    #[cfg_attr(docsrs, doc(cfg(feature = "smol")))]
+    pub fn smol(shutdown: &Shutdown) -> Self {
+        Self::new(shutdown, SmolExecutor, SmolTimer::new())
+    }
+}
+
+/// A stream of the connections of a smol listener, for [`Server::serve`].
+///
+/// TCP connections have `TCP_NODELAY`, so that the last piece of an answer is not held back.
+#[cfg_attr(docsrs, doc(cfg(feature = "smol")))]
+#[derive(Debug)]
+#[must_use = "streams do nothing unless polled"]
+pub struct SmolIncoming<L = TcpListener>(Arc<Async<L>>);
+
+impl<L> SmolIncoming<L> {
+    /// Makes the stream, of `smol::net::TcpListener`, of `smol::net::unix::UnixListener`, or of a
+    /// listener of the standard library in an `Arc<Async<_>>`.
+    pub fn new(listener: impl Into<Arc<Async<L>>>) -> Self {
+        Self(listener.into())
+    }
+
+    /// Asks the kernel for a connection before it is believed that there is none.
+    fn poll_accept<S>(
+        &self,
+        cx: &mut Context<'_>,
+        mut accept: impl FnMut(&L) -> io::Result<S>,
+    ) -> Poll<io::Result<S>> {
+        loop {
+            match accept(self.0.get_ref()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.0.poll_readable(cx))?;
+                }
+                accepted => return Poll::Ready(accepted),
+            }
+        }
+    }
+}
+
+impl Stream for SmolIncoming<TcpListener> {
+    type Item = io::Result<FuturesIo<TcpStream>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let (stream, _) = ready!(self.poll_accept(cx, TcpListener::accept))?;
+        // It fails for a connection that is gone, which reading will tell.
+        let _ = stream.set_nodelay(true);
+        let stream = Async::new(stream).map(|stream| FuturesIo::new(stream.into()));
+        Poll::Ready(Some(stream))
+    }
+}
+
+#[cfg(unix)]
+impl Stream for SmolIncoming<UnixListener> {
+    type Item = io::Result<FuturesIo<UnixStream>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let (stream, _) = ready!(self.poll_accept(cx, UnixListener::accept))?;
+        let stream = Async::new(stream).map(|stream| FuturesIo::new(stream.into()));
+        Poll::Ready(Some(stream))
+    }
+}

@@ -1,0 +1,316 @@
+//! [`Server`]: settings, and the course of a server from the first connection to the last.
+
+use std::error::Error;
+use std::fmt;
+use std::future::{self, Future};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::{FutureExt, Stream};
+use hyper::rt::{Executor, Read, Timer, Write};
+use hyper_util::server::conn::auto::{Builder, HttpServerConnExec, UpgradeableConnection};
+use winddown::{Shutdown, ShutdownExt};
+
+use crate::accept::accept;
+use crate::body::ResponseBody;
+use crate::connection::{Times, drive};
+use crate::error::ServeError;
+use crate::io::{Io, Lease};
+use crate::monitor::Monitor;
+use crate::service::{Adapter, AnswerFuture, Common, HttpService};
+use crate::slots::Slots;
+use crate::timer::SharedTimer;
+
+/// The task of a connection, as the [executor](Server::new) gets it.
+pub type ConnectionTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A server for HTTP/1 and HTTP/2: its settings, until [`serve`](Server::serve) runs it.
+#[must_use = "a server does nothing until `serve`"]
+pub struct Server<E> {
+    shutdown: Shutdown,
+    executor: E,
+    timer: SharedTimer,
+    builder: Builder<E>,
+    name: &'static str,
+    times: Times,
+    max_connections: usize,
+}
+
+impl<E: Clone> Server<E> {
+    /// Makes a server that stops with `shutdown`, for any runtime that hyper knows: `executor` runs the
+    /// tasks of connections and of HTTP/2 streams, `timer` keeps all times but the
+    /// [`pause`](Server::pause).
+    ///
+    /// The two of tokio and of smol come with [`Server::tokio`] and [`Server::smol`].
+    pub fn new(
+        shutdown: &Shutdown,
+        executor: E,
+        timer: impl Timer + Send + Sync + 'static,
+    ) -> Self {
+        let timer = SharedTimer::new(timer);
+        let mut builder = Builder::new(executor.clone());
+        // The driver of the connection bounds the time of a head.
+        builder
+            .http1()
+            .timer(timer.clone())
+            .header_read_timeout(None);
+        builder
+            .http2()
+            .timer(timer.clone())
+            // For websockets.
+            .enable_connect_protocol();
+        Self {
+            shutdown: shutdown.clone(),
+            executor,
+            timer,
+            builder,
+            name: "connections",
+            times: Times {
+                pause: Duration::from_millis(500),
+                client: Duration::from_secs(5),
+                idle: Duration::from_secs(75),
+            },
+            max_connections: usize::MAX,
+        }
+    }
+}
+
+impl<E> Server<E> {
+    /// Sets the name of the phase that the connections belong to, for the report of a shutdown with
+    /// several servers. Defaults to "connections".
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Sets the time between the moment when the listener closes and the one when connections are told to
+    /// finish. Defaults to 500 ms.
+    ///
+    /// In this time a client whose connection was just accepted sends its first request. One that keeps
+    /// its connection alive sends its next, and learns from `connection: close` that it was the last. A
+    /// server without connections does not wait.
+    pub fn pause(mut self, time: Duration) -> Self {
+        self.times.pause = time;
+        self
+    }
+
+    /// Sets how long a client may take for what the server waits for. Defaults to 5 s.
+    ///
+    /// That is the handshake of [`serve_with`](Server::serve_with), and a request head from its first
+    /// byte on. Once connections are told to finish, it is also the end of a connection, such as the
+    /// answer to HTTP/2's PING, and the next piece of a request body. A client that takes longer loses
+    /// its connection, which is no error. What the client receives has no limit but the
+    /// [`grace_period`](winddown::Builder::grace_period).
+    pub fn client_timeout(mut self, time: Duration) -> Self {
+        self.times.client = time;
+        self
+    }
+
+    /// Sets how long a connection may be without a request before it is told to finish. Defaults to
+    /// 75 s.
+    pub fn idle_timeout(mut self, time: Duration) -> Self {
+        self.times.idle = time;
+        self
+    }
+
+    /// Sets how many connections may be open, upgraded ones included. Defaults to no limit.
+    ///
+    /// At the limit, further connections wait in the queue of the kernel. At a shutdown they are accepted
+    /// as others end.
+    pub fn max_connections(mut self, limit: usize) -> Self {
+        self.max_connections = limit;
+        self
+    }
+
+    /// Changes the settings of HTTP itself, by the builder of hyper-util.
+    ///
+    /// The timers and HTTP/1's `header_read_timeout` are set already. With a `header_read_timeout`,
+    /// hyper closes idle connections by it too.
+    pub fn http(mut self, configure: impl FnOnce(&mut Builder<E>)) -> Self {
+        configure(&mut self.builder);
+        self
+    }
+
+    /// Runs the server: accepts connections until the shutdown, and waits until they have ended.
+    ///
+    /// `incoming` is a listener as a stream of its connections. `service` is one of tower, such as axum's
+    /// `Router`, or of hyper; each connection has a clone. See the [crate docs](crate) for what becomes
+    /// of connections at the shutdown.
+    ///
+    /// It returns `Ok` when the last connection has ended, or at once if `incoming` ends by itself and
+    /// there is none. The task of each connection holds a guard of a
+    /// [phase](winddown::Shutdown::phase) of the shutdown, and so does the listener from this call on.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`]: connections were open at the end of the
+    /// [`grace_period`](winddown::Builder::grace_period), or when the shutdown was forced. They are
+    /// dropped then, but for upgraded ones. Or the listener failed, and not for want of descriptors
+    /// or memory: then the connections are told to finish, but the shutdown is not requested. For
+    /// that, see [`supervise`](winddown::Shutdown::supervise).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the listener. The connections go on, and end with the shutdown.
+    #[track_caller]
+    pub fn serve<St, I, S, K>(
+        self,
+        incoming: St,
+        service: S,
+    ) -> impl Future<Output = Result<(), ServeError>>
+    where
+        St: Stream<Item = io::Result<I>>,
+        I: Read + Write + Unpin + Send + 'static,
+        S: HttpService<K> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        S::ResBody: Send + 'static,
+        <S::ResBody as http_body::Body>::Data: Send,
+        <S::ResBody as http_body::Body>::Error: Into<Box<dyn Error + Send + Sync>>,
+        K: 'static,
+        E: HttpServerConnExec<AnswerFuture<S::Future>, ResponseBody<S::ResBody>>,
+        E: Executor<ConnectionTask> + Send + Sync + 'static,
+    {
+        self.serve_with(incoming, move |io| future::ready(Ok((io, service.clone()))))
+    }
+
+    /// Runs the server as [`serve`](Server::serve) does, and prepares each connection: a TLS handshake,
+    /// a service of its own, the address of the client.
+    ///
+    /// `connect` is called for each connection, and returns the I/O and the service for it. Its future
+    /// runs in the task of the connection, so that a client that is slow in its handshake holds up no
+    /// other. It has the [`client_timeout`](Server::client_timeout). A connection whose future fails
+    /// is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As `serve`.
+    #[track_caller]
+    pub fn serve_with<St, R, C, F, I, S, K>(
+        self,
+        incoming: St,
+        mut connect: C,
+    ) -> impl Future<Output = Result<(), ServeError>>
+    where
+        St: Stream<Item = io::Result<R>>,
+        C: FnMut(R) -> F,
+        F: Future<Output = io::Result<(I, S)>> + Send + 'static,
+        I: Read + Write + Unpin + Send + 'static,
+        S: HttpService<K> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        S::ResBody: Send + 'static,
+        <S::ResBody as http_body::Body>::Data: Send,
+        <S::ResBody as http_body::Body>::Error: Into<Box<dyn Error + Send + Sync>>,
+        K: 'static,
+        E: HttpServerConnExec<AnswerFuture<S::Future>, ResponseBody<S::ResBody>>,
+        E: Executor<ConnectionTask> + Send + Sync + 'static,
+    {
+        let Self {
+            shutdown,
+            executor,
+            timer,
+            builder,
+            name,
+            times,
+            max_connections,
+        } = self;
+        let connections = shutdown.phase(name).delay(times.pause).build();
+        // Drains above wait for the listener, so that connections still in its queue are served.
+        let listening = connections.guard_named("listener");
+        let common = Common {
+            shutdown: shutdown.clone(),
+            stop: connections.waiter(),
+            timer: timer.clone(),
+            client_timeout: times.client,
+        };
+        let builder = Arc::new(builder);
+        let slots = Slots::new(max_connections);
+        // Tells the connections that the drain has given them up.
+        let abort = Shutdown::new();
+
+        let spawn = {
+            let (connections, slots, abort) = (connections.clone(), slots.clone(), abort.clone());
+            let timer = timer.clone();
+            move |raw: R| {
+                // `None` if everything is drained, so the listener is about to close.
+                let Some(guard) = connections.guard_named("connection") else {
+                    return;
+                };
+                let slot = slots.take();
+                let connecting = connect(raw);
+                let handshake_timeout = timer.sleep(times.client);
+                let timer = timer.clone();
+                let (builder, common) = (builder.clone(), common.clone());
+                let stop = connections.waiter();
+                let task = async move {
+                    let timeout = async {
+                        handshake_timeout.await;
+                        Err(io::ErrorKind::TimedOut.into())
+                    };
+                    let Ok((io, service)) = connecting.or(timeout).await else {
+                        return;
+                    };
+                    let monitor = Arc::new(Monitor::new(timer.clone()));
+                    let io = Io::new(io, Lease::new(monitor.clone(), guard, slot));
+                    let service = Adapter::new(service, monitor.clone(), common);
+                    let connection = builder.serve_connection_with_upgrades(io, service);
+                    let finish = |it: Pin<&mut UpgradeableConnection<'_, _, _, _>>| {
+                        it.graceful_shutdown();
+                    };
+                    drive(connection, finish, &monitor, timer, times, stop).await;
+                };
+                let task = task.cancel_on_shutdown(abort.waiter());
+                executor.execute(Box::pin(async {
+                    task.await;
+                }));
+            }
+        };
+
+        async move {
+            let failed = {
+                let incoming = Box::pin(incoming);
+                let stop = shutdown.waiter();
+                let patience = times.pause + times.client;
+                accept(incoming, stop, &slots, &timer, patience, spawn).await
+            };
+            if failed.is_err() {
+                connections.trigger("the listener failed");
+            }
+            drop(listening);
+
+            let deadline = async {
+                if failed.is_ok() {
+                    shutdown.waiter().await;
+                }
+                match connections.deadline() {
+                    Some(deadline) => timer.sleep_until(deadline).await,
+                    None => future::pending().await,
+                }
+            };
+            let drained = connections.drain_until(deadline).await;
+            if drained.is_err() {
+                abort.trigger("the drain has ended");
+            }
+            match (failed, drained) {
+                (Ok(()), Ok(())) => Ok(()),
+                (failed, drained) => Err(ServeError {
+                    listener: failed.err(),
+                    drain: drained.err(),
+                }),
+            }
+        }
+    }
+}
+
+impl<E> fmt::Debug for Server<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .field("times", &self.times)
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
+    }
+}

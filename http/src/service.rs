@@ -1,0 +1,250 @@
+//! [`HttpService`]: what a server can serve; [`Adapter`]: how hyper sees it.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::header::{CONNECTION, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use winddown::{Guard, Shutdown, Waiter};
+
+use crate::body::{RequestBody, ResponseBody};
+use crate::monitor::{InFlight, Monitor};
+use crate::timer::SharedTimer;
+
+/// A service that a [`Server`](crate::Server) can serve: one of tower, such as axum's `Router` and
+/// tonic's `Routes`, or one of hyper, such as `hyper::service::service_fn`.
+///
+/// It is implemented for both; no other code implements it. `Kind` says which of the two it is, and is
+/// inferred.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a service that `winddown_http` can serve",
+    note = "it takes tower's or hyper's `Service<Request<winddown_http::RequestBody>>`, with `Clone`"
+)]
+pub trait HttpService<Kind>: Clone + private::Sealed<Kind> {
+    /// The body of the answers.
+    type ResBody: Body;
+    /// The error of the service. It ends the connection.
+    type Error;
+    /// The future of an answer.
+    type Future: Future<Output = Result<Response<Self::ResBody>, Self::Error>>;
+
+    /// Begins to answer a request.
+    fn respond(&self, request: Request<RequestBody>) -> Self::Future;
+}
+
+/// The [kind](HttpService) of tower's services.
+#[derive(Debug)]
+pub enum Tower {}
+
+/// The [kind](HttpService) of hyper's services.
+#[derive(Debug)]
+pub enum Hyper {}
+
+mod private {
+    use super::{Hyper, Request, RequestBody, Tower};
+
+    pub trait Sealed<Kind> {}
+
+    impl<S: tower_service::Service<Request<RequestBody>>> Sealed<Tower> for S {}
+    impl<S: hyper::service::Service<Request<RequestBody>>> Sealed<Hyper> for S {}
+}
+
+impl<S, B> HttpService<Tower> for S
+where
+    S: tower_service::Service<Request<RequestBody>, Response = Response<B>> + Clone,
+    B: Body,
+{
+    type ResBody = B;
+    type Error = S::Error;
+    type Future = TowerFuture<S>;
+
+    fn respond(&self, request: Request<RequestBody>) -> TowerFuture<S> {
+        TowerFuture {
+            step: Step::Ready {
+                service: self.clone(),
+                request: Some(request),
+            },
+        }
+    }
+}
+
+impl<S, B> HttpService<Hyper> for S
+where
+    S: hyper::service::Service<Request<RequestBody>, Response = Response<B>> + Clone,
+    B: Body,
+{
+    type ResBody = B;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn respond(&self, request: Request<RequestBody>) -> S::Future {
+        self.call(request)
+    }
+}
+
+pin_project! {
+    /// The future of a tower service that answers one request.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct TowerFuture<S: tower_service::Service<Request<RequestBody>>> {
+        #[pin]
+        step: Step<S, S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StepProj]
+    enum Step<S, F> {
+        Ready { service: S, request: Option<Request<RequestBody>> },
+        Called { #[pin] future: F },
+    }
+}
+
+impl<S: tower_service::Service<Request<RequestBody>>> Future for TowerFuture<S> {
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut step = self.project().step;
+        loop {
+            match step.as_mut().project() {
+                StepProj::Ready { service, request } => {
+                    ready!(service.poll_ready(cx))?;
+                    let request = request.take().expect("it is taken with the step");
+                    let future = service.call(request);
+                    step.set(Step::Called { future });
+                }
+                StepProj::Called { future } => return future.poll(cx),
+            }
+        }
+    }
+}
+
+impl<S: tower_service::Service<Request<RequestBody>>> fmt::Debug for TowerFuture<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TowerFuture").finish_non_exhaustive()
+    }
+}
+
+/// An extension of each request that a server of this crate serves. A guard that is left here is
+/// released when the answer has been sent.
+#[derive(Clone)]
+pub(crate) struct Unsent(Weak<InFlight>);
+
+impl Unsent {
+    /// Holds the guard until the answer has been sent.
+    pub(crate) fn keep(&self, guard: Arc<Guard>) {
+        // It is in flight, because its service is called just now.
+        if let Some(in_flight) = self.0.upgrade() {
+            in_flight.keep(guard);
+        }
+    }
+}
+
+/// What the services of all connections have in common.
+#[derive(Clone)]
+pub(crate) struct Common {
+    /// Tells that answers are to say `connection: close`.
+    pub(crate) shutdown: Shutdown,
+    /// Tells that a request body is to be finished.
+    pub(crate) stop: Waiter,
+    pub(crate) timer: SharedTimer,
+    pub(crate) client_timeout: Duration,
+}
+
+/// The service of one connection.
+pub(crate) struct Adapter<S, K> {
+    service: S,
+    monitor: Arc<Monitor>,
+    common: Common,
+    kind: PhantomData<fn(K)>,
+}
+
+impl<S, K> Adapter<S, K> {
+    pub(crate) fn new(service: S, monitor: Arc<Monitor>, common: Common) -> Self {
+        Self {
+            service,
+            monitor,
+            common,
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<S: HttpService<K>, K> hyper::service::Service<Request<Incoming>> for Adapter<S, K> {
+    type Response = Response<ResponseBody<S::ResBody>>;
+    type Error = S::Error;
+    type Future = AnswerFuture<S::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let http1 = request.version() < Version::HTTP_2;
+        let connect = request.method() == Method::CONNECT;
+        let in_flight = self.monitor.begin(http1);
+        let Common {
+            shutdown,
+            stop,
+            timer,
+            client_timeout,
+        } = &self.common;
+        let mut request = request.map(|incoming| {
+            RequestBody::new(incoming, stop.clone(), timer.clone(), *client_timeout)
+        });
+        let unsent = Unsent(Arc::downgrade(&in_flight));
+        request.extensions_mut().insert(unsent);
+        AnswerFuture {
+            future: self.service.respond(request),
+            in_flight: Some(in_flight),
+            close: (http1 && !connect).then(|| shutdown.clone()),
+        }
+    }
+}
+
+pin_project! {
+    /// The future of one answer, as the executor of a [`Server`](crate::Server) gets it inside the task of
+    /// an HTTP/2 stream.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct AnswerFuture<F> {
+        #[pin]
+        future: F,
+        in_flight: Option<Arc<InFlight>>,
+        // On HTTP/1.
+        close: Option<Shutdown>,
+    }
+}
+
+impl<F> fmt::Debug for AnswerFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerFuture").finish_non_exhaustive()
+    }
+}
+
+impl<F, B, E> Future for AnswerFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = ready!(this.future.poll(cx))?;
+        if let Some(shutdown) = this.close {
+            close_if_requested(shutdown, response.status(), response.headers_mut());
+        }
+        let in_flight = this.in_flight.take().expect("polled after it was ready");
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, in_flight))))
+    }
+}
+
+/// Has an HTTP/1 answer say `connection: close` once the shutdown was requested, unless it hands the
+/// connection over to another protocol.
+pub(crate) fn close_if_requested(shutdown: &Shutdown, status: StatusCode, headers: &mut HeaderMap) {
+    if shutdown.is_requested() && status != StatusCode::SWITCHING_PROTOCOLS {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}

@@ -1,0 +1,272 @@
+//! What a server does at a shutdown, with real sockets.
+
+mod support;
+
+use std::io::{self, ErrorKind};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_lite::stream;
+use winddown::{DrainErrorKind, Shutdown};
+use winddown_http::Server;
+
+use support::{App, Client, RUNTIMES, Running, Settings, app, until};
+
+fn start(runtime: support::Runtime, settings: Settings, app: App) -> Running {
+    Running::start(runtime, &Shutdown::new(), settings, app)
+}
+
+#[test]
+fn answers_and_ends() {
+    for runtime in RUNTIMES {
+        let server = start(runtime, Settings::default(), app());
+        let mut client = server.connect();
+        let answer = client.get("/").unwrap();
+        assert_eq!(answer.body, b"hello");
+        assert!(!answer.closes());
+        assert_eq!(client.get("/sleep/1").unwrap().body, b"slept");
+        server.shutdown.request_shutdown();
+        let address = server.address;
+        server.join().unwrap();
+        assert_eq!(client.until_closed(), b"");
+        let refused = std::net::TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    }
+}
+
+#[test]
+fn ends_at_once_without_connections() {
+    for runtime in RUNTIMES {
+        let pause = Duration::from_secs(30);
+        let server = start(
+            runtime,
+            Settings {
+                pause,
+                ..Settings::default()
+            },
+            app(),
+        );
+        server.connect().get("/").unwrap(); // it runs, and has had a connection
+        until("it has ended", || server.shutdown.in_flight() == 1);
+        server.shutdown.request_shutdown();
+        let start = Instant::now();
+        server.join().unwrap();
+        assert!(start.elapsed() < pause / 2);
+    }
+}
+
+#[test]
+fn request_in_flight_is_answered() {
+    for runtime in RUNTIMES {
+        let server = start(runtime, Settings::default(), app());
+        let mut client = server.connect();
+        client.request("/sleep/600").unwrap();
+        until("it is in flight", || server.shutdown.in_flight() == 2);
+        thread::sleep(Duration::from_millis(20));
+        server.shutdown.request_shutdown();
+        let answer = client.answer().unwrap();
+        assert_eq!(answer.body, b"slept");
+        assert!(answer.closes());
+        server.join().unwrap();
+        assert_eq!(client.until_closed(), b"");
+    }
+}
+
+#[test]
+fn lame_duck_accepts_and_says_close() {
+    for runtime in RUNTIMES {
+        let lame_duck = Duration::from_millis(400);
+        let shutdown = Shutdown::builder().lame_duck(lame_duck).build();
+        let server = Running::start(runtime, &shutdown, Settings::default(), app());
+        let mut kept = server.connect();
+        assert!(!kept.get("/").unwrap().closes());
+        shutdown.request_shutdown();
+        assert!(server.connect().get("/").unwrap().closes());
+        assert!(kept.get("/").unwrap().closes());
+        assert_eq!(kept.until_closed(), b"");
+        assert!(!shutdown.is_stopping());
+        server.join().unwrap();
+    }
+}
+
+/// The executor is blocked while connections and requests arrive, and the shutdown is requested. So all
+/// of them are in the queue of the kernel.
+#[test]
+fn queued_connections_are_answered() {
+    const CLIENTS: usize = 100;
+    for runtime in RUNTIMES {
+        for _ in 0..10 {
+            let server = start(runtime, Settings::default(), app());
+            let mut blockers: Vec<_> = (0..4).map(|_| server.connect()).collect();
+            for blocker in &mut blockers {
+                blocker.get("/").unwrap();
+                blocker.request("/block/50").unwrap();
+            }
+            let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+            for client in clients.iter_mut().step_by(2) {
+                client.request("/").unwrap();
+            }
+            server.shutdown.request_shutdown();
+            for client in clients.iter_mut().skip(1).step_by(2) {
+                client.request("/").unwrap();
+            }
+            for client in &mut clients {
+                let answer = client.answer().unwrap();
+                assert_eq!(answer.body, b"hello");
+            }
+            server.join().unwrap();
+        }
+    }
+}
+
+/// The next request of a connection is in the receive buffer when the connection is told to finish: the
+/// executor is blocked, and there is no pause.
+#[test]
+fn request_in_the_receive_buffer_is_answered() {
+    const CLIENTS: usize = 50;
+    let settings = Settings {
+        pause: Duration::ZERO,
+        ..Settings::default()
+    };
+    for runtime in RUNTIMES {
+        for _ in 0..10 {
+            let server = start(runtime, settings, app());
+            let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+            for client in &mut clients {
+                client.get("/").unwrap();
+            }
+            let mut blockers: Vec<_> = (0..4).map(|_| server.connect()).collect();
+            for blocker in &mut blockers {
+                blocker.request("/block/20").unwrap();
+            }
+            for client in &mut clients {
+                client.request("/").unwrap();
+            }
+            server.shutdown.request_shutdown();
+            for client in &mut clients {
+                assert_eq!(client.answer().unwrap().body, b"hello");
+            }
+            server.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn limit_of_connections() {
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            max_connections: 2,
+            ..Settings::default()
+        };
+        let server = start(runtime, settings, app());
+        let mut first = server.connect();
+        let mut second = server.connect();
+        first.get("/").unwrap();
+        second.get("/").unwrap();
+        let mut third = server.connect();
+        third.request("/").unwrap();
+        let timeout = Some(Duration::from_millis(100));
+        third.stream.set_read_timeout(timeout).unwrap();
+        third.answer().unwrap_err();
+        third
+            .stream
+            .set_read_timeout(Some(support::PATIENCE))
+            .unwrap();
+        assert_eq!(server.shutdown.in_flight(), 3); // with the listener
+        drop(first);
+        assert_eq!(third.answer().unwrap().body, b"hello");
+
+        // The fourth is in the queue at the shutdown, and has room when an idle one was told to finish.
+        let mut fourth = server.connect();
+        fourth.request("/").unwrap();
+        server.shutdown.request_shutdown();
+        assert_eq!(fourth.answer().unwrap().body, b"hello");
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn idle_connection_is_closed() {
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            idle_timeout: Duration::from_millis(100),
+            ..Settings::default()
+        };
+        let server = start(runtime, settings, app());
+        let silent = server.connect();
+        let mut used = server.connect();
+        used.get("/").unwrap();
+        used.get("/sleep/150").unwrap();
+        assert_eq!(silent.until_closed(), b"");
+        assert_eq!(used.until_closed(), b"");
+        assert!(!server.shutdown.is_requested());
+        server.shutdown.request_shutdown();
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn end_of_the_grace_period_names_what_is_open() {
+    for runtime in RUNTIMES {
+        let grace = Duration::from_millis(300);
+        let shutdown = Shutdown::builder().grace_period(grace).build();
+        let server = Running::start(runtime, &shutdown, Settings::default(), app());
+        let mut client = server.connect();
+        client.request("/sleep/600000").unwrap();
+        until("it is in flight", || shutdown.in_flight() == 2);
+        shutdown.request_shutdown();
+        let error = server.join().unwrap_err();
+        println!("{error}");
+        assert!(error.listener.is_none());
+        let drain = error.drain.unwrap();
+        assert_eq!(drain.kind, DrainErrorKind::TimedOut);
+        assert_eq!(drain.report.iter().next().unwrap().name, Some("connection"));
+        // It is dropped then.
+        assert_eq!(client.until_closed(), b"");
+        until("its guard is released", || shutdown.in_flight() == 0);
+    }
+}
+
+#[test]
+fn force_ends_it() {
+    for runtime in RUNTIMES {
+        let server = start(runtime, Settings::default(), app());
+        let mut client = server.connect();
+        client.request("/sleep/600000").unwrap();
+        until("it is in flight", || server.shutdown.in_flight() == 2);
+        let shutdown = server.shutdown.clone();
+        shutdown.request_shutdown();
+        shutdown.request_shutdown();
+        let error = server.join().unwrap_err();
+        assert_eq!(error.drain.unwrap().kind, DrainErrorKind::Forced);
+        assert_eq!(client.until_closed(), b"");
+    }
+}
+
+#[test]
+fn listener_that_fails() {
+    let shutdown = Shutdown::new();
+    let closed = || io::Error::from(ErrorKind::InvalidInput);
+    let incoming = stream::once(Err::<smol_hyper::rt::FuturesIo<smol::net::TcpStream>, _>(
+        closed(),
+    ));
+    let error = smol::block_on(Server::smol(&shutdown).serve(incoming, app())).unwrap_err();
+    assert_eq!(error.listener.unwrap().kind(), ErrorKind::InvalidInput);
+    assert!(error.drain.is_none());
+    assert!(!shutdown.is_requested());
+}
+
+#[test]
+fn incoming_that_ends() {
+    let shutdown = Shutdown::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = thread::spawn(move || Client::connect(address).get("/").unwrap());
+    let (accepted, _) = listener.accept().unwrap();
+    let accepted = smol::Async::new(accepted).unwrap();
+    let io = smol_hyper::rt::FuturesIo::new(smol::net::TcpStream::from(accepted));
+    let incoming = stream::once(Ok(io));
+    smol::block_on(Server::smol(&shutdown).serve(incoming, app())).unwrap();
+    assert_eq!(client.join().unwrap().body, b"hello");
+    assert!(!shutdown.is_requested());
+}
