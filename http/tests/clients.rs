@@ -1,0 +1,310 @@
+//! Clients that misbehave at a shutdown, beside those that don't: the time of the former is bounded and
+//! is no error.
+
+mod support;
+
+use std::future;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_lite::AsyncReadExt;
+use winddown::Shutdown;
+use winddown_http::{Server, SmolIncoming};
+
+use support::{Client, RUNTIMES, Running, Settings, app, until};
+
+/// As long as a misbehaving client may take, and what a busy machine adds.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(1);
+const BOUND: Duration = Duration::from_millis(3500);
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+const SETTINGS_ACK: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
+
+/// Runs one client against a server on each runtime, beside clients that behave. `prepare` has it
+/// misbehave before the shutdown; it stays connected until the server has ended.
+fn misbehave(what: &str, prepare: impl Fn(&mut Client)) {
+    for runtime in RUNTIMES {
+        let shutdown = Shutdown::builder()
+            .grace_period(Duration::from_secs(30))
+            .build();
+        let settings = Settings {
+            client_timeout: CLIENT_TIMEOUT,
+            ..Settings::default()
+        };
+        let server = Running::start(runtime, &shutdown, settings, app());
+        let mut good = server.connect();
+        good.get("/").unwrap();
+        let mut slow = server.connect();
+        slow.request("/sleep/300").unwrap();
+        let mut bad = server.connect();
+        prepare(&mut bad);
+        // The listener, and three connections.
+        until("all are accepted", || shutdown.in_flight() == 4);
+        thread::sleep(Duration::from_millis(20));
+
+        shutdown.request_shutdown();
+        let start = Instant::now();
+        assert!(good.get("/").unwrap().closes());
+        assert_eq!(slow.answer().unwrap().body, b"slept");
+        server.join().unwrap();
+        let took = start.elapsed();
+        println!("{what} on {runtime:?}: ended after {took:.2?}");
+        assert!(took < BOUND, "{what} on {runtime:?}: {took:?}");
+        drop(bad);
+    }
+}
+
+#[test]
+fn silent_client() {
+    misbehave("silent", |_| {});
+}
+
+#[test]
+fn silent_after_an_answer() {
+    misbehave("silent after an answer", |client| {
+        client.get("/").unwrap();
+    });
+}
+
+#[test]
+fn half_a_request_head() {
+    misbehave("half a head", |client| {
+        client.send("GET / HTTP/1.1\r\nHos").unwrap();
+    });
+}
+
+#[test]
+fn half_of_the_next_request_head() {
+    misbehave("half of the next head", |client| {
+        client.get("/").unwrap();
+        client.send("GET / HTTP/1.1\r\nHos").unwrap();
+    });
+}
+
+#[test]
+fn body_that_is_never_finished() {
+    misbehave("unfinished body", |client| {
+        let head = "POST /read HTTP/1.1\r\nhost: test\r\ncontent-length: 100\r\n\r\nabc";
+        client.send(head).unwrap();
+    });
+}
+
+#[test]
+fn chunked_body_that_is_never_finished() {
+    misbehave("unfinished chunk", |client| {
+        let head =
+            "POST /read HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n";
+        client.send(head).unwrap();
+    });
+}
+
+#[test]
+fn half_an_http2_preface() {
+    misbehave("half a preface", |client| {
+        client.send(&PREFACE[..10]).unwrap();
+    });
+}
+
+#[test]
+fn http2_preface_alone() {
+    misbehave("HTTP/2 preface alone", |client| {
+        client.send(PREFACE).unwrap();
+    });
+}
+
+#[test]
+fn http2_without_pong() {
+    misbehave("HTTP/2 without PONG", |client| {
+        client.send(PREFACE).unwrap();
+        client.send(SETTINGS).unwrap();
+        client.send(SETTINGS_ACK).unwrap();
+    });
+}
+
+/// HTTP/2 with half a header block, which never becomes a request.
+#[test]
+fn http2_half_a_request() {
+    misbehave("HTTP/2, half a request", |client| {
+        client.send(PREFACE).unwrap();
+        client.send(SETTINGS).unwrap();
+        client.send(SETTINGS_ACK).unwrap();
+        // HEADERS of stream 1, without END_HEADERS.
+        client.send([0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82]).unwrap();
+    });
+}
+
+/// HTTP/2 with a request whose body is never finished.
+#[test]
+fn http2_body_that_is_never_finished() {
+    misbehave("HTTP/2, unfinished body", |client| {
+        client.send(PREFACE).unwrap();
+        client.send(SETTINGS).unwrap();
+        client.send(SETTINGS_ACK).unwrap();
+        // HEADERS of stream 1 with END_HEADERS: POST, http, /read, without an index.
+        let block = [
+            0x83, 0x86, 0x04, 5, b'/', b'r', b'e', b'a', b'd', 0x01, 1, b'x',
+        ];
+        client
+            .send([0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1])
+            .unwrap();
+        client.send(block).unwrap();
+    });
+}
+
+/// The rest of a head that has begun when the connection is told to finish makes a request.
+#[test]
+fn second_half_of_a_head_is_answered() {
+    for runtime in RUNTIMES {
+        let server = Running::start(runtime, &Shutdown::new(), Settings::default(), app());
+        let mut used = server.connect();
+        used.get("/").unwrap();
+        let fresh = server.connect();
+        let mut clients = [used, fresh];
+        for client in &mut clients {
+            client.send("GET / HTTP/1.1\r\nHos").unwrap();
+        }
+        until("both are accepted", || server.shutdown.in_flight() == 3);
+        thread::sleep(Duration::from_millis(20));
+        server.shutdown.request_shutdown();
+        thread::sleep(Settings::default().pause + Duration::from_millis(200));
+        for client in &mut clients {
+            client.send("t: test\r\n\r\n").unwrap();
+            let answer = client.answer().unwrap();
+            assert_eq!(answer.body, b"hello");
+            assert!(answer.closes());
+        }
+        server.join().unwrap();
+    }
+}
+
+/// A connection that was just accepted sends its first request within the pause.
+#[test]
+fn new_connection_has_the_pause() {
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            pause: Duration::from_millis(600),
+            ..Settings::default()
+        };
+        let server = Running::start(runtime, &Shutdown::new(), settings, app());
+        let mut client = server.connect();
+        server.shutdown.request_shutdown();
+        thread::sleep(Duration::from_millis(300));
+        let answer = client.get("/").unwrap();
+        assert_eq!(answer.body, b"hello");
+        assert!(answer.closes());
+        server.join().unwrap();
+    }
+}
+
+/// A client that reads slowly gets all of a large answer, within the grace period, and nothing else
+/// bounds it.
+#[test]
+fn slow_reader_gets_everything() {
+    const SIZE: usize = 64 << 20;
+    for runtime in RUNTIMES {
+        let shutdown = Shutdown::builder()
+            .grace_period(Duration::from_secs(30))
+            .build();
+        let settings = Settings {
+            client_timeout: Duration::from_millis(200),
+            ..Settings::default()
+        };
+        let server = Running::start(runtime, &shutdown, settings, app());
+        let mut client = server.connect();
+        client.request(&format!("/big/{SIZE}")).unwrap();
+        until("it is in flight", || shutdown.in_flight() == 2);
+        thread::sleep(Duration::from_millis(50));
+        shutdown.request_shutdown();
+        let start = Instant::now();
+        let mut buffer = vec![0; SIZE / 8];
+        let mut total = 0;
+        let mut head = 0;
+        loop {
+            let count = client.stream.read(&mut buffer).unwrap();
+            if count == 0 {
+                break;
+            }
+            if head == 0 {
+                head = 4 + buffer.windows(4).position(|it| it == b"\r\n\r\n").unwrap();
+            }
+            total += count;
+            if total % 7 == 0 || total < SIZE / 2 {
+                thread::sleep(Duration::from_millis(30));
+            }
+        }
+        assert_eq!(total - head, SIZE);
+        server.join().unwrap();
+        println!("slow reader on {runtime:?}: {:.2?}", start.elapsed());
+    }
+}
+
+/// Half a TLS handshake, as the server sees it: its future waits for more bytes.
+#[test]
+fn half_a_handshake() {
+    let shutdown = Shutdown::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = smol::Async::new(listener).unwrap();
+    let server = Server::smol(&shutdown)
+        .pause(Duration::from_millis(100))
+        .client_timeout(CLIENT_TIMEOUT)
+        .serve_with(SmolIncoming::new(listener), |io| async move {
+            let mut io = io;
+            let mut hello = [0; 8];
+            io.get_mut().read_exact(&mut hello).await?;
+            Ok((io, app()))
+        });
+    let client = thread::spawn({
+        let shutdown = shutdown.clone();
+        move || {
+            let mut bad = TcpStream::connect(address).unwrap();
+            bad.write_all(b"half").unwrap();
+            let mut good = Client::connect(address);
+            good.send("a hello.").unwrap();
+            good.get("/").unwrap();
+            let mut late = Client::connect(address);
+            until("all are accepted", || shutdown.in_flight() == 4);
+            shutdown.request_shutdown();
+            let start = Instant::now();
+            // Its handshake ends when the connections were told to finish.
+            thread::sleep(Duration::from_millis(300));
+            late.send("a hello.").unwrap();
+            thread::sleep(Duration::from_millis(50));
+            assert_eq!(late.get("/").unwrap().body, b"hello");
+            (start, bad)
+        }
+    });
+    smol::block_on(server).unwrap();
+    let (start, _bad) = client.join().unwrap();
+    let took = start.elapsed();
+    println!("half a handshake: ended after {took:.2?}");
+    assert!(took < BOUND, "{took:?}");
+}
+
+/// A handshake that fails ends its connection only.
+#[test]
+fn handshake_that_fails() {
+    let shutdown = Shutdown::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = smol::Async::new(listener).unwrap();
+    let mut count = 0;
+    let server = Server::smol(&shutdown).serve_with(SmolIncoming::new(listener), move |io| {
+        count += 1;
+        future::ready(match count {
+            1 => Err(io::ErrorKind::InvalidData.into()),
+            _ => Ok((io, app())),
+        })
+    });
+    let client = thread::spawn(move || {
+        assert_eq!(Client::connect(address).until_closed(), b"");
+        let answer = Client::connect(address).get("/").unwrap();
+        assert_eq!(answer.body, b"hello");
+        shutdown.request_shutdown();
+    });
+    smol::block_on(server).unwrap();
+    client.join().unwrap();
+}

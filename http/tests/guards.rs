@@ -1,0 +1,298 @@
+//! The guards of requests: when they are released.
+
+mod support;
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_lite::{StreamExt, stream};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use smol_hyper::rt::FuturesIo;
+use tower::util::BoxCloneService;
+use tower::{ServiceBuilder, ServiceExt};
+use winddown::Shutdown;
+use winddown_http::{GuardLayer, RequestGuard, Server, SmolExecutor, StreamingExt};
+
+use support::{App, RUNTIMES, Running, Settings, answer, body, until};
+
+fn guarded(shutdown: &Shutdown) -> App {
+    let service = ServiceBuilder::new()
+        .layer(GuardLayer::new(shutdown, "request"))
+        .service_fn(answer)
+        .map_response(|response| response.map(BodyExt::boxed_unsync));
+    BoxCloneService::new(service)
+}
+
+fn held(shutdown: &Shutdown, name: &str) -> usize {
+    let report = shutdown.report();
+    let lines = report.iter().filter(|line| line.name == Some(name));
+    lines.map(|line| line.guards).sum()
+}
+
+const SIZE: usize = 64 << 20;
+/// More than the buffers of two sockets on the loopback hold.
+const BUFFERS: usize = 24 << 20;
+
+#[test]
+fn http1_guard_is_held_until_the_last_byte_is_written() {
+    for runtime in RUNTIMES {
+        let shutdown = Shutdown::new();
+        let server = Running::start(runtime, &shutdown, Settings::default(), guarded(&shutdown));
+        let mut client = server.connect();
+        client.request(&format!("/big/{SIZE}")).unwrap();
+        until("it is in flight", || held(&shutdown, "request") == 1);
+        shutdown.request_shutdown();
+        let mut total = 0;
+        let mut buffer = vec![0; 1 << 20];
+        // The server has produced the whole body, as one piece, before the client reads any of it.
+        while total < SIZE - BUFFERS {
+            total += io::Read::read(&mut client.stream, &mut buffer).unwrap();
+            assert_eq!(held(&shutdown, "request"), 1);
+            thread::sleep(Duration::from_millis(2));
+        }
+        loop {
+            match io::Read::read(&mut client.stream, &mut buffer).unwrap() {
+                0 => break,
+                count => total += count,
+            }
+        }
+        assert!(total > SIZE, "{total}");
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn http2_guard_is_held_until_the_last_byte_is_written() {
+    for runtime in RUNTIMES {
+        let shutdown = Shutdown::new();
+        let server = Running::start(runtime, &shutdown, Settings::default(), guarded(&shutdown));
+        smol::block_on(async {
+            let stream = smol::net::TcpStream::connect(server.address).await.unwrap();
+            let (mut sender, connection) =
+                hyper::client::conn::http2::Builder::new(SmolExecutor::default())
+                    .handshake(FuturesIo::new(stream))
+                    .await
+                    .unwrap();
+            let connection = smol::spawn(connection);
+            let request = Request::get(format!("http://test/big/{SIZE}"));
+            let request = request.body(Empty::<Bytes>::new()).unwrap();
+            let mut body = sender.send_request(request).await.unwrap().into_body();
+            shutdown.request_shutdown();
+            let mut total = 0;
+            while let Some(frame) = body.frame().await {
+                total += frame.unwrap().into_data().unwrap().len();
+                if total < SIZE - BUFFERS {
+                    assert_eq!(held(&shutdown, "request"), 1);
+                }
+            }
+            assert_eq!(total, SIZE);
+            drop((sender, body));
+            connection.await.unwrap();
+        });
+        server.join().unwrap();
+    }
+}
+
+/// On an HTTP/2 connection that goes on, too.
+#[test]
+fn http2_guard_is_released_while_the_connection_goes_on() {
+    for runtime in RUNTIMES {
+        let shutdown = Shutdown::new();
+        let server = Running::start(runtime, &shutdown, Settings::default(), guarded(&shutdown));
+        smol::block_on(async {
+            let stream = smol::net::TcpStream::connect(server.address).await.unwrap();
+            let (mut sender, connection) =
+                hyper::client::conn::http2::Builder::new(SmolExecutor::default())
+                    .handshake(FuturesIo::new(stream))
+                    .await
+                    .unwrap();
+            let connection = smol::spawn(connection);
+            for path in ["/", "/big/1000000", "/sleep/10"] {
+                let request = Request::get(format!("http://test{path}"));
+                let request = request.body(Empty::<Bytes>::new()).unwrap();
+                let response = sender.send_request(request).await.unwrap();
+                response.into_body().collect().await.unwrap();
+                until("it is released", || held(&shutdown, "request") == 0);
+                assert_eq!(held(&shutdown, "connection"), 1);
+            }
+            // One that the client gives up.
+            let request = Request::get("http://test/sleep/600000");
+            let request = request.body(Empty::<Bytes>::new()).unwrap();
+            let response = smol::spawn(sender.send_request(request));
+            until("it is in flight", || held(&shutdown, "request") == 1);
+            drop(response);
+            until("it is released", || held(&shutdown, "request") == 0);
+            assert_eq!(held(&shutdown, "connection"), 1);
+            shutdown.request_shutdown();
+            drop(sender);
+            connection.await.unwrap();
+        });
+        server.join().unwrap();
+    }
+}
+
+/// I/O whose flush waits until it may go through.
+#[derive(Clone, Default)]
+struct Held(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    may_flush: bool,
+    waker: Option<Waker>,
+}
+
+impl Read for Held {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock().unwrap();
+        if state.input.is_empty() {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        buf.put_slice(&state.input);
+        state.input.clear();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Held {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.lock().unwrap().output.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock().unwrap();
+        if state.may_flush {
+            return Poll::Ready(Ok(()));
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn guard_is_held_until_the_flush_goes_through() {
+    let shutdown = Shutdown::new();
+    let io = Held::default();
+    io.0.lock().unwrap().input = b"GET / HTTP/1.1\r\n\r\n".to_vec();
+    let incoming = stream::once(Ok(io.clone())).chain(stream::pending());
+    let server = Server::smol(&shutdown).serve(incoming, guarded(&shutdown));
+    let server = smol::spawn(server);
+    until("it is written", || {
+        io.0.lock().unwrap().output.ends_with(b"hello")
+    });
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(held(&shutdown, "request"), 1);
+    {
+        let mut state = io.0.lock().unwrap();
+        state.may_flush = true;
+        state.waker.take().unwrap().wake();
+    }
+    until("it is released", || held(&shutdown, "request") == 0);
+    assert_eq!(held(&shutdown, "connection"), 1);
+    shutdown.request_shutdown();
+    smol::block_on(server).unwrap();
+}
+
+#[test]
+fn guard_of_a_request_that_is_broken_off() {
+    for runtime in RUNTIMES {
+        let shutdown = Shutdown::new();
+        let server = Running::start(runtime, &shutdown, Settings::default(), guarded(&shutdown));
+        let mut client = server.connect();
+        client.request("/sleep/600000").unwrap();
+        until("it is in flight", || held(&shutdown, "request") == 1);
+        drop(client);
+        until("it is released", || shutdown.in_flight() == 1);
+        shutdown.request_shutdown();
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn names_by_request_and_close() {
+    let shutdown = Shutdown::new();
+    let layer = GuardLayer::named_by(&shutdown, |request| match request.uri.path() {
+        "/a" => "a",
+        _ => "other",
+    });
+    let respond = |request: Request<()>| async move {
+        let guard = request.extensions().get::<RequestGuard>().unwrap();
+        assert!(!guard.waiter().is_stopping() || request.uri().path() == "/late");
+        Ok::<_, Infallible>(Response::new(body("")))
+    };
+    let service = ServiceBuilder::new().layer(layer).service_fn(respond);
+    let call = |path: &str, version| {
+        let mut request = Request::new(());
+        *request.uri_mut() = path.parse().unwrap();
+        *request.version_mut() = version;
+        smol::block_on(service.clone().oneshot(request)).unwrap()
+    };
+    let a = call("/a", http::Version::HTTP_11);
+    assert_eq!((held(&shutdown, "a"), held(&shutdown, "other")), (1, 0));
+    assert!(a.headers().get("connection").is_none());
+    let b = call("/b", http::Version::HTTP_2);
+    assert_eq!((held(&shutdown, "a"), held(&shutdown, "other")), (1, 1));
+    drop((a, b));
+    assert_eq!(shutdown.in_flight(), 0);
+
+    shutdown.request_shutdown();
+    let http1 = call("/late", http::Version::HTTP_11);
+    assert_eq!(http1.headers()["connection"], "close");
+    let http2 = call("/late", http::Version::HTTP_2);
+    assert!(http2.headers().get("connection").is_none());
+}
+
+#[test]
+fn stream_that_holds_a_guard() {
+    let shutdown = Shutdown::new();
+    let mut held = stream::iter([1, 2]).hold(shutdown.guard());
+    assert_eq!(smol::block_on(held.next()), Some(1));
+    assert_eq!(shutdown.in_flight(), 1);
+    assert_eq!(smol::block_on(held.next()), Some(2));
+    assert_eq!(smol::block_on(held.next()), None);
+    assert_eq!(shutdown.in_flight(), 0);
+}
+
+#[test]
+fn stream_that_ends_with_a_last_item() {
+    let shutdown = Shutdown::new();
+    let endless = || stream::once(1).chain(stream::pending());
+    let mut woken = endless().end_with(shutdown.waiter(), || 9);
+    assert_eq!(smol::block_on(woken.next()), Some(1));
+    let woken = thread::spawn(move || smol::block_on(woken.collect::<Vec<_>>()));
+    thread::sleep(Duration::from_millis(20));
+    // What is ready is still given out; a stream that ends by itself has no last item.
+    let ready = endless().end_with(shutdown.waiter(), || 9);
+    let ended = stream::once(1).end_with(shutdown.waiter(), || 9);
+    // One that is always ready ends too.
+    let ready_always = stream::repeat(1).end_with(shutdown.waiter(), || 9);
+    shutdown.request_shutdown();
+    assert_eq!(woken.join().unwrap(), [9]);
+    assert_eq!(smol::block_on(ready.collect::<Vec<_>>()), [1, 9]);
+    assert_eq!(smol::block_on(ended.collect::<Vec<_>>()), [1]);
+    let all = smol::block_on(ready_always.collect::<Vec<_>>());
+    assert_eq!((all.len(), all.last()), (4097, Some(&9)));
+}
