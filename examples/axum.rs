@@ -1,4 +1,4 @@
-//! An HTTP server with axum that stops well.
+//! An HTTP server with axum that stops well, by `winddown-http`.
 //!
 //! `cargo run --example axum -- [ADDRESS] [DEADLINE] [LAME_DUCK]`
 
@@ -7,13 +7,15 @@ mod common;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use axum::Router;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::IntoResponse;
-use tokio::net::TcpListener;
+use axum::{Extension, Router};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use winddown::{Shutdown, ShutdownExt};
+use winddown_http::{Server, TokioIncoming};
 
 use common::{Action, Options};
 
@@ -42,20 +44,32 @@ async fn serve(options: Options) -> Result<(), String> {
 
     // `common::route` knows the routes; a program of its own would say `.route(..)` here.
     let app = Router::new().fallback(answer).with_state(shutdown.clone());
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    let _said = shutdown.call_on_shutdown({
+    let _stopping = shutdown.call_on_shutdown({
         let shutdown = shutdown.clone();
         move || {
-            common::say(format_args!(
-                "stopping: {}",
-                shutdown.cause().expect("it has one")
-            ))
+            if let Some(cause) = shutdown.cause() {
+                common::say(format_args!("stopping: {cause}"));
+            }
         }
     });
-    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.waiter());
-    match server.into_future().until_deadline(shutdown.waiter()).await {
+    // Takes what the kernel has accepted, closes the listener, and tells connections after a pause.
+    let server = Server::tokio(&shutdown)
+        .pause(common::PAUSE)
+        .client_timeout(common::HEADER_TIMEOUT)
+        .serve_with(
+            TokioIncoming::new(listener),
+            move |io: TokioIo<TcpStream>| {
+                let peer = io.inner().peer_addr();
+                let app = app.clone();
+                async move { Ok((io, app.layer(Extension(peer?)))) }
+            },
+        );
+    match server
+        .limit_on_shutdown(shutdown.waiter(), options.deadline)
+        .await
+    {
         Some(served) => served.map_err(|error| error.to_string())?,
-        None => return Err("connections were still open".into()),
+        None => return Err(common::late(&options, &shutdown.report())),
     }
     common::say("stopped: every request was answered");
     Ok(())
@@ -63,11 +77,11 @@ async fn serve(options: Options) -> Result<(), String> {
 
 async fn answer(
     State(shutdown): State<Shutdown>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(peer): Extension<SocketAddr>,
     method: Method,
     uri: Uri,
 ) -> impl IntoResponse {
-    // axum waits for its connections itself; this is for the report, should it take too long.
+    // The server waits for its connections; this is for the report, should one take too long.
     let _guard = shutdown.guard_named("request");
     let (status, body) = match common::route(
         &shutdown,

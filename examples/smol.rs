@@ -69,7 +69,7 @@ async fn serve(options: Options) -> Result<(), String> {
     show_progress(&mut drain, Instant::now() + options.deadline).await;
     drain
         .await
-        .map_err(|error| common::late(&options, &error))?;
+        .map_err(|error| common::late(&options, &error.report))?;
     common::say("stopped: every request was answered");
     Ok(())
 }

@@ -58,7 +58,7 @@ fn serve(options: Options) -> Result<(), String> {
     idle.close();
     shutdown
         .drain_blocking(options.deadline)
-        .map_err(|error| common::late(&options, &error))?;
+        .map_err(|error| common::late(&options, &error.report))?;
     common::say("stopped: every request was answered");
     Ok(())
 }

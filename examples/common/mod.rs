@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, TcpListener};
 use std::time::Duration;
 
-use winddown::{DrainError, Shutdown};
+use winddown::{Report, Shutdown};
 
 /// How long connections are told after the listener: a client whose connection was just accepted sends
 /// its first request meanwhile.
@@ -84,9 +84,8 @@ pub fn say(line: impl Display) {
 }
 
 /// Returns the message for requests that outlasted the deadline.
-pub fn late(options: &Options, error: &DrainError) -> String {
+pub fn late(options: &Options, report: &Report) -> String {
     let deadline = humantime::format_duration(options.deadline);
-    let report = &error.report;
     format!("connections were still open after {deadline}; {report}")
 }
 
