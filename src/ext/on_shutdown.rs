@@ -43,7 +43,7 @@ impl<F, T, W> OnShutdown<F, T, W> {
             future,
             waiter,
             tell,
-            turn: DriverTurn::new(TURN),
+            turn: DriverTurn::new(TURN, 0),
         }
     }
 }

@@ -9,7 +9,7 @@ use futures_lite::Stream;
 use pin_project_lite::pin_project;
 
 use crate::ext::inner::inner;
-use crate::util::driver_turn::DriverTurn;
+use crate::util::driver_turn::{DriverTurn, POLLS};
 use crate::waiter::Waiter;
 
 pin_project! {
@@ -101,7 +101,7 @@ impl<S, W> FinishOnShutdown<S, W> {
             stream,
             waiter,
             items: ITEMS,
-            turn: DriverTurn::new(TURN),
+            turn: DriverTurn::new(TURN, POLLS),
         }
     }
 }

@@ -5,57 +5,58 @@ use std::time::Duration;
 
 use crate::util::deadline::Deadline;
 
-/// How often at least a task has to be polled until its runtime has asked the kernel. tokio does so
-/// after 61 polls of tasks (`event_interval`).
-#[cfg(not(feature = "signals"))]
-const POLLS: u8 = 128;
+/// How often a task has to be polled until its runtime has asked the kernel, however long the machine
+/// has kept it waiting. tokio does so after 61 polls of tasks (`event_interval`).
+pub(crate) const POLLS: u8 = 64;
 
 /// A wait after which "pending" can be believed.
 ///
 /// A runtime answers I/O from what its driver has heard of, and the driver asks the kernel only now and
 /// then: tokio says "pending" for a connection that was accepted, or bytes that have arrived, until its
-/// driver has had a turn.
+/// driver has had a turn. On a runtime with several threads, the thread that has the driver may have to
+/// wake up first, so polls alone do not suffice; nor does time alone, where the one thread of a runtime
+/// was preempted.
 #[derive(Debug)]
 pub(crate) struct DriverTurn {
     time: Duration,
+    /// `None` until the first poll.
     over: Option<Deadline>,
-    #[cfg(not(feature = "signals"))]
     polls: u8,
 }
 
 impl DriverTurn {
-    /// Makes a turn of this time, which begins when it is first polled.
-    pub(crate) const fn new(time: Duration) -> Self {
+    /// Makes a turn of this time and so many polls at least. It begins with the first poll.
+    pub(crate) const fn new(time: Duration, polls: u8) -> Self {
         Self {
             time,
             over: None,
-            #[cfg(not(feature = "signals"))]
-            polls: 0,
+            // Without a timer, polls are all there is on a platform without a clock.
+            polls: if cfg!(feature = "signals") {
+                polls
+            } else {
+                POLLS
+            },
         }
     }
 
     /// Returns whether the driver has had its turn. If not, the task is woken.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Without a timer the task asks to be polled again and again.
-        #[cfg(not(feature = "signals"))]
-        if self.polls < POLLS {
-            self.polls += 1;
+        let over = match &mut self.over {
+            Some(over) => over,
+            // Such a platform has one thread, and may have no clock.
+            none if cfg!(target_family = "wasm") => none.insert(Deadline::Passed),
+            none => none.insert(Deadline::after(self.time)),
+        };
+        let over = over.poll(cx);
+        if self.polls > 0 {
+            self.polls -= 1;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        // Such a platform has one thread, and may have no clock.
-        #[cfg(target_family = "wasm")]
-        return Poll::Ready(());
-        #[cfg(not(target_family = "wasm"))]
-        {
-            let time = self.time;
-            let over = self.over.get_or_insert_with(|| Deadline::after(time));
-            let poll = over.poll(cx);
-            #[cfg(not(feature = "signals"))]
-            if poll.is_pending() {
-                cx.waker().wake_by_ref();
-            }
-            poll
+        // Without a timer, the task asks to be polled again until then.
+        if cfg!(not(feature = "signals")) && over.is_pending() {
+            cx.waker().wake_by_ref();
         }
+        over
     }
 }
