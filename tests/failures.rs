@@ -505,6 +505,21 @@ fn failure_after_a_request_of_the_parent_is_recorded_there() {
     }
 }
 
+/// A phase that was not asked yet is a part of what has begun.
+#[test]
+fn failure_in_a_phase_that_was_not_asked_is_recorded_in_its_parent() {
+    let panics: Way = ways()[0];
+    let fails: Way = ("fail", |phase| assert!(phase.fail("disk full")));
+    for (way, fails) in [panics, fails] {
+        let shutdown = Shutdown::new();
+        let phase = shutdown.phase("storage").by_hand().build();
+        shutdown.trigger("enough");
+        assert!(!phase.is_requested(), "{way}");
+        fails(&phase);
+        assert!(failed(&shutdown).is_some(), "{way}");
+    }
+}
+
 /// What an ancestor is told because a child has failed makes no failure of it.
 #[test]
 fn parent_that_a_failed_child_triggers_is_a_success() {
