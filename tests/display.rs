@@ -29,6 +29,26 @@ fn debug_of_handles_shows_the_state() {
     assert_eq!(format!("{waiter:?}"), "Waiter { requested: true, .. }");
     assert_eq!(format!("{guard:?}"), "Some(Guard { .. })");
     assert_eq!(format!("{drain:?}"), "Drain { in_flight: 1, .. }");
+    assert_eq!(
+        format!("{:?}", shutdown.drained()),
+        "Drain { in_flight: 1, .. }"
+    );
+    let until = format!("{:?}", shutdown.drain_until(future::ready(7)));
+    assert!(
+        until.contains("in_flight: 1") && until.contains("late: false"),
+        "{until}"
+    );
+}
+
+#[test]
+fn debug_of_callbacks_and_guards_shows_the_state() {
+    let shutdown = Shutdown::new();
+    let callback = shutdown.call_on_shutdown(|| ());
+    assert_eq!(format!("{callback:?}"), "Callback { stopping: false, .. }");
+    let guard = shutdown.drop_guard();
+    assert_eq!(format!("{guard:?}"), "DropGuard { .. }");
+    drop(guard);
+    assert_eq!(format!("{callback:?}"), "Callback { stopping: true, .. }");
 }
 
 #[test]
@@ -41,6 +61,13 @@ fn debug_of_wrappers_shows_the_inner() {
     assert!(text.contains("Ready(Some(7))") && text.contains("told: false"));
     let text = format!("{:?}", shutdown.critical("mail", ready()));
     assert!(text.contains("Ready(Some(7))") && text.contains("mail"));
+    let fallible = future::ready(Ok::<_, String>(7));
+    let text = format!("{:?}", shutdown.supervise("mail", fallible));
+    assert!(text.contains("Ready(Some(Ok(7)))") && text.contains("mail"));
+    let text = format!("{:?}", ready().until_deadline(waiter()));
+    assert!(text.contains("Ready(Some(7))") && text.contains("deadline: None"));
+    let text = format!("{:?}", ready().limit_on_shutdown_with(waiter(), ready));
+    assert!(text.contains("Ready(Some(7))") && text.contains("timer: false"));
     let text = format!("{:?}", shutdown.track(ready()));
     assert!(text.contains("Ready(Some(7))") && text.contains("Guard"));
 }
@@ -53,6 +80,28 @@ fn debug_of_error_is_their_display() {
     let late = shutdown.drain_blocking(Duration::ZERO).unwrap_err();
     assert!(late.to_string().contains("\n  1 'mail' at "), "{late}");
     assert_eq!(format!("{late:?}"), late.to_string());
+}
+
+#[test]
+fn failures_display_task_outcome_and_error() {
+    let fails = |fail: &dyn Fn(&Shutdown)| {
+        let shutdown = Shutdown::new();
+        fail(&shutdown);
+        let cause = shutdown.cause().expect("it has begun");
+        assert_eq!(
+            format!("{:?}", cause.error().expect("a failure")),
+            cause.to_string()
+        );
+        cause.to_string()
+    };
+    assert_eq!(
+        fails(&|shutdown| drop(shutdown.critical("mail", future::pending::<()>()))),
+        "worker 'mail' was dropped"
+    );
+    assert_eq!(
+        fails(&|shutdown| assert!(shutdown.fail("disk full"))),
+        "failed: disk full"
+    );
 }
 
 /// The time of a limit begins with the request.
@@ -87,12 +136,29 @@ fn install_errors_display_remedy_and_source() {
             "SIGKILL can't be used",
             false,
         ),
-        (InstallError::Register(refused()), "no more of them", true),
-        (InstallError::Thread(refused()), "no more of them", true),
+        (InstallError::Forked, "fork first", false),
+        (InstallError::NoGracePeriod, "set a grace_period", false),
+        (
+            InstallError::Register(refused()),
+            "can't register the signal handlers",
+            true,
+        ),
+        (
+            InstallError::Thread(refused()),
+            "can't start a thread",
+            true,
+        ),
     ];
     for (error, expected, has_source) in cases {
         let text = error.to_string();
         assert!(text.contains(expected), "{text}");
-        assert_eq!(error.source().is_some(), has_source, "{text}");
+        let source = error.source().map(ToString::to_string);
+        // A report of the whole chain says it once.
+        assert_eq!(
+            source,
+            has_source.then(|| "no more of them".into()),
+            "{text}"
+        );
+        assert!(!text.contains("no more of them"), "{text}");
     }
 }

@@ -134,6 +134,14 @@ fn wrapped(shutdown: &Shutdown) -> Vec<(&'static str, Task)> {
     let on_shutdown = async move { told.recv().await }.on_shutdown(waiter(), move |_| drop(tell));
     let stop = std::iter::repeat(()).stop_on_shutdown(waiter());
     let mut end = stream::pending::<()>().end_on_shutdown(waiter());
+    let mut finish = stream::pending::<()>().finish_on_shutdown(waiter());
+    let limit_with = never().limit_on_shutdown_with(waiter(), future::yield_now);
+    // Their time is up at the deadline, for which without signals there is no timer.
+    #[cfg(feature = "signals")]
+    let deadline = never().until_deadline(waiter());
+    let (calls, called) = smol::channel::bounded::<()>(1);
+    let callback = shutdown.call_on_shutdown(move || drop(calls));
+    let drain_until = shutdown.drain_until(shutdown.waiter());
     let mut drain = shutdown.drain(Duration::MAX);
     // Its time begins with the request.
     #[cfg(feature = "signals")]
@@ -166,6 +174,30 @@ fn wrapped(shutdown: &Shutdown) -> Vec<(&'static str, Task)> {
         (
             "end",
             Box::pin(async move { assert!(end.next().await.is_none()) }),
+        ),
+        (
+            "finish",
+            Box::pin(async move { assert!(finish.next().await.is_none()) }),
+        ),
+        (
+            "limit with a timer",
+            Box::pin(async { assert!(limit_with.await.is_none()) }),
+        ),
+        #[cfg(feature = "signals")]
+        (
+            "deadline",
+            Box::pin(async { assert!(deadline.await.is_none()) }),
+        ),
+        (
+            "callback",
+            Box::pin(async move {
+                assert!(called.recv().await.is_err());
+                drop(callback);
+            }),
+        ),
+        (
+            "drain until",
+            Box::pin(async { assert!(drain_until.await.is_err()) }),
         ),
         ("track", Box::pin(async { assert!(track.await.is_none()) })),
         (

@@ -3,6 +3,7 @@
 mod support;
 
 use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -112,9 +113,9 @@ fn one_event_for_each_stage_and_drain() {
         [
             "INFO message=shutdown stage=Requested cause=enough elapsed in_flight=1",
             "INFO message=shutdown stage=Stopping cause=enough elapsed in_flight=1",
-            "WARN message=not drained elapsed in_flight=1 error=1 guard is held:\n  1 'mail'",
+            "WARN message=not drained elapsed in_flight=1 panicked=0 error=timed out; 1 guard is held:\n  1 'mail'",
             "INFO message=shutdown stage=Forced cause=enough elapsed in_flight=1",
-            "INFO message=drained elapsed",
+            "INFO message=drained elapsed panicked=0",
         ]
     );
 }
@@ -134,5 +135,40 @@ fn one_event_for_a_drain_with_progress() {
         assert_eq!(future::block_on(&mut drain), Ok(()));
         assert_eq!(future::block_on(drain), Ok(()));
     });
-    assert_eq!(lines.so_far(), ["INFO message=drained"]);
+    assert_eq!(lines.so_far(), ["INFO message=drained panicked=0"]);
+}
+
+/// A failure begins the shutdown, which is an event; or comes later, which is another.
+#[test]
+fn one_event_for_a_failure_and_a_warning_for_panics() {
+    let _another = tracing::Dispatch::new(Panics); // as above
+    let lines = Lines::default();
+    tracing::subscriber::with_default(lines.clone(), || {
+        let shutdown = Shutdown::new();
+        assert!(shutdown.fail("disk full"));
+        assert!(!shutdown.fail("a second one is no news"));
+
+        let shutdown = Shutdown::new();
+        shutdown.trigger("enough");
+        let child = shutdown.child();
+        let guard = child.guard_named("mail");
+        let panics = AssertUnwindSafe(move || {
+            let _guard = guard;
+            panic!("on purpose");
+        });
+        assert!(catch_unwind(panics).is_err());
+        assert!(!child.fail("nor is that of a child"));
+        assert!(shutdown.drain_blocking(Duration::ZERO).is_ok());
+    });
+    assert_eq!(
+        lines.so_far(),
+        [
+            "INFO message=shutdown stage=Requested cause=failed: disk full elapsed in_flight=0",
+            "INFO message=shutdown stage=Stopping cause=failed: disk full elapsed in_flight=0",
+            "INFO message=shutdown stage=Requested cause=enough elapsed in_flight=0",
+            "INFO message=shutdown stage=Stopping cause=enough elapsed in_flight=0",
+            "ERROR message=failed failure=worker 'mail' panicked elapsed",
+            "WARN message=drained elapsed panicked=1",
+        ]
+    );
 }
