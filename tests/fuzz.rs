@@ -18,7 +18,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use futures_lite::Stream;
 use support::{Counter, PATIENCE, poll};
-use winddown::{Drain, DrainError, Guard, Reached, Shutdown, Stage, Waiter};
+use winddown::{Callback, Drain, DrainError, DropGuard, Guard, Reached, Shutdown, Stage, Waiter};
 
 const NAMES: [&str; 3] = ["mail", "index", "disk"];
 
@@ -78,6 +78,8 @@ struct Node {
     slots: u8,
     stage: Option<Stage>,
     cause: Option<String>,
+    /// The cause is a failure, so it stays.
+    failed: bool,
     closed: bool,
 }
 
@@ -137,6 +139,14 @@ impl Waiting {
     }
 }
 
+/// A callback, and how often its function was called.
+struct Calling {
+    node: usize,
+    callback: Callback,
+    calls: Arc<AtomicUsize>,
+    called: bool,
+}
+
 struct Draining {
     node: usize,
     drain: Drain,
@@ -155,6 +165,16 @@ struct World {
     waiting: Vec<Waiting>,
     guards: Vec<(usize, Guard, &'static str)>,
     draining: Vec<Draining>,
+    calling: Vec<Calling>,
+    drop_guards: Vec<(usize, DropGuard)>,
+}
+
+/// The line on which drop guards are made.
+const DROP_GUARD: u32 = line!() + 4;
+
+#[rustfmt::skip]
+fn drop_guard(shutdown: &Shutdown) -> DropGuard {
+    shutdown.drop_guard()
 }
 
 impl World {
@@ -166,6 +186,8 @@ impl World {
             waiting: Vec::new(),
             guards: Vec::new(),
             draining: Vec::new(),
+            calling: Vec::new(),
+            drop_guards: Vec::new(),
         }
     }
 
@@ -201,6 +223,36 @@ impl World {
                 waiting.wakes += 1;
             }
         }
+        for calling in &mut self.calling {
+            calling.called |= self.nodes[calling.node].stage >= Some(Stage::Stopping);
+        }
+    }
+
+    /// Begins the shutdown, unless it has begun. Returns whether it has not.
+    fn begin(&mut self, node: usize, cause: &str) -> bool {
+        let began = self.nodes[node].stage.is_none();
+        if began {
+            self.raise(node, Stage::Stopping, cause);
+        }
+        began
+    }
+
+    /// A failure takes the place of the cause, here and above, where there is one that is no failure.
+    fn fail(&mut self, node: usize, cause: &str) -> bool {
+        let began = self.begin(node, cause);
+        for at in 0..self.nodes.len() {
+            let same = began && self.nodes[at].cause.as_deref() == Some(cause);
+            let above = self.above(node).any(|above| above == at);
+            let model = &mut self.nodes[at];
+            if model.failed || model.stage.is_none() {
+                continue;
+            }
+            if above || same {
+                model.cause = Some(cause.to_owned());
+                model.failed = true;
+            }
+        }
+        began
     }
 
     fn close(&mut self, node: usize) {
@@ -241,26 +293,70 @@ impl World {
                     self.raise(node, stage, &format!("requested at {}:{line}", file!()));
                 }
             }
-            8..11 => {
-                let began = self.nodes[node].stage.is_none();
+            8..10 => {
                 let reason = format!("reason {}", self.rng.u8(..));
-                assert_eq!(shutdown.trigger(reason.as_str()), began);
-                if began {
-                    self.raise(node, Stage::Stopping, &reason);
-                }
+                let began = shutdown.trigger(reason.as_str());
+                assert_eq!(began, self.begin(node, &reason));
             }
-            11..30 if self.nodes.len() < 10 => {
+            10..12 => {
+                let error = self.rng.u64(..).to_string();
+                let began = shutdown.fail(error.as_str());
+                assert_eq!(began, self.fail(node, &format!("failed: {error}")));
+            }
+            12..30 if self.nodes.len() < 10 => {
                 self.handles.push(Some(shutdown.child()));
-                let Node { stage, cause, .. } = &self.nodes[node];
+                let Node {
+                    stage,
+                    cause,
+                    failed,
+                    ..
+                } = &self.nodes[node];
                 self.nodes.push(Node {
                     parent: Some(node),
                     stage: *stage,
                     cause: cause.clone(),
+                    failed: *failed,
                     ..Node::default()
                 });
             }
             30..33 if self.handles.iter().flatten().count() > 1 => self.handles[node] = None,
-            33..200 if self.waiting.len() < 100 => {
+            33..43 if self.calling.len() < 30 => {
+                let calls = Arc::new(AtomicUsize::new(0));
+                let counts = calls.clone();
+                let callback = shutdown.call_on_shutdown(move || {
+                    counts.fetch_add(1, SeqCst);
+                });
+                self.calling.push(Calling {
+                    node,
+                    callback,
+                    calls,
+                    called: self.reached(node, Stage::Stopping),
+                });
+            }
+            43..48 => {
+                if let Some(index) = self.any(self.calling.len()) {
+                    let calling = self.calling.swap_remove(index);
+                    drop(calling.callback);
+                    assert_eq!(calling.calls.load(SeqCst), usize::from(calling.called));
+                    assert_eq!(Arc::strong_count(&calling.calls), 1, "a function stayed");
+                }
+            }
+            48..50 if self.drop_guards.len() < 10 => {
+                self.drop_guards.push((node, drop_guard(&shutdown)));
+            }
+            50..52 => {
+                if let Some(index) = self.any(self.drop_guards.len()) {
+                    let (at, guard) = self.drop_guards.swap_remove(index);
+                    if self.rng.u8(..4) == 0 {
+                        drop(guard);
+                        let cause = format!("drop guard of {}:{DROP_GUARD} dropped", file!());
+                        self.begin(at, &cause);
+                    } else {
+                        guard.disarm();
+                    }
+                }
+            }
+            52..200 if self.waiting.len() < 100 => {
                 let (stage, future) = match self.rng.u8(..4) {
                     0 => (Stage::Requested, Future::Reached(shutdown.requested())),
                     1 => (Stage::Forced, Future::Reached(shutdown.forced())),
@@ -385,9 +481,14 @@ impl World {
         let stage = model.stage.unwrap_or(Stage::Running);
         assert_eq!(shutdown.stage(), stage);
         assert_eq!(shutdown.is_requested(), stage >= Stage::Requested);
+        assert_eq!(shutdown.is_stopping(), stage >= Stage::Stopping);
         assert_eq!(shutdown.is_forced(), stage == Stage::Forced);
         let cause = shutdown.cause().map(|cause| cause.to_string());
         assert_eq!(cause, model.cause);
+        let failed = shutdown
+            .cause()
+            .is_some_and(|cause| cause.error().is_some());
+        assert_eq!(failed, model.failed);
         let held = self.held(node);
         assert_eq!(shutdown.in_flight(), held);
         let report = shutdown.report();
@@ -413,6 +514,9 @@ impl World {
         for waiting in &self.waiting {
             assert_eq!(waiting.counter.count(), waiting.wakes);
         }
+        for calling in &self.calling {
+            assert_eq!(calling.calls.load(SeqCst), usize::from(calling.called));
+        }
         for drain in &self.draining {
             let over = self.nodes[drain.node].closed
                 || self.held(drain.node) == 0
@@ -426,6 +530,16 @@ impl World {
     fn end(mut self) {
         self.handles.clear();
         self.draining.clear();
+        for (_, guard) in self.drop_guards.drain(..) {
+            guard.disarm();
+        }
+        for Calling {
+            callback, calls, ..
+        } in self.calling.drain(..)
+        {
+            drop(callback);
+            assert_eq!(Arc::strong_count(&calls), 1, "a function stayed");
+        }
         while let Some(Waiting { future, .. }) = self.waiting.pop() {
             drop(future);
         }
