@@ -21,7 +21,7 @@ builds or downloads when it first runs: see "first". .ci/run calls the verbs tha
 
 lint        formatting, clippy, docs, prose and the index of the tests, and `layers`; 1 min
 layers      the modules of src/ import in one direction, without a cycle; shows that it reports mistakes; 1 s
-test        `cargo test`, with default features and with none; 1 min
+test        `cargo test`, with default features, with none, and of winddown-http; 3 min
 nextest     every test alone in a process of its own, by cargo-nextest; 1 min
 signals     the tests under nohup, and with HUP, INT, QUIT and TERM ignored, then blocked at the start; 3 min
 perf        no frequent operation takes over 1 % more instructions than bench/instructions.txt records; 5 s, first 3 min
@@ -78,6 +78,7 @@ layers() {
 test() {
     cargo test
     cargo test --no-default-features
+    cargo test -p winddown-http
     cargo test --all-features --test adapt --test deadline --test exit_status --test policies --test systemd --test runtimes --test io_wrapper --test stages --test trace_events
 }
 
@@ -271,8 +272,9 @@ semver() {
 package() {
     diff <(cargo package --list --allow-dirty -p winddown | sort) <(packaged_files src examples CHANGELOG.md)
     diff <(cargo package --list --allow-dirty -p winddown-console | sort) <(cd console && packaged_files src)
-    # Together: winddown depends on winddown-console.
-    cargo package --allow-dirty -p winddown-console -p winddown
+    diff <(cargo package --list --allow-dirty -p winddown-http | sort) <(cd http && packaged_files src)
+    # Together: winddown depends on winddown-console, and winddown-http on winddown.
+    cargo package --allow-dirty -p winddown-console -p winddown -p winddown-http
 }
 
 # The files that a package should have: the arguments, those of every crate, and those that cargo adds.
