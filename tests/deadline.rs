@@ -259,7 +259,7 @@ mod cases {
                     "{role}, {way}: ended {late:?} after {end:?}, tormented: {tormented}, \
                      others late: {others_late:?}"
                 );
-                calm |= others_late < TOLERANCE / 5;
+                calm |= others_late < TOLERANCE / 10;
                 tormented && late <= TOLERANCE
             });
             assert!(in_time || !calm, "{role}, {way}: late each time");
