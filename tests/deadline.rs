@@ -190,12 +190,6 @@ mod cases {
             }
         }
 
-        /// Returns whether it did what it is for, once it has ended.
-        fn was_tormented(&self) -> bool {
-            let lines = self.program.error_rest();
-            self.at_once || lines.iter().any(|line| line == "tormented")
-        }
-
         /// Requests the shutdown, and returns a moment before that.
         fn request(&mut self) -> Instant {
             let before = Instant::now();
@@ -247,14 +241,16 @@ mod cases {
                 // A role without a grace period has nothing to multiply.
                 let grace = if end.is_zero() { end } else { grace };
                 let mut child = Tormented::start(&mut command(), grace, way);
-                let ((code, elapsed), others_late) = with_lateness(|| {
+                let ((lines, elapsed), others_late) = with_lateness(|| {
                     let before = child.request();
-                    (child.program.code(), before.elapsed())
+                    // The end of stderr is the end of the process. `wait-timeout` may notice that
+                    // a second later when other tests wait at the same time.
+                    (child.program.error_rest(), before.elapsed())
                 });
-                assert_eq!(code, 7, "{role}, {way}");
+                assert_eq!(child.program.code(), 7, "{role}, {way}");
                 let late = elapsed.checked_sub(end);
                 let late = late.unwrap_or_else(|| panic!("{role}, {way}: early, {elapsed:?}"));
-                let tormented = child.was_tormented();
+                let tormented = child.at_once || lines.iter().any(|line| line == "tormented");
                 println!(
                     "{role}, {way}: ended {late:?} after {end:?}, tormented: {tormented}, \
                      others late: {others_late:?}"

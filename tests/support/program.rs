@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 
 use libtest_mimic::{Completion, Trial};
@@ -157,9 +157,16 @@ impl Program {
         stdout.iter().collect()
     }
 
-    /// Returns the unread lines of stderr, up to its end.
+    /// Waits for the end of stderr, and returns its unread lines.
     pub fn error_rest(&self) -> Vec<String> {
-        self.stderr.iter().collect()
+        let mut lines = Vec::new();
+        loop {
+            match self.stderr.recv_timeout(PATIENCE) {
+                Ok(line) => lines.push(line),
+                Err(RecvTimeoutError::Disconnected) => return lines,
+                Err(RecvTimeoutError::Timeout) => panic!("stderr goes on after {lines:#?}"),
+            }
+        }
     }
 
     /// Waits until the kernel has stopped the child, after a SIGSTOP.
