@@ -395,26 +395,78 @@ fn g8_guard_is_taken_while_the_drain_is_woken() {
     });
 }
 
+/// Takes a guard on the one line of the models below. Each has taken one before, so that the call site is
+/// there: loom does not see what a `OnceLock` orders.
+fn take(shutdown: &Shutdown) -> Option<winddown::Guard> {
+    shutdown.guard()
+}
+
+/// Drains without waiting.
+fn drain_late(shutdown: &Shutdown) -> Result<(), winddown::DrainError> {
+    match poll(&mut shutdown.drain(Duration::ZERO), Waker::noop()) {
+        Poll::Ready(result) => result,
+        Poll::Pending => panic!("its time is up"),
+    }
+}
+
 /// A drain whose time is up either sees the end of the work or names its line.
 ///
-/// Mutation: `CallSite::take_guard` counts for the ancestors after the node (L2).
-/// Mutation: `CallSite::release_guard` forgets for the ancestors before the node (L2).
+/// Mutation: `Shared::settled` reports once, whether it names a guard or not (L2).
+/// Mutation: `CallSite::release_guard` forgets for the ancestors before the node.
 #[test]
 fn g9_l2_late_drain_names_a_call_site_or_is_done() {
+    model(3, || {
+        let parent = Shutdown::new();
+        let child = parent.child();
+        drop(take(&child));
+        let task = run(move || drop(take(&child)));
+        if let Err(late) = drain_late(&parent) {
+            assert_eq!(late.report.guards(), 1);
+        }
+        task.join().unwrap();
+        assert_eq!(drain_late(&parent), Ok(()));
+        assert_eq!(parent.report().guards(), 0);
+    });
+}
+
+/// A late drain of a child names no guard that the drained parent refuses.
+///
+/// Mutation: `CallSite::take_guard` counts for the ancestors before it counts in the node (L2).
+#[test]
+fn g9_l2_late_drain_names_no_guard_that_was_refused() {
     model(None, || {
         let parent = Shutdown::new();
         let child = parent.child();
-        let task = run(move || drop(child.guard()));
-        let (_, waker) = Counter::new();
-        let mut drain = parent.drain(Duration::ZERO);
-        match poll(&mut drain, &waker) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(left)) => assert_eq!(left.report.guards(), 1),
-            Poll::Pending => panic!("its time is up"),
+        let below = child.child();
+        drop(take(&below));
+        assert_eq!(drain_late(&parent), Ok(()));
+        let task = run(move || {
+            assert!(take(&below).is_none());
+            below
+        });
+        assert_eq!(drain_late(&child), Ok(()));
+        assert!(child.report().is_empty() && parent.report().is_empty());
+        drop(task.join().unwrap());
+    });
+}
+
+/// The same, while the parent is drained too: a guard that is named was held.
+///
+/// Mutation: as above.
+#[test]
+fn g9_l2_late_drain_names_a_guard_that_was_held() {
+    model(4, || {
+        let parent = Shutdown::new();
+        let child = parent.child();
+        drop(take(&child));
+        let other = child.clone();
+        let task = run(move || take(&other).is_some());
+        let results = [drain_late(&parent), drain_late(&child)];
+        let taken = task.join().unwrap();
+        for late in results.into_iter().filter_map(Result::err) {
+            assert!(taken, "it was refused");
+            assert_eq!(late.report.guards(), 1);
         }
-        task.join().unwrap();
-        assert_eq!(poll(&mut drain, &waker), Poll::Ready(Ok(())));
-        assert_eq!(parent.report().guards(), 0);
     });
 }
 
@@ -582,6 +634,181 @@ fn force_ends_a_waiting_drain() {
         assert!(parent.request_shutdown());
         assert_eq!(drains.join().unwrap().unwrap_err().report.guards(), 1);
         drop(guard);
+    });
+}
+
+/// How often a function was called. Not loom's atomics, so what they show is never out of date.
+#[derive(Clone, Default)]
+struct Calls(Arc<std::sync::atomic::AtomicUsize>);
+
+impl Calls {
+    fn function(&self) -> impl FnOnce() + Send + use<> {
+        let calls = self.clone();
+        move || {
+            calls.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Returns whether every function is gone.
+    fn alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+/// A callback is registered, or called at once, while the request is made: its function is called once,
+/// by the time that both have returned.
+///
+/// Mutation: `Callback::new` does not call the function if the queue is closed.
+/// Mutation: `Node::poll` is `Pending` whatever `register` says.
+/// Mutation: `wake_all` does not set `closed`.
+#[test]
+fn callback_that_races_the_request_is_called_once() {
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let calls = Calls::default();
+        let (other, function) = (shutdown.clone(), calls.function());
+        let registers = run(move || other.call_on_shutdown(function));
+        assert!(shutdown.request_shutdown());
+        let callback = registers.join().unwrap();
+        assert_eq!(calls.count(), 1);
+        drop(callback);
+        assert!(calls.alone());
+    });
+}
+
+/// A callback is dropped while the request is made: its function is called once at most, and is gone
+/// when both have returned. A function that was gone before is not called.
+///
+/// Mutation: `Callback::drop` forgets nothing.
+/// Mutation: `WakerQueue::remove` does not ask whether the shard is closed.
+#[test]
+fn g10_callback_dropped_during_the_request_leaves_nothing() {
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let calls = Calls::default();
+        let callback = shutdown.call_on_shutdown(calls.function());
+        let counts = calls.clone();
+        let drops = run(move || {
+            drop(callback);
+            let gone = Arc::strong_count(&counts.0) == 2;
+            (gone, counts.count())
+        });
+        assert!(shutdown.request_shutdown());
+        let (gone, called) = drops.join().unwrap();
+        assert!(calls.count() <= 1);
+        assert!(!gone || calls.count() == called, "it was gone before");
+        assert!(calls.alone());
+        assert!(called == 0 || calls.count() == 1);
+    });
+    // Without a race it is never called.
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let calls = Calls::default();
+        drop(shutdown.call_on_shutdown(calls.function()));
+        assert!(calls.alone());
+        shutdown.request_shutdown();
+        assert_eq!(calls.count(), 0);
+    });
+}
+
+/// A drop guard against a request: one of them begins, and the cause is that of one that has. The guard
+/// takes no slot.
+///
+/// Mutation: `DropGuard::drop` requests in place of a trigger.
+/// Mutation: `Node::change` loads the word before it takes the lock.
+#[test]
+fn drop_guard_races_a_request() {
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let guard = shutdown.drop_guard();
+        let drops = run(move || drop(guard));
+        assert!(shutdown.request_shutdown());
+        let cause = shutdown.cause().unwrap().to_string();
+        drops.join().unwrap();
+        assert!(shutdown.is_stopping() && !shutdown.is_forced());
+        assert_eq!(
+            shutdown.cause().unwrap().to_string(),
+            cause,
+            "the first stays"
+        );
+        assert!(shutdown.request_shutdown() && shutdown.is_forced());
+    });
+}
+
+/// `drained` against the request and the drop of the last guard: it ends only after both.
+///
+/// Mutation: `Drain::poll_with` registers after it has asked.
+/// Mutation: `Drain::poll_with` drains without waiting for the request.
+/// Mutation: `Node::wake` does not wake `watchers`.
+/// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
+#[test]
+fn g8_drained_races_the_request_and_the_last_guard() {
+    model(3, || {
+        let shutdown = Shutdown::new();
+        let (guard, written) = (shutdown.guard(), Arc::new(AtomicUsize::new(0)));
+        let writes = written.clone();
+        let works = run(move || {
+            writes.store(1, Ordering::Relaxed);
+            drop(guard);
+        });
+        let other = shutdown.clone();
+        let drains = run(move || {
+            assert_eq!(block_on(other.drained()), Ok(()));
+            assert!(other.is_stopping());
+            assert_eq!(written.load(Ordering::Relaxed), 1);
+        });
+        assert!(shutdown.guard().is_some(), "it is open until the request");
+        assert!(shutdown.request_shutdown());
+        works.join().unwrap();
+        drains.join().unwrap();
+        assert!(shutdown.guard().is_none());
+    });
+}
+
+/// A failure against a request: whichever begins, there is a cause as soon as it is requested, and in the
+/// end it is the failure.
+///
+/// Mutation: `Node::fail` records nothing if the shutdown has begun.
+/// Mutation: `Node::change` stores the word before the cause (S3), outside the lock.
+#[test]
+fn failure_races_a_request() {
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let other = shutdown.clone();
+        let fails = run(move || {
+            let began = other.fail("disk full");
+            assert!(other.cause().unwrap().error().is_some());
+            began
+        });
+        assert!(shutdown.request_shutdown());
+        assert!(shutdown.cause().is_some());
+        fails.join().unwrap();
+        assert!(shutdown.cause().unwrap().error().is_some());
+        assert!(!shutdown.is_forced());
+    });
+}
+
+/// A child fails when its parent has begun, whether the child was told or not.
+///
+/// Mutation: `Node::fail` records nothing in the ancestors before it begins the node.
+#[test]
+fn failure_of_a_child_is_recorded_in_a_parent_that_has_begun() {
+    model(3, || {
+        let parent = Shutdown::new();
+        let child = parent.child();
+        let other = parent.clone();
+        let fails = run(move || {
+            let begun = other.is_requested();
+            child.fail("disk full");
+            (begun, child)
+        });
+        assert!(parent.request_shutdown());
+        let (begun, _child) = fails.join().unwrap();
+        assert!(!begun || parent.cause().unwrap().error().is_some());
     });
 }
 
