@@ -84,6 +84,37 @@ fn notified_watcher_is_notified_once() {
     }
 }
 
+/// When a waker learns that a guard was refused, that guard counts nowhere: a drain that is late would
+/// wait for the thread that calls the waker.
+#[cfg(not(loom))]
+#[test]
+fn refused_guard_is_not_counted_when_wakers_are_called() {
+    use std::sync::Mutex;
+    use std::task::Wake;
+
+    struct Counts([Arc<Node>; 2], Mutex<Vec<[usize; 2]>>);
+    impl Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            let counts = self.0.each_ref().map(|node| node.in_flight());
+            self.1.lock().unwrap().push(counts);
+        }
+    }
+    let parent = Node::new(None, None);
+    let child = Node::child(&parent);
+    let below = Node::child(&child);
+    assert!(parent.try_close(false) != TryClose::Busy);
+    // As while another thread takes a guard that is refused: a drain finds a count, and watches.
+    assert!(below.tasks.increment(0));
+    assert!(below.try_close(false) == TryClose::Busy);
+    let _ = below.tasks.decrement(0);
+    let counts = Arc::new(Counts([child, below.clone()], Mutex::default()));
+    let mut key = None;
+    below.watch(&mut key, &counts.clone().into());
+    assert!(!below.increment(0));
+    assert_eq!(*counts.1.lock().unwrap(), [[0, 0]]);
+    below.unwatch(&mut key);
+}
+
 #[test]
 fn g8_limit_refuses_guards_and_nothing_wraps() {
     let parent = Node::new(None, None);

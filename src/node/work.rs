@@ -18,10 +18,12 @@ impl Node {
     fn increment_ancestors(&self, thread: usize) -> bool {
         for (below, node) in self.and_ancestors().enumerate().skip(1) {
             if !node.tasks.increment(thread) {
-                for node in self.and_ancestors().take(below) {
-                    if node.tasks.decrement(thread) {
-                        node.notify_if_watched();
-                    }
+                let counted = || self.and_ancestors().take(below);
+                let watched = counted().filter(|node| node.tasks.decrement(thread));
+                // Only now, as after a guard: a waker may drain any of these nodes, and would wait for
+                // this thread.
+                if watched.count() > 0 {
+                    counted().for_each(Self::notify_if_watched);
                 }
                 return false;
             }
