@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-WORDS = re.compile(r"\b(whoever|somebody|nobody|everybody|anybody)\b", re.I)
+WORDS = re.compile(r"\b[WwSsNnEeAa](hoever|omebody|obody|verybody|nybody)\b")
 FUNCTION = re.compile(r"\s*pub (const |async |unsafe )*fn \w+")
 DOC = re.compile(r"\s*//[/!] ?(.*)")
 SUFFIXES = {".rs", ".md", ".sh", ".toml", ".yaml", ".service", ".socket", ".py"}

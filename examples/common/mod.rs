@@ -14,7 +14,7 @@ use winddown::{Report, Shutdown};
 pub const PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a client may take to send the head of a request.
-pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long a server that is late may take to say so, before its process is ended.
 const MARGIN: Duration = Duration::from_secs(1);

@@ -24,7 +24,7 @@ use crate::model::stage::Stage;
 use crate::node::order::{Asked, Entry, Order, PhaseLink, Step};
 #[cfg(feature = "tracing")]
 use crate::node::trace;
-use crate::node::{Node, Place, STOPPING_TOO};
+use crate::node::{Below, Node, Place, STOPPING_TOO};
 #[cfg(not(target_family = "wasm"))]
 use crate::util::background;
 use crate::util::sync::lock;
@@ -305,8 +305,11 @@ impl Node {
 
     /// Returns the names of phases below whose time limit has run out.
     pub(super) fn late_phases(&self) -> Vec<&'static str> {
-        let late = |below: &Box<super::Below>| lock(&below.order).late.clone();
-        self.below.get().map(late).unwrap_or_default()
+        let late = |below: &Below| lock(&below.order).late.clone();
+        self.below
+            .get()
+            .map(|below| late(below))
+            .unwrap_or_default()
     }
 
     /// Returns the names of the phases of this node that were asked and are not over.
