@@ -6,7 +6,8 @@
 //! - *refused*: `connect` failed with `ECONNREFUSED`. Nothing was accepted, and nothing is lost.
 //! - *answered*: status 200 and the whole body.
 //! - *lost*: `connect` succeeded, and the connection was then reset, closed, or silent for [`PATIENCE`],
-//!   without a whole answer.
+//!   without a whole answer. Also lost is a connection for which `connect` failed with `ECONNRESET`: the
+//!   kernel had answered, and the reset came before `connect` returned.
 //! - *idle*: a kept-alive connection that was found closed before its next request was written. HTTP lets
 //!   a server close an idle connection, and a client that looks first loses nothing.
 //! - *raced*: a request lost as above, but written after the connection had been idle for longer than
@@ -56,6 +57,8 @@ pub struct Tally {
 /// A request that the server owed an answer.
 pub struct Lost {
     pub how: String,
+    /// Whether the connection was reset, as the kernel does if nothing has accepted it.
+    pub reset: bool,
     /// The number of requests that were answered before on this connection.
     pub answered: u64,
     /// When the connection was made.
@@ -79,6 +82,12 @@ impl Tally {
     /// Returns the number of requests lost that were the first on their connection.
     pub fn lost_first(&self) -> usize {
         self.lost.iter().filter(|lost| lost.answered == 0).count()
+    }
+
+    /// Returns the number of connections that were reset before their first request was answered.
+    pub fn reset_first(&self) -> usize {
+        let reset = |lost: &&Lost| lost.answered == 0 && lost.reset;
+        self.lost.iter().filter(reset).count()
     }
 
     /// Returns the number of requests lost on a connection that had answered others before.
@@ -181,6 +190,17 @@ impl Client {
                 Err(error) => {
                     match error.kind() {
                         ErrorKind::ConnectionRefused => self.tally.refused += 1,
+                        ErrorKind::ConnectionReset => {
+                            let now = Instant::now();
+                            self.tally.lost.push(Lost {
+                                how: format!("connect: {error}"),
+                                reset: true,
+                                answered: 0,
+                                connected: now,
+                                written: now,
+                                seen: now,
+                            });
+                        }
                         _ => self.tally.wrong.push(format!("connect: {error}")),
                     }
                     // Until there is a server again.
@@ -223,6 +243,7 @@ impl Client {
             Err(error) => {
                 self.tally.lost.push(Lost {
                     how: error.to_string(),
+                    reset: error.kind() == ErrorKind::ConnectionReset,
                     answered: connection.answered,
                     connected: connection.connected,
                     written,
@@ -286,7 +307,7 @@ impl Connection {
             move |error: io::Error| match error.kind() {
                 // std's words for a timeout would not be understood.
                 ErrorKind::WouldBlock => io::Error::other(format!("{what}: timed out")),
-                _ => io::Error::other(format!("{what}: {error}")),
+                kind => io::Error::new(kind, format!("{what}: {error}")),
             }
         };
         self.stream

@@ -143,7 +143,7 @@ fn restarts(settings: &Settings, program: &Path, way: Way, table: &Table) -> Res
             idle.as_millis()
         )
     });
-    for failure in lost.chain(tally.wrong).take(20) {
+    for failure in lost.chain(tally.wrong).take(12) {
         println!("    {failure}");
     }
     Ok(failed)

@@ -1,4 +1,9 @@
 //! Stops under load.
+//!
+//! A server can't lose nothing at all. A handshake may end between the server's last look at the queue and
+//! its close, and the kernel then resets the connection. Servers that take what the queue holds, and close
+//! at once, lose one in 30 to 200 stops here. So one in twenty stops is allowed over all runs, and three
+//! in twenty within one run, where chance has its part. Nothing else may be lost.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -47,11 +52,21 @@ pub fn run(settings: &Settings, programs: &[PathBuf]) -> Result<(), String> {
         "exit codes",
     ]);
     let mut wrong = Vec::new();
+    let (mut reset, mut runs) = (0, 0);
     for program in programs {
         for kind in [Kind::New, Kind::Kept] {
             let stops = stops(settings, program, kind, &table)?;
             stops.judge(settings, &title(program, kind), &mut wrong);
+            reset += stops.tally.reset_first();
+            runs += 1;
         }
+    }
+    println!(
+        "reset: {reset} connections in {} stops",
+        runs * settings.stops
+    );
+    if reset > (runs * settings.stops).div_ceil(20) {
+        wrong.push(format!("{reset} connections were reset"));
     }
     let mut lost = 0;
     for kind in [Kind::New, Kind::Kept] {
@@ -107,11 +122,11 @@ fn stops(settings: &Settings, program: &Path, kind: Kind, table: &Table) -> Resu
         median_and_max(&mut stops.times.clone()),
         codes.join(", "),
     ]);
-    let mut losses = BTreeMap::new();
+    let mut causes = BTreeMap::new();
     for loss in &stops.losses {
-        *losses.entry(loss).or_insert(0) += 1;
+        *causes.entry(loss).or_insert(0) += 1;
     }
-    for (loss, times) in losses {
+    for (loss, times) in causes.into_iter().take(8) {
         println!("    {times} x {loss}");
     }
     Ok(stops)
@@ -151,9 +166,8 @@ impl Stops {
     /// Adds what must not be.
     fn judge(&self, settings: &Settings, title: &str, wrong: &mut Vec<String>) {
         let tally = &self.tally;
-        // A handshake may end between a server's last look at the queue and its close.
-        let allowed = settings.stops / 20;
-        if tally.lost_first() > allowed || tally.lost_later() > 0 {
+        let reset = tally.reset_first();
+        if reset > (3 * settings.stops).div_ceil(20) || tally.lost.len() > reset {
             wrong.push(format!("{title}: {} lost", tally.lost.len()));
         }
         if !tally.wrong.is_empty() {
