@@ -60,7 +60,7 @@ async fn serve(options: Options) -> Result<(), String> {
     shutdown
         .drain(options.deadline)
         .await
-        .map_err(|error| common::late(&options, &error))?;
+        .map_err(|error| common::late(&options, &error.report))?;
     common::say("stopped: every request was answered");
     Ok(())
 }
