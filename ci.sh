@@ -25,8 +25,8 @@ test        `cargo test`, with default features, with none, and of winddown-http
 nextest     every test alone in a process of its own, by cargo-nextest; 1 min
 signals     the tests under nohup, and with HUP, INT, QUIT and TERM ignored, then blocked at the start; 3 min
 perf        no frequent operation takes over 1 % more instructions than bench/instructions.txt records; 5 s, first 3 min
-stop        no connection is lost when a server stops under load, whatever some clients do; 6 min
-restart     no request fails while servers restart and their parent holds the listener; 5 min
+stop        no connection is lost when a server stops under load, whatever some clients do; 4 min
+restart     no request fails while servers restart and their parent holds the listener; 4 min
 rolling     no request fails while HAProxy's two servers restart in turn, on four runtimes; 9 min
 kubernetes  the manifest conforms to the API's schemas, and its times add up; 3 s, first 20 s
 systemd     systemd accepts the unit files, and rejects a broken one; 10 s
