@@ -229,6 +229,10 @@ fn waiter_and_shutdown_show_the_stage() {
 }
 
 #[test]
+#[allow(
+    clippy::mutable_key_type,
+    reason = "the hash is that of the identity, which never changes"
+)]
 fn handles_of_one_shutdown_are_equal() {
     let shutdown = Shutdown::new();
     let (clone, other, child) = (shutdown.clone(), Shutdown::new(), shutdown.child());
