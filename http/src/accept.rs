@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures_lite::{FutureExt, Stream, StreamExt};
+use futures_lite::{FutureExt, Stream, StreamExt, future};
 use hyper::rt::Timer;
-use winddown::{ShutdownExt, Waiter};
+use winddown::Waiter;
 
 use crate::connection::SETTLE;
 use crate::slots::Slots;
@@ -18,6 +18,10 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// How many errors in a row, each of one connection, may be met without a pause.
 const ERRORS: u32 = 16;
+
+/// How many connections are accepted after the stop: a queue that is as long as Linux makes one by
+/// default (`net.core.somaxconn`, 4,096 since 5.4).
+const QUEUE: u32 = 4096;
 
 /// Accepts connections until the shutdown, and then those that the kernel has accepted already. They have
 /// `patience` to find room.
@@ -33,7 +37,7 @@ pub(crate) async fn accept<St, I>(
     slots: &Slots,
     timer: &SharedTimer,
     patience: Duration,
-    mut spawn: impl FnMut(I),
+    spawn: impl FnMut(I),
 ) -> io::Result<()>
 where
     St: Stream<Item = io::Result<I>>,
@@ -41,20 +45,19 @@ where
     let mut accept = Accept {
         slots,
         timer,
+        spawn,
         errors: 0,
     };
-    if accept.until(&mut stop, &mut incoming, &mut spawn).await? == Ended::Incoming {
+    if accept.until(&mut stop, &mut incoming).await? == Ended::Incoming {
         return Ok(());
     }
-    // The runtime may not know yet what the kernel has. Its timer fires when it has asked.
+    // The runtime may not know yet what the kernel has. Its timer fires when it has asked. And a thread
+    // that has slept is less likely to lose the processor between the last look and the close.
     let settled = timer.sleep(SETTLE);
-    if accept.until(settled, &mut incoming, &mut spawn).await? == Ended::Incoming {
+    if accept.until(settled, &mut incoming).await? == Ended::Incoming {
         return Ok(());
     }
-    let queue = incoming.finish_on_shutdown(stop);
-    let patience = timer.sleep(patience);
-    accept.until(patience, Box::pin(queue), &mut spawn).await?;
-    Ok(())
+    accept.queue(timer.sleep(patience), &mut incoming).await
 }
 
 /// What ended a part of the loop.
@@ -64,60 +67,96 @@ enum Ended {
     Until,
 }
 
-struct Accept<'a> {
+struct Accept<'a, F> {
     slots: &'a Slots,
     timer: &'a SharedTimer,
+    spawn: F,
     /// The errors in a row.
     errors: u32,
 }
 
-impl Accept<'_> {
+impl<F> Accept<'_, F> {
+    /// Accepts connections until a future is ready.
     async fn until<I>(
         &mut self,
-        until: impl Future + Unpin,
-        mut incoming: impl Stream<Item = io::Result<I>> + Unpin,
-        spawn: &mut impl FnMut(I),
-    ) -> io::Result<Ended> {
-        let mut until = until;
+        mut until: impl Future + Unpin,
+        incoming: &mut (impl Stream<Item = io::Result<I>> + Unpin),
+    ) -> io::Result<Ended>
+    where
+        F: FnMut(I),
+    {
         loop {
             let next = async {
                 self.slots.room().await;
-                Some(incoming.next().await)
+                incoming.next().await
             };
-            let ended = async {
-                (&mut until).await;
-                None
-            };
-            let error = match ended.or(next).await {
+            match first(&mut until, next).await {
                 None => return Ok(Ended::Until),
                 Some(None) => return Ok(Ended::Incoming),
-                Some(Some(Ok(io))) => {
-                    self.errors = 0;
-                    spawn(io);
-                    continue;
-                }
-                Some(Some(Err(error))) => error,
-            };
-            self.errors += 1;
-            match kind(&error) {
-                Kind::Listener => return Err(error),
-                Kind::Connection if self.errors < ERRORS => {}
-                Kind::Connection | Kind::Shortage => {
-                    let ended = async {
-                        (&mut until).await;
-                        true
-                    };
-                    let retry = async {
-                        self.slots.next_end().or(self.timer.sleep(RETRY)).await;
-                        false
-                    };
-                    if ended.or(retry).await {
-                        return Ok(Ended::Until);
-                    }
-                }
+                Some(Some(accepted)) => self.take(accepted, &mut until).await?,
             }
         }
     }
+
+    /// Accepts the connections that are ready, as there is room for them.
+    async fn queue<I>(
+        &mut self,
+        mut until: impl Future + Unpin,
+        incoming: &mut (impl Stream<Item = io::Result<I>> + Unpin),
+    ) -> io::Result<()>
+    where
+        F: FnMut(I),
+    {
+        for _ in 0..QUEUE {
+            if first(&mut until, self.slots.room()).await.is_none() {
+                break;
+            }
+            match future::poll_once(incoming.next()).await {
+                Some(Some(accepted)) => self.take(accepted, &mut until).await?,
+                None | Some(None) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Spawns the task of a connection, or waits until it makes sense to try again.
+    async fn take<I>(
+        &mut self,
+        accepted: io::Result<I>,
+        until: impl Future + Unpin,
+    ) -> io::Result<()>
+    where
+        F: FnMut(I),
+    {
+        let error = match accepted {
+            Ok(io) => {
+                self.errors = 0;
+                (self.spawn)(io);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        self.errors += 1;
+        match kind(&error) {
+            Kind::Listener => return Err(error),
+            Kind::Connection if self.errors < ERRORS => {}
+            Kind::Connection | Kind::Shortage => {
+                let retry = self.slots.next_end().or(self.timer.sleep(RETRY));
+                first(until, retry).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the output of `work`, or `None` if `until` is ready first.
+async fn first<T>(until: impl Future, work: impl Future<Output = T>) -> Option<T> {
+    let until = async {
+        until.await;
+        None
+    };
+    let work = async { Some(work.await) };
+    until.or(work).await
 }
 
 /// What an error of `accept` is about.

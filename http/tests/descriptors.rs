@@ -1,0 +1,72 @@
+//! A shortage of descriptors. In a process of its own, because it is one of the whole process.
+#![cfg(unix)]
+
+mod support;
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
+use winddown::Shutdown;
+
+use support::{Client, RUNTIMES, Running, Settings, app};
+
+/// Takes all descriptors that are left.
+fn exhaust() -> Vec<File> {
+    let mut files = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        files.push(file);
+    }
+    files
+}
+
+fn unconnected() -> OwnedFd {
+    let (family, kind) = (AddressFamily::Inet, SockType::Stream);
+    socket(family, kind, SockFlag::empty(), None).unwrap()
+}
+
+fn connected(socket: OwnedFd, address: SocketAddr) -> Client {
+    let SocketAddr::V4(address) = address else {
+        unreachable!("it is bound to one");
+    };
+    connect(socket.as_raw_fd(), &SockaddrIn::from(address)).unwrap();
+    Client::new(TcpStream::from(socket))
+}
+
+#[test]
+fn accepting_goes_on_after_a_shortage() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 256, hard).unwrap();
+    for runtime in RUNTIMES {
+        for stop in [false, true] {
+            let server = Running::start(runtime, &Shutdown::new(), Settings::default(), app());
+            server.connect().get("/").unwrap();
+            // The clients have descriptors, and the server has none.
+            let sockets = [(); 3].map(|()| unconnected());
+            let files = exhaust();
+            let mut clients = sockets.map(|socket| {
+                let mut client = connected(socket, server.address);
+                client.request("/").unwrap();
+                client
+            });
+            thread::sleep(Duration::from_millis(250));
+            if stop {
+                server.shutdown.request_shutdown();
+                thread::sleep(Duration::from_millis(250));
+            }
+            drop(files);
+            for client in &mut clients {
+                assert_eq!(client.answer().unwrap().body, b"hello");
+            }
+            if !stop {
+                assert_eq!(server.connect().get("/").unwrap().body, b"hello");
+                server.shutdown.request_shutdown();
+            }
+            server.join().unwrap();
+        }
+    }
+}
