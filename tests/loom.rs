@@ -927,3 +927,64 @@ fn g4_a_signal_beside_a_trigger() {
         assert!(!process.handler(), "the next ends it");
     });
 }
+
+/// Polls a waiter of a phase once, and returns the counter of its waker.
+fn pending(phase: &Shutdown) -> (Arc<Counter>, winddown::Waiter) {
+    let (counter, waker) = Counter::new();
+    let mut waiter = phase.waiter();
+    assert!(poll(&mut waiter, &waker).is_pending());
+    (counter, waiter)
+}
+
+/// Checks that a phase without guards was asked for the cause of its parent, that its waiter was woken
+/// once, and that it is over.
+fn was_asked(phase: &Shutdown, parent: &Shutdown, counter: &Counter) {
+    assert!(phase.is_stopping());
+    assert_eq!(phase.cause(), parent.cause());
+    assert_eq!(counter.count(), 1, "its waiter is woken once");
+    assert!(phase.guard().is_none(), "it is over");
+}
+
+/// The first phase of a shutdown is made while that is requested.
+///
+/// Mutation: `Node::phase` has no fence (P2).
+/// Mutation: `Node::ask_phases` has no fence (P2).
+/// Mutation: `Order::advance` is told whether the parent is stopping, as it was before the lock (P2).
+#[test]
+fn g13_p2_phase_is_made_during_the_request() {
+    model(None, || {
+        let parent = Shutdown::new();
+        let other = parent.clone();
+        let makes = run(move || {
+            let phase = other.phase("phase").build();
+            block_on(phase.waiter());
+            assert_eq!(phase.cause(), other.cause());
+            phase
+        });
+        assert!(parent.request_shutdown());
+        assert!(makes.join().unwrap().guard().is_none());
+    });
+}
+
+/// A phase is made that comes after another, whose last guard is dropped while the shutdown is requested.
+///
+/// Mutation: `Node::phase` reads which phases are over before it takes the lock.
+/// Mutation: `Node::announce_asked` lists the children before it asks the phases.
+#[test]
+fn g13_p2_later_phase_is_made_during_the_request() {
+    model(4, || {
+        let parent = Shutdown::new();
+        let first = parent.phase("first").build();
+        let guard = first.guard();
+        let (other, before) = (parent.clone(), first.clone());
+        let makes = run(move || {
+            let phase = other.phase("next").after(&before).build();
+            drop(guard);
+            block_on(phase.waiter());
+            phase
+        });
+        assert!(parent.request_shutdown());
+        let next = makes.join().unwrap();
+        assert!(first.is_stopping() && next.guard().is_none());
+    });
+}

@@ -5,8 +5,8 @@
 //! - **P1** Every step of a phase is taken under the lock of its parent's order: waiting, delayed,
 //!   asked, over. Steps only go forward, so a phase is asked once, and over once.
 //! - **P2** A phase is entered in the order before the parent's word is read; the parent changes its
-//!   word before it reads the order. The lock orders the two, as in S5. So a phase that is made while
-//!   the parent stops is asked by one of them.
+//!   word before it reads the order. The lock orders the two, as in S5; as long as there is no order,
+//!   fences do. So a phase that is made while the parent stops is asked by one of them.
 //! - **P3** A phase is watched from the moment when it is asked until it is over: its counter is closed,
 //!   or the next guard to leave it empty finds a flag there and looks again.
 //! - **P4** No foreign code runs under the lock. What was asked is returned, and its wakers are called
@@ -27,6 +27,7 @@ use crate::node::trace;
 use crate::node::{Below, Node, Place, STOPPING_TOO};
 #[cfg(not(target_family = "wasm"))]
 use crate::util::background;
+use crate::util::sync::atomic::{Ordering, fence};
 use crate::util::sync::lock;
 use crate::util::task_counter::TryClose;
 
@@ -149,6 +150,9 @@ impl Node {
     /// Makes a phase.
     pub(crate) fn phase(parent: &Arc<Self>, settings: PhaseSettings) -> Arc<Self> {
         let below = parent.below();
+        // SeqCst: pairs with the fence in `ask_phases`. Either that thread finds the order, or this one
+        // reads its change of the word (P2).
+        fence(Ordering::SeqCst);
         let mut order = lock(&below.order);
         // Of those that come first, the ones that are not over.
         let mut after: Vec<_> = settings
@@ -219,6 +223,8 @@ impl Node {
     /// calls their wakers.
     pub(super) fn ask_phases(&self) -> Asked<Node> {
         let mut asked = Asked::none();
+        // SeqCst: pairs with the fence in `phase`, which made the order (P2).
+        fence(Ordering::SeqCst);
         if let Some(below) = self.below.get() {
             let mut order = lock(&below.order);
             let keys = order.keys();
