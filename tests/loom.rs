@@ -945,6 +945,23 @@ fn was_asked(phase: &Shutdown, parent: &Shutdown, counter: &Counter) {
     assert!(phase.guard().is_none(), "it is over");
 }
 
+/// Mutation: `Node::note_phase` reads the word before it takes the lock (P3).
+/// Mutation: `Order::advance` sets no flag in the counter of a phase that it asks (P3).
+#[test]
+fn g13_p3_last_guard_races_the_request() {
+    model(None, || {
+        let parent = Shutdown::new();
+        let first = parent.phase("first").build();
+        let next = parent.phase("next").after(&first).build();
+        let guard = first.guard();
+        let (counter, _waiter) = pending(&next);
+        let works = run(move || drop(guard));
+        parent.request_shutdown();
+        works.join().unwrap();
+        was_asked(&next, &parent, &counter);
+    });
+}
+
 /// The first phase of a shutdown is made while that is requested.
 ///
 /// Mutation: `Node::phase` has no fence (P2).

@@ -250,10 +250,12 @@ impl Node {
         let Place::Phase { parent, link } = &self.place else {
             return asked;
         };
+        let mut order = lock(&parent.below().order);
+        // P3. Under the lock: the thread that asks this phase holds it, or takes it next and looks for
+        // guards after this thread has.
         if !self.has_reached(Stage::Stopping) {
             return asked;
         }
-        let mut order = lock(&parent.below().order);
         let entry = &mut order.phases[link.key];
         if let (Step::Waiting | Step::Delayed, Some(node)) = (entry.step, entry.node.upgrade()) {
             entry.is_asked(&node);
