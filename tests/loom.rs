@@ -1005,3 +1005,25 @@ fn g13_p2_later_phase_is_made_during_the_request() {
         assert!(first.is_stopping() && next.guard().is_none());
     });
 }
+
+/// Two phases are asked alone. The thread that releases the first looks at the second, too, while a
+/// drain waits for that, and another thread drops its last guard.
+///
+/// Mutation: `Order::advance` does not say which phases it has closed.
+#[test]
+fn g8_g13_drain_of_a_phase_that_another_thread_finds_idle() {
+    model(3, || {
+        let parent = Shutdown::new();
+        let first = parent.phase("first").build();
+        let next = parent.phase("next").after(&first).build();
+        let (first_guard, next_guard) = (first.guard(), next.guard());
+        first.trigger("alone");
+        next.trigger("alone");
+        let drains = next.clone();
+        let drains = run(move || block_on(drains.drain(FOR_EVER)));
+        let works = run(move || drop(next_guard));
+        drop(first_guard);
+        works.join().unwrap();
+        assert_eq!(drains.join().unwrap(), Ok(()));
+    });
+}

@@ -60,6 +60,8 @@ pub(crate) enum Step {
 #[must_use]
 pub(crate) struct Asked<N> {
     pub(crate) nodes: Vec<Arc<N>>,
+    /// The phases that were closed for work. Their drains are to be notified.
+    pub(crate) closed: Vec<Arc<N>>,
     /// Nodes that were only looked at. The last reference to one may be here, and its drop takes the
     /// lock.
     pub(crate) kept: Vec<Arc<N>>,
@@ -110,12 +112,14 @@ impl<N> Asked<N> {
     pub(crate) fn none() -> Self {
         Self {
             nodes: Vec::new(),
+            closed: Vec::new(),
             kept: Vec::new(),
         }
     }
 
     pub(crate) fn append(&mut self, mut other: Self) {
         self.nodes.append(&mut other.nodes);
+        self.closed.append(&mut other.closed);
         self.kept.append(&mut other.kept);
     }
 }

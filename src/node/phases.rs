@@ -54,10 +54,16 @@ impl Order<Node> {
             if entry.step == Step::Waiting && ready {
                 entry.start(parent, node.as_ref(), asked);
             }
-            let is_idle = || node.as_ref().is_none_or(|node| node.is_idle());
-            if entry.step == Step::Asked && is_idle() {
-                entry.step = Step::Over; // P1
-                keys.extend(self.release(key));
+            if entry.step == Step::Asked {
+                // P3
+                let closed = node.as_ref().map(|node| node.tasks.try_close(false));
+                if closed == Some(TryClose::Closed) {
+                    asked.closed.extend(node.clone());
+                }
+                if closed != Some(TryClose::Busy) {
+                    entry.step = Step::Over; // P1
+                    keys.extend(self.release(key));
+                }
             }
             asked.kept.extend(node);
         }
@@ -104,13 +110,14 @@ impl Entry<Node> {
 }
 
 impl Asked<Node> {
-    /// Calls the wakers of the phases that were asked.
+    /// Calls the wakers of the phases that were asked, and of the drains of those that were closed.
     pub(super) fn announce(self) {
         #[cfg(not(loom))]
         thread_local!(static LATER: RefCell<Option<Vec<Arc<Node>>>> = const { RefCell::new(None) });
         #[cfg(loom)]
         loom::thread_local!(static LATER: RefCell<Option<Vec<Arc<Node>>>> = RefCell::new(None));
 
+        self.closed.iter().for_each(|node| node.notify_watchers());
         if self.nodes.is_empty() {
             return;
         }
@@ -231,11 +238,6 @@ impl Node {
             order.advance(self, keys, &mut asked);
         }
         asked
-    }
-
-    /// Returns whether the node holds no guard, and can take none any more.
-    fn is_idle(&self) -> bool {
-        self.tasks.try_close(false) != TryClose::Busy // P3
     }
 
     fn trace_asked(&self) {

@@ -61,7 +61,7 @@ impl Node {
         }
     }
 
-    fn notify_watchers(&self) {
+    pub(super) fn notify_watchers(&self) {
         self.wake_threads();
         self.watchers.wake_all();
     }
