@@ -945,6 +945,27 @@ fn was_asked(phase: &Shutdown, parent: &Shutdown, counter: &Counter) {
     assert!(phase.guard().is_none(), "it is over");
 }
 
+/// The last guards of two phases are dropped by two threads, and a third phase comes after both.
+///
+/// Mutation: `Order::advance` sets no flag in the counter of a phase that it asks (P3).
+/// Mutation: `Order::release` lets a phase go that waits for another one too.
+#[test]
+fn g13_p1_last_guards_of_two_predecessors() {
+    model(None, || {
+        let parent = Shutdown::new();
+        let (one, two) = (parent.phase("one").build(), parent.phase("two").build());
+        let last = parent.phase("last").after(&one).after(&two).build();
+        let (first_guard, second_guard) = (one.guard(), two.guard());
+        let (counter, _waiter) = pending(&last);
+        parent.request_shutdown();
+        assert!(one.is_stopping() && two.is_stopping() && !last.is_stopping());
+        let works = run(move || drop(first_guard));
+        drop(second_guard);
+        works.join().unwrap();
+        was_asked(&last, &parent, &counter);
+    });
+}
+
 /// Mutation: `Node::note_phase` reads the word before it takes the lock (P3).
 /// Mutation: `Order::advance` sets no flag in the counter of a phase that it asks (P3).
 #[test]
@@ -1006,6 +1027,93 @@ fn g13_p2_later_phase_is_made_during_the_request() {
     });
 }
 
+/// The phase in the middle of three is dropped while the last guard of the first is, and the handle of
+/// the first with its guard.
+///
+/// Mutation: `Order::remove` does not hand on what the phase waited for.
+/// Mutation: `Node::remove_phase` does not advance.
+#[test]
+fn g13_p1_predecessors_are_dropped_beside_a_last_guard() {
+    model(None, || {
+        let parent = Shutdown::new();
+        let first = parent.phase("first").build();
+        let middle = parent.phase("middle").after(&first).build();
+        let last = parent.phase("last").after(&middle).build();
+        let guard = first.guard();
+        parent.request_shutdown();
+        let (counter, _waiter) = pending(&last);
+        let works = run(move || {
+            drop(guard);
+            drop(first);
+        });
+        drop(middle);
+        works.join().unwrap();
+        was_asked(&last, &parent, &counter);
+    });
+}
+
+/// A phase is asked alone while the shutdown is requested, and another comes after it.
+///
+/// Mutation: `Node::announce` does not note the phase.
+/// Mutation: `Node::note_phase` takes its step without the lock (P1).
+#[test]
+fn g13_p1_phase_is_asked_alone_during_the_request() {
+    model(None, || {
+        let parent = Shutdown::new();
+        let first = parent.phase("first").build();
+        let next = parent.phase("next").after(&first).build();
+        let (counter, _waiter) = pending(&first);
+        let (next_counter, _next_waiter) = pending(&next);
+        let other = first.clone();
+        let asks = run(move || other.trigger("alone"));
+        parent.trigger("all");
+        let alone = asks.join().unwrap();
+        let cause = first.cause().unwrap().to_string();
+        assert_eq!(cause, if alone { "alone" } else { "all" });
+        assert_eq!(counter.count(), 1, "its waiter is woken once");
+        was_asked(&next, &parent, &next_counter);
+    });
+}
+
+/// The force comes while the last guard of a phase is dropped.
+///
+/// Mutation: `Node::inherit` leaves out phases.
+#[test]
+fn g13_force_races_the_order() {
+    model(4, || {
+        let parent = Shutdown::new();
+        let first = parent.phase("first").build();
+        let next = parent.phase("next").after(&first).build();
+        let guard = first.guard();
+        parent.request_shutdown();
+        let (counter, _waiter) = pending(&next);
+        let works = run(move || drop(guard));
+        parent.request_shutdown();
+        assert!(next.is_forced() && first.is_forced());
+        works.join().unwrap();
+        was_asked(&next, &parent, &counter);
+    });
+}
+
+/// A drain waits for a phase whose last guard is dropped, and the next phase is asked for one of them.
+///
+/// Mutation: `Node::try_close` does not note the phase.
+#[test]
+fn g13_p3_drain_races_the_last_guard() {
+    model(4, || {
+        let parent = Shutdown::new();
+        let first = parent.phase("first").build();
+        let next = parent.phase("next").after(&first).build();
+        let guard = first.guard();
+        parent.request_shutdown();
+        let (counter, _waiter) = pending(&next);
+        let works = run(move || drop(guard));
+        assert_eq!(block_on(first.drain(FOR_EVER)), Ok(()));
+        works.join().unwrap();
+        was_asked(&next, &parent, &counter);
+    });
+}
+
 /// Two phases are asked alone. The thread that releases the first looks at the second, too, while a
 /// drain waits for that, and another thread drops its last guard.
 ///
@@ -1025,5 +1133,25 @@ fn g8_g13_drain_of_a_phase_that_another_thread_finds_idle() {
         drop(first_guard);
         works.join().unwrap();
         assert_eq!(drains.join().unwrap(), Ok(()));
+    });
+}
+
+/// A phase is made while its shutdown is forced.
+///
+/// Mutation: `Node::phase` does not inherit.
+#[test]
+fn g13_phase_is_made_during_the_force() {
+    model(None, || {
+        let parent = Shutdown::new();
+        let other = parent.clone();
+        let makes = run(move || {
+            let phase = other.phase("phase").by_hand().build();
+            block_on(phase.forced());
+            phase
+        });
+        parent.trigger("all");
+        parent.request_shutdown();
+        parent.request_shutdown();
+        assert!(makes.join().unwrap().is_forced());
     });
 }
