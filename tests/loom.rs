@@ -19,7 +19,7 @@ use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use support::model::model;
-use support::{Counter, poll};
+use support::{Call, Counter, poll};
 use winddown::Shutdown;
 
 const FOR_EVER: Duration = Duration::MAX;
@@ -945,7 +945,26 @@ fn was_asked(phase: &Shutdown, parent: &Shutdown, counter: &Counter) {
     assert!(phase.guard().is_none(), "it is over");
 }
 
-/// The last guards of two phases are dropped by two threads, and a third phase comes after both.
+/// Registers a waker that notes what it sees: 1 for each thread that has written before it dropped its
+/// guard, and 10 for each time that it is called. Returns what it notes.
+fn watch(
+    phase: &Shutdown,
+    written: &[Arc<AtomicUsize>; 2],
+) -> (Arc<std::sync::atomic::AtomicUsize>, winddown::Waiter) {
+    let seen = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (notes, written) = (seen.clone(), written.clone());
+    let waker = Call::waker(move || {
+        // Relaxed: the guards make it visible.
+        let sum: usize = written.iter().map(|it| it.load(Ordering::Relaxed)).sum();
+        notes.fetch_add(10 + sum, Ordering::SeqCst);
+    });
+    let mut waiter = phase.waiter();
+    assert!(poll(&mut waiter, &waker).is_pending());
+    (seen, waiter)
+}
+
+/// The last guards of two phases are dropped by two threads. The phase after both is asked once, when
+/// both are over, and the thread that asks it sees what was done before.
 ///
 /// Mutation: `Order::advance` sets no flag in the counter of a phase that it asks (P3).
 /// Mutation: `Order::release` lets a phase go that waits for another one too.
@@ -956,13 +975,134 @@ fn g13_p1_last_guards_of_two_predecessors() {
         let (one, two) = (parent.phase("one").build(), parent.phase("two").build());
         let last = parent.phase("last").after(&one).after(&two).build();
         let (first_guard, second_guard) = (one.guard(), two.guard());
-        let (counter, _waiter) = pending(&last);
+        let written = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let [first, second] = written.clone();
+        let (seen, _waiter) = watch(&last, &written);
         parent.request_shutdown();
         assert!(one.is_stopping() && two.is_stopping() && !last.is_stopping());
-        let works = run(move || drop(first_guard));
+        let works = run(move || {
+            first.store(1, Ordering::Relaxed);
+            drop(first_guard);
+        });
+        second.store(1, Ordering::Relaxed);
         drop(second_guard);
         works.join().unwrap();
-        was_asked(&last, &parent, &counter);
+        assert_eq!(seen.load(Ordering::SeqCst), 12);
+        assert!(last.guard().is_none());
+    });
+}
+
+/// The phase in the middle of three is dropped while the last guard of the first is, and the handle of
+/// the first with its guard. The last phase keeps the place of the middle one.
+///
+/// Mutation: `Order::remove` does not hand on what the phase waited for.
+#[test]
+fn g13_p1_predecessors_are_dropped_beside_a_last_guard() {
+    model(None, || {
+        let parent = Shutdown::new();
+        let first = parent.phase("first").build();
+        let middle = parent.phase("middle").after(&first).build();
+        let last = parent.phase("last").after(&middle).build();
+        let guard = first.guard();
+        let written = [1, 0].map(|written| Arc::new(AtomicUsize::new(written)));
+        let work = written[1].clone();
+        parent.request_shutdown();
+        let (seen, _waiter) = watch(&last, &written);
+        let works = run(move || {
+            work.store(1, Ordering::Relaxed);
+            drop(guard);
+            drop(first);
+        });
+        drop(middle);
+        works.join().unwrap();
+        assert_eq!(seen.load(Ordering::SeqCst), 12);
+        assert!(last.guard().is_none());
+    });
+}
+
+/// A phase is made that comes after another, while the last guard of that is dropped.
+///
+/// Mutation: `Node::phase` reads which phases are over before it takes the lock.
+#[test]
+fn g13_p1_phase_is_made_beside_the_last_guard() {
+    model(None, || {
+        let parent = Shutdown::new();
+        let first = parent.phase("first").build();
+        let guard = first.guard();
+        parent.request_shutdown();
+        let works = run(move || drop(guard));
+        let next = parent.phase("next").after(&first).build();
+        block_on(next.waiter());
+        works.join().unwrap();
+        assert_eq!(next.cause(), parent.cause());
+        assert!(next.guard().is_none());
+    });
+}
+
+/// A phase is made that comes after another, whose last guard is dropped while the shutdown is requested.
+///
+/// Mutation: `Node::announce_asked` lists the children before it asks the phases.
+/// Mutation: `Node::note_phase` reads the word before it takes the lock (P3).
+#[test]
+fn g13_p2_later_phase_is_made_during_the_request() {
+    model(4, || {
+        let parent = Shutdown::new();
+        let first = parent.phase("first").build();
+        let guard = first.guard();
+        let (other, before) = (parent.clone(), first.clone());
+        let makes = run(move || {
+            let phase = other.phase("next").after(&before).build();
+            drop(guard);
+            block_on(phase.waiter());
+            phase
+        });
+        assert!(parent.request_shutdown());
+        let next = makes.join().unwrap();
+        assert!(first.is_stopping() && next.guard().is_none());
+    });
+}
+
+/// A phase is asked alone while the shutdown is requested, and another comes after it. It is asked once:
+/// its cause is that of the thread that asked it.
+///
+/// Mutation: `Node::change` loads the word before it takes the lock.
+#[test]
+fn g13_p1_phase_is_asked_alone_during_the_request() {
+    model(4, || {
+        let parent = Shutdown::new();
+        let first = parent.phase("first").build();
+        let next = parent.phase("next").after(&first).build();
+        let (counter, _waiter) = pending(&first);
+        let (next_counter, _next_waiter) = pending(&next);
+        let other = first.clone();
+        let asks = run(move || other.trigger("alone"));
+        parent.trigger("all");
+        let alone = asks.join().unwrap();
+        let cause = first.cause().unwrap().to_string();
+        assert_eq!(cause, if alone { "alone" } else { "all" });
+        assert_eq!(counter.count(), 1, "its waiter is woken once");
+        was_asked(&next, &parent, &next_counter);
+    });
+}
+
+/// A phase is asked by hand while the shutdown is requested, and another comes after it.
+///
+/// Mutation: `Node::announce` does not note the phase.
+/// Mutation: `Node::note_phase` does not advance.
+#[test]
+fn g13_p1_phase_is_asked_by_hand_during_the_request() {
+    model(4, || {
+        let parent = Shutdown::new();
+        let first = parent.phase("first").by_hand().build();
+        let next = parent.phase("next").after(&first).build();
+        let (counter, _waiter) = pending(&first);
+        let (next_counter, _next_waiter) = pending(&next);
+        let other = first.clone();
+        let asks = run(move || other.trigger("by hand"));
+        parent.trigger("all");
+        assert!(asks.join().unwrap());
+        assert_eq!(counter.count(), 1, "its waiter is woken once");
+        was_asked(&next, &parent, &next_counter);
     });
 }
 
@@ -1004,83 +1144,12 @@ fn g13_p2_phase_is_made_during_the_request() {
     });
 }
 
-/// A phase is made that comes after another, whose last guard is dropped while the shutdown is requested.
-///
-/// Mutation: `Node::phase` reads which phases are over before it takes the lock.
-/// Mutation: `Node::announce_asked` lists the children before it asks the phases.
-#[test]
-fn g13_p2_later_phase_is_made_during_the_request() {
-    model(4, || {
-        let parent = Shutdown::new();
-        let first = parent.phase("first").build();
-        let guard = first.guard();
-        let (other, before) = (parent.clone(), first.clone());
-        let makes = run(move || {
-            let phase = other.phase("next").after(&before).build();
-            drop(guard);
-            block_on(phase.waiter());
-            phase
-        });
-        assert!(parent.request_shutdown());
-        let next = makes.join().unwrap();
-        assert!(first.is_stopping() && next.guard().is_none());
-    });
-}
-
-/// The phase in the middle of three is dropped while the last guard of the first is, and the handle of
-/// the first with its guard.
-///
-/// Mutation: `Order::remove` does not hand on what the phase waited for.
-/// Mutation: `Node::remove_phase` does not advance.
-#[test]
-fn g13_p1_predecessors_are_dropped_beside_a_last_guard() {
-    model(None, || {
-        let parent = Shutdown::new();
-        let first = parent.phase("first").build();
-        let middle = parent.phase("middle").after(&first).build();
-        let last = parent.phase("last").after(&middle).build();
-        let guard = first.guard();
-        parent.request_shutdown();
-        let (counter, _waiter) = pending(&last);
-        let works = run(move || {
-            drop(guard);
-            drop(first);
-        });
-        drop(middle);
-        works.join().unwrap();
-        was_asked(&last, &parent, &counter);
-    });
-}
-
-/// A phase is asked alone while the shutdown is requested, and another comes after it.
-///
-/// Mutation: `Node::announce` does not note the phase.
-/// Mutation: `Node::note_phase` takes its step without the lock (P1).
-#[test]
-fn g13_p1_phase_is_asked_alone_during_the_request() {
-    model(None, || {
-        let parent = Shutdown::new();
-        let first = parent.phase("first").build();
-        let next = parent.phase("next").after(&first).build();
-        let (counter, _waiter) = pending(&first);
-        let (next_counter, _next_waiter) = pending(&next);
-        let other = first.clone();
-        let asks = run(move || other.trigger("alone"));
-        parent.trigger("all");
-        let alone = asks.join().unwrap();
-        let cause = first.cause().unwrap().to_string();
-        assert_eq!(cause, if alone { "alone" } else { "all" });
-        assert_eq!(counter.count(), 1, "its waiter is woken once");
-        was_asked(&next, &parent, &next_counter);
-    });
-}
-
 /// The force comes while the last guard of a phase is dropped.
 ///
 /// Mutation: `Node::inherit` leaves out phases.
 #[test]
 fn g13_force_races_the_order() {
-    model(4, || {
+    model(3, || {
         let parent = Shutdown::new();
         let first = parent.phase("first").build();
         let next = parent.phase("next").after(&first).build();
@@ -1120,7 +1189,7 @@ fn g13_p3_drain_races_the_last_guard() {
 /// Mutation: `Order::advance` does not say which phases it has closed.
 #[test]
 fn g8_g13_drain_of_a_phase_that_another_thread_finds_idle() {
-    model(3, || {
+    model(2, || {
         let parent = Shutdown::new();
         let first = parent.phase("first").build();
         let next = parent.phase("next").after(&first).build();
@@ -1141,7 +1210,7 @@ fn g8_g13_drain_of_a_phase_that_another_thread_finds_idle() {
 /// Mutation: `Node::phase` does not inherit.
 #[test]
 fn g13_phase_is_made_during_the_force() {
-    model(None, || {
+    model(4, || {
         let parent = Shutdown::new();
         let other = parent.clone();
         let makes = run(move || {
