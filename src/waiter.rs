@@ -80,7 +80,7 @@ impl Waiter {
     }
 
     /// Returns a future for the request of the ancestor whose deadline is also that of this waiter's
-    /// shutdown, if there is one: if this is a phase.
+    /// shutdown, if there is one: if this is a phase, or below one.
     pub(crate) fn deadline_requested(&self) -> Option<Reached> {
         let owner = self.node.deadline_owner()?;
         Some(Reached::new(owner, Stage::Requested))

@@ -413,6 +413,83 @@ fn deadline_forces_every_phase() {
 // Deadline and cause are those of the parent.
 
 #[test]
+fn deadline_is_that_of_the_parent_before_and_after_a_phase_is_asked() {
+    let shutdown = Shutdown::builder().grace_period(HOUR).build();
+    let phase = shutdown.phase("phase").by_hand().build();
+    let inner = phase.phase("inner").build();
+    let child = phase.child();
+    let all = [&phase, &inner, &child];
+    for phase in all {
+        assert_eq!((phase.deadline(), phase.remaining()), (None, None));
+    }
+    shutdown.request_shutdown();
+    for asked in [false, true] {
+        for phase in all {
+            assert_eq!(phase.is_stopping(), asked);
+            assert_eq!(phase.deadline(), shutdown.deadline());
+            assert_eq!(phase.waiter().deadline(), shutdown.deadline());
+            assert!(phase.remaining().unwrap() <= HOUR);
+        }
+        phase.trigger("now");
+    }
+    // A phase that was asked alone has its own, as a child.
+    let shutdown = Shutdown::builder().grace_period(HOUR).build();
+    let phase = shutdown.phase("phase").build();
+    phase.trigger("alone");
+    let deadline = phase.deadline().unwrap();
+    shutdown.request_shutdown();
+    assert_eq!(phase.deadline(), Some(deadline));
+    assert!(shutdown.deadline().unwrap() >= deadline);
+}
+
+#[cfg(feature = "signals")]
+#[test]
+fn drained_of_a_phase_that_is_not_asked_ends_at_the_deadline() {
+    let shutdown = Shutdown::builder().grace_period(MOMENT).build();
+    let phase = shutdown.phase("phase").by_hand().build();
+    let inner = phase.phase("inner").build();
+    let child = phase.child();
+    let guards = [&phase, &inner, &child].map(take);
+    let (counter, waker) = Counter::new();
+    let mut drains = [&phase, &inner, &child].map(Shutdown::drained);
+    for drain in &mut drains {
+        assert!(poll(drain, &waker).is_pending());
+    }
+    shutdown.request_shutdown();
+    assert!(counter.count() >= 3, "woken when their time begins");
+    for (drain, guards) in drains.into_iter().zip([3, 1, 1]) {
+        let error = future::block_on(drain).unwrap_err();
+        assert_eq!(error.kind, DrainErrorKind::TimedOut);
+        assert_eq!(error.report.guards(), guards);
+    }
+    assert!(!phase.is_requested());
+    drop(guards);
+}
+
+#[cfg(feature = "signals")]
+#[test]
+fn until_deadline_of_a_phase_that_is_not_asked_ends_at_the_deadline() {
+    use winddown::ShutdownExt;
+
+    let shutdown = Shutdown::builder().grace_period(MOMENT).build();
+    let phase = shutdown.phase("phase").by_hand().build();
+    let inner = phase.phase("inner").build();
+    let child = phase.child();
+    let (counter, waker) = Counter::new();
+    let mut serving = [&phase, &inner, &child]
+        .map(|phase| Box::pin(future::pending::<()>().until_deadline(phase.waiter())));
+    for serving in &mut serving {
+        assert!(poll(serving, &waker).is_pending());
+    }
+    shutdown.request_shutdown();
+    assert_eq!(counter.count(), 3, "woken when their time begins");
+    for serving in serving {
+        assert_eq!(future::block_on(serving), None);
+    }
+    assert!(!phase.is_requested());
+}
+
+#[test]
 fn cause_is_that_of_the_parent() {
     let shutdown = Shutdown::new();
     let first = shutdown.phase("first").build();

@@ -1,6 +1,5 @@
 //! How a shutdown ends: its cause, its deadline, its failures, and the force at the deadline.
 
-use std::iter::successors;
 use std::mem;
 use std::panic::Location;
 use std::sync::Arc;
@@ -25,32 +24,23 @@ impl Node {
         lock(&self.begun).cause.clone()
     }
 
-    /// Returns when the grace period is over, if there is one and it has begun. That of the parent is
-    /// also that of a phase which was not asked yet.
+    /// Returns when the grace period is over, if there is one and it has begun. It begins with the
+    /// first request here or above, whether a phase was asked since, later, by hand or not at all.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let grace = self.policy().grace_period?;
         let requested = self
-            .with_deadline()
-            .find_map(|node| lock(&node.begun).requested);
+            .and_ancestors()
+            .filter_map(|node| lock(&node.begun).requested)
+            .min();
         requested?.checked_add(grace)
     }
 
-    /// Iterates over the nodes whose request begins the grace period of this one: the node itself, and
-    /// for a phase its parent, and so on.
-    fn with_deadline(&self) -> impl Iterator<Item = &Self> {
-        successors(Some(self), |node| {
-            let phase = node.phase_name().is_some();
-            node.parent().filter(|_| phase).map(|parent| &**parent)
-        })
-    }
-
-    /// Returns the node whose request begins the grace period, if that is another one.
+    /// Returns the node whose request begins the grace period, if no phase between the two need be
+    /// asked for that: the parent of the outermost phase.
     pub(crate) fn deadline_owner(self: &Arc<Self>) -> Option<Arc<Self>> {
-        let mut owner = self;
-        while let (Some(_), Some(parent)) = (owner.phase_name(), owner.parent()) {
-            owner = parent;
-        }
-        (!Arc::ptr_eq(owner, self)).then(|| owner.clone())
+        let is_phase = |node: &&Self| node.phase_name().is_some();
+        let outermost = self.and_ancestors().filter(is_phase).last()?;
+        outermost.parent().cloned()
     }
 
     #[cfg(feature = "tracing")]
