@@ -1036,6 +1036,44 @@ fn g10_dropped_phases_leave_no_memory() {
     }
 }
 
+/// Each phase comes after the last one and after a phase that stays, and the last one is dropped.
+#[test]
+fn g10_phases_in_turn_leave_no_memory() {
+    let shutdown = Shutdown::new();
+    let kept = shutdown.phase("kept").build();
+    let mut last = [(); 2].map(|()| shutdown.phase("last").after(&kept).build());
+    let mut turn = || {
+        let [one, other] = &last;
+        last = [(); 2].map(|()| {
+            let next = shutdown.phase("last").after(&kept).after(one);
+            next.after(other).build()
+        });
+    };
+    turn();
+    let info = measure(|| (0..1_000).for_each(|_| turn()));
+    assert_eq!(info.bytes_current, 0);
+    let guard = take(&kept);
+    shutdown.request_shutdown();
+    assert!(last.iter().all(|last| !last.is_stopping()));
+    drop(guard);
+    assert!(last.iter().all(Shutdown::is_stopping));
+}
+
+#[test]
+fn g10_phases_at_once_leave_no_memory() {
+    let shutdown = Shutdown::new();
+    drop(shutdown.phase("of a crowd").build().guard());
+    let info = measure(|| {
+        let phases: Vec<_> = (0..10_000)
+            .map(|_| shutdown.phase("of a crowd").build())
+            .collect();
+        let guards: Vec<_> = phases.iter().map(take).collect();
+        drop(guards);
+        drop(phases);
+    });
+    assert!(info.bytes_current < 4096, "{} bytes", info.bytes_current);
+}
+
 #[test]
 fn g10_report_does_not_grow_with_the_phases_ever_made() {
     let shutdown = Shutdown::new();

@@ -95,17 +95,22 @@ impl<N> Order<N> {
     pub(crate) fn remove(&mut self, key: usize) -> Vec<usize> {
         let Entry { after, before, .. } = self.phases.remove(key);
         for earlier in &after {
-            let next = &mut self.phases[*earlier].before;
-            next.retain(|next| *next != key);
-            next.extend(&before);
+            replace(&mut self.phases[*earlier].before, key, &before);
         }
         for later in &before {
-            let before = &mut self.phases[*later].after;
-            before.retain(|before| *before != key);
-            before.extend(&after);
+            replace(&mut self.phases[*later].after, key, &after);
         }
         before
     }
+}
+
+/// Puts other keys in the place of one. Each is there once, or the lists would grow with each phase that
+/// is ever dropped.
+fn replace(keys: &mut Vec<usize>, key: usize, by: &[usize]) {
+    keys.retain(|other| *other != key);
+    keys.extend(by);
+    keys.sort_unstable();
+    keys.dedup();
 }
 
 impl<N> Asked<N> {

@@ -27,6 +27,7 @@ use crate::node::trace;
 use crate::node::{Below, Node, Place, STOPPING_TOO};
 #[cfg(not(target_family = "wasm"))]
 use crate::util::background;
+use crate::util::slab::take_unused;
 use crate::util::sync::atomic::{Ordering, fence};
 use crate::util::sync::lock;
 use crate::util::task_counter::TryClose;
@@ -345,7 +346,9 @@ impl Node {
         let mut order = lock(&self.below().order);
         let kept_waiting = order.remove(link.key);
         order.advance(self, kept_waiting, &mut asked);
+        let unused = take_unused(&mut order.phases);
         drop(order);
+        drop(unused);
         asked.announce();
     }
 }
