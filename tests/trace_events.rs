@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_lite::{StreamExt, future};
-use support::HOUR;
+use support::{Counter, HOUR, poll};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -171,4 +171,105 @@ fn one_event_for_a_failure_and_a_warning_for_panics() {
             "WARN message=drained elapsed panicked=1",
         ]
     );
+}
+
+#[test]
+fn one_event_for_each_phase_that_is_asked() {
+    let _another = tracing::Dispatch::new(Panics); // as above
+    let lines = Lines::default();
+    tracing::subscriber::with_default(lines.clone(), || {
+        let shutdown = Shutdown::new();
+        let workers = shutdown.phase("workers").build();
+        let storage = shutdown.phase("storage").after(&workers).build();
+        let alone = shutdown.phase("alone").after(&workers).build();
+        let metrics = shutdown.phase("metrics").by_hand().build();
+        let guard = workers.guard();
+        alone.trigger("early");
+        shutdown.trigger("enough");
+        drop(guard);
+        metrics.trigger("all else is done");
+        metrics.request_shutdown();
+        let late = shutdown.phase("late").build();
+        assert!([storage, late].iter().all(Shutdown::is_stopping));
+        shutdown.phase("forced").by_hand().build();
+        shutdown.request_shutdown();
+        shutdown.request_shutdown();
+    });
+    assert_eq!(
+        lines.so_far(),
+        [
+            "INFO message=phase phase=\"alone\" elapsed in_flight=0",
+            "INFO message=shutdown stage=Requested cause=enough elapsed in_flight=1",
+            "INFO message=shutdown stage=Stopping cause=enough elapsed in_flight=1",
+            "INFO message=phase phase=\"workers\" elapsed in_flight=1",
+            "INFO message=phase phase=\"storage\" elapsed in_flight=0",
+            "INFO message=phase phase=\"metrics\" elapsed in_flight=0",
+            "INFO message=phase phase=\"late\" elapsed in_flight=0",
+            "INFO message=shutdown stage=Forced cause=enough elapsed in_flight=0",
+        ]
+    );
+}
+
+/// The thread that keeps the limit is the crate's, and has the subscriber of the process.
+#[test]
+fn one_event_for_a_time_limit_that_ran_out() {
+    let lines = Lines::default();
+    tracing::subscriber::set_global_default(lines.clone()).unwrap();
+    let shutdown = Shutdown::new();
+    let limit = Duration::from_millis(1);
+    let workers = shutdown.phase("workers").time_limit(limit).build();
+    let storage = shutdown.phase("storage").after(&workers).build();
+    let guards = [workers.guard(), storage.guard()];
+    shutdown.trigger("enough");
+    // Other tests have subscribers of their own, and this is the only limit.
+    let late = "WARN message=time limit of the phase ran out phase=\"workers\" elapsed in_flight=1";
+    let asked = "INFO message=phase phase=\"storage\" elapsed in_flight=1";
+    for line in [late, asked] {
+        support::until(line, || lines.so_far().iter().any(|said| said == line));
+    }
+    drop(guards);
+}
+
+/// A subscriber that blocks, as on a full pipe, delays no waker.
+#[test]
+fn g5_events_of_phases_come_after_the_wakers() {
+    struct Watches(Arc<Counter>, Arc<Mutex<Vec<usize>>>);
+
+    impl Subscriber for Watches {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target().starts_with("winddown")
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, _: &Event<'_>) {
+            self.1.lock().unwrap().push(self.0.count());
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    let _another = tracing::Dispatch::new(Panics); // as above
+    let (counter, waker) = Counter::new();
+    let seen = Arc::default();
+    let watches = Watches(counter, Arc::clone(&seen));
+    tracing::subscriber::with_default(watches, || {
+        let shutdown = Shutdown::new();
+        let first = shutdown.phase("first").by_hand().build();
+        let guard = first.guard();
+        let next = shutdown.phase("next").after(&first).build();
+        let inner = next.phase("inner").build();
+        let last = shutdown.phase("last").after(&next).build();
+        let mut waiters = [&next, &inner, &last].map(Shutdown::waiter);
+        for waiter in &mut waiters {
+            assert!(poll(waiter, &waker).is_pending());
+        }
+        shutdown.trigger("enough");
+        drop(guard);
+        first.trigger("by hand");
+    });
+    // Two stages, then the four phases.
+    assert_eq!(*seen.lock().unwrap(), [0, 0, 3, 3, 3, 3]);
 }

@@ -60,6 +60,8 @@ pub(crate) enum Step {
 #[must_use]
 pub(crate) struct Asked<N> {
     pub(crate) nodes: Vec<Arc<N>>,
+    /// The phases that were asked by the program. Their wakers are called by the thread that did so.
+    pub(crate) alone: Vec<Arc<N>>,
     /// The phases that were closed for work. Their drains are to be notified.
     pub(crate) closed: Vec<Arc<N>>,
     /// Nodes that were only looked at. The last reference to one may be here, and its drop takes the
@@ -117,6 +119,7 @@ impl<N> Asked<N> {
     pub(crate) fn none() -> Self {
         Self {
             nodes: Vec::new(),
+            alone: Vec::new(),
             closed: Vec::new(),
             kept: Vec::new(),
         }
@@ -124,6 +127,7 @@ impl<N> Asked<N> {
 
     pub(crate) fn append(&mut self, mut other: Self) {
         self.nodes.append(&mut other.nodes);
+        self.alone.append(&mut other.alone);
         self.closed.append(&mut other.closed);
         self.kept.append(&mut other.kept);
     }

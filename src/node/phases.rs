@@ -113,14 +113,23 @@ impl Entry<Node> {
 impl Asked<Node> {
     /// Calls the wakers of the phases that were asked, and of the drains of those that were closed.
     pub(super) fn announce(self) {
+        self.wake().trace();
+    }
+
+    /// Does so, and leaves the events to the caller. Returns the phases that have one.
+    pub(super) fn wake(self) -> Self {
         #[cfg(not(loom))]
         thread_local!(static LATER: RefCell<Option<Vec<Arc<Node>>>> = const { RefCell::new(None) });
         #[cfg(loom)]
         loom::thread_local!(static LATER: RefCell<Option<Vec<Arc<Node>>>> = RefCell::new(None));
 
         self.closed.iter().for_each(|node| node.notify_watchers());
+        let mut woken = Self {
+            alone: self.alone,
+            ..Self::none()
+        };
         if self.nodes.is_empty() {
-            return;
+            return woken;
         }
         let mut next = self.nodes;
         // P4. While a thread ends, its variables may be gone. Then it calls at once.
@@ -135,22 +144,27 @@ impl Asked<Node> {
             }
         });
         if let Ok(true) = nested {
-            return;
+            return woken;
         }
         while !next.is_empty() {
             for node in next {
-                node.announce_asked();
-                node.trace_asked();
+                let below = node.announce_asked();
+                woken.nodes.push(node);
+                woken.append(below);
             }
             let take = |later: &RefCell<Option<_>>| later.borrow_mut().as_mut().map(mem::take);
             next = LATER.try_with(take).ok().flatten().unwrap_or_default();
         }
         let _ = LATER.try_with(|later| later.borrow_mut().take());
+        woken
     }
 
-    /// Does the rest for phases whose wakers the caller has called.
-    pub(super) fn announced(self) {
-        self.nodes.iter().for_each(|node| node.trace_asked());
+    /// Emits an event for each phase, whose wakers were called.
+    pub(super) fn trace(self) {
+        #[cfg(feature = "tracing")]
+        for node in self.alone.iter().chain(&self.nodes) {
+            trace::phase_asked(node.phase_name(), node.elapsed(), node.in_flight());
+        }
     }
 }
 
@@ -202,9 +216,9 @@ impl Node {
         let mut asked = Asked::none();
         order.advance(parent, vec![key], &mut asked);
         drop(order);
-        drop(asked);
         drop(settings.after);
         node.inherit(); // the force
+        asked.trace();
         node
     }
 
@@ -241,11 +255,6 @@ impl Node {
         asked
     }
 
-    fn trace_asked(&self) {
-        #[cfg(feature = "tracing")]
-        trace::phase_asked(self.phase_name(), self.elapsed(), self.in_flight());
-    }
-
     /// Notes that this node, if it is a phase, was asked alone, or holds no guard any more. Returns the
     /// phases that are asked for that.
     pub(super) fn note_phase(&self) -> Asked<Node> {
@@ -262,7 +271,7 @@ impl Node {
         let entry = &mut order.phases[link.key];
         if let (Step::Waiting | Step::Delayed, Some(node)) = (entry.step, entry.node.upgrade()) {
             entry.is_asked(&node);
-            asked.kept.push(node);
+            asked.alone.push(node);
         }
         order.advance(parent, vec![link.key], &mut asked);
         drop(order);
@@ -308,10 +317,12 @@ impl Node {
                     late.push(link.name);
                 }
             }
-            #[cfg(feature = "tracing")]
-            trace::phase_late(link.name, self.elapsed(), self.in_flight());
         }
         asked.announce();
+        #[cfg(feature = "tracing")]
+        if late {
+            trace::phase_late(link.name, self.elapsed(), self.in_flight());
+        }
     }
 
     /// Returns the names of phases below whose time limit has run out.

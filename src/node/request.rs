@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::cause::Cause;
 use crate::model::stage::Stage;
+use crate::node::order::Asked;
 #[cfg(feature = "tracing")]
 use crate::node::trace;
 use crate::node::{Begun, FIRST, FORCED, Node, REQUESTED, STOPPING};
@@ -251,19 +252,21 @@ impl Node {
 
     /// Tells every descendant that the word has changed, and then calls the wakers.
     pub(crate) fn announce(&self, raised: Raised) {
-        let asked = self.note_phase();
-        self.announce_asked();
+        let noted = self.note_phase();
+        let below = self.announce_asked();
+        let after = noted.wake();
         #[cfg(feature = "tracing")]
         if let (false, Some(cause)) = (self.is_child(), self.cause()) {
             let new = STAGES.into_iter().filter(|stage| raised.has(*stage));
             new.for_each(|stage| trace::reached(stage, &cause, self.elapsed(), self.in_flight()));
         }
         let _ = raised;
-        asked.announce();
+        below.trace();
+        after.trace();
     }
 
-    /// Does so for a node whose own phase, if it is one, was noted.
-    pub(super) fn announce_asked(&self) {
+    /// Does so for a node whose own phase, if it is one, was noted. Leaves the events to the caller.
+    pub(super) fn announce_asked(&self) -> Asked<Self> {
         // All nodes are told before any waker is called: a waker may hang. A child that knew is visited
         // as well: another thread may have told it just now, and not yet its own children.
         let mut asked = self.ask_phases();
@@ -275,6 +278,6 @@ impl Node {
         for child in &below {
             child.wake();
         }
-        asked.announced();
+        asked
     }
 }
