@@ -957,6 +957,35 @@ fn g5_g13_waker_that_hangs_keeps_no_other_thread_from_going_on() {
     stuck.join().unwrap();
 }
 
+/// The last guard of all asks phases that have none, and a waker of one of them hangs.
+#[test]
+fn g5_waker_that_hangs_keeps_no_drain_of_the_parent_waiting() {
+    let shutdown = Shutdown::new();
+    let outer = shutdown.phase("outer").build();
+    let first = outer.phase("first").build();
+    let next = outer.phase("next").after(&first).build();
+    let guard = take(&first);
+    let (finish, finished) = channel::<()>();
+    let _callback = next.call_on_shutdown(move || finished.recv().unwrap_or_default());
+    shutdown.request_shutdown();
+    let drains = [&shutdown, &outer, &first].map(|it| {
+        let mut drain = it.drain(HOUR);
+        let (counter, waker) = Counter::new();
+        assert!(poll(&mut drain, &waker).is_pending());
+        (counter, drain)
+    });
+    let stuck = thread::spawn(move || drop(guard));
+    for (counter, mut drain) in drains {
+        support::until("the drain is notified", || counter.count() > 0);
+        assert_eq!(
+            poll(&mut drain, std::task::Waker::noop()),
+            std::task::Poll::Ready(Ok(()))
+        );
+    }
+    drop(finish);
+    stuck.join().unwrap();
+}
+
 /// A waker uses every part of the API that takes a lock.
 #[test]
 fn g5_wakers_of_phases_are_called_without_a_lock() {

@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use crate::node::Node;
+use crate::node::order::Asked;
 use crate::util::task_counter::TryClose;
 
 impl Node {
@@ -23,7 +24,7 @@ impl Node {
                 // Only now, as after a guard: a waker may drain any of these nodes, and would wait for
                 // this thread.
                 if watched.count() > 0 {
-                    counted().for_each(Self::notify_if_watched);
+                    self.notify_drains();
                 }
                 return false;
             }
@@ -45,20 +46,27 @@ impl Node {
         watched
     }
 
-    /// Notifies the drains of this node and its ancestors. Spurious notifications are harmless: a
-    /// drain checks the count again.
+    /// Notifies the drains of this node and its ancestors, and then asks the phases that waited for the
+    /// guard. Spurious notifications are harmless: a drain checks the count again.
     #[cold]
     pub(crate) fn notify_drains(&self) {
-        self.and_ancestors().for_each(Self::notify_if_watched);
+        let mut asked = Asked::none();
+        for node in self.and_ancestors() {
+            asked.append(node.notify_if_watched());
+        }
+        // Last, because a waker may hang.
+        asked.announce();
     }
 
-    /// Leaves threads that wait for the request asleep if no drain watches.
-    fn notify_if_watched(&self) {
-        if self.tasks.unwatch() {
-            let asked = self.note_phase();
-            self.notify_watchers();
-            asked.announce();
+    /// Leaves threads that wait for the request asleep if no drain watches. Returns the phases that this
+    /// asks.
+    fn notify_if_watched(&self) -> Asked<Self> {
+        if !self.tasks.unwatch() {
+            return Asked::none();
         }
+        let asked = self.note_phase();
+        self.notify_watchers();
+        asked
     }
 
     pub(super) fn notify_watchers(&self) {
