@@ -38,6 +38,7 @@ mod cases {
     pub(crate) const ROLES: &[Role] = &roles![
         three_guards,
         waker_hangs,
+        two_phases,
         #[cfg(target_os = "linux")]
         lame_duck_dropped,
     ];
@@ -46,6 +47,7 @@ mod cases {
         trials![
             systemd_is_notified_in_order,
             g12_systemd_is_notified_and_the_deadline_ends_the_process,
+            systemd_is_told_the_phases_at_work,
             #[cfg(target_os = "linux")]
             g7_systemd_without_handles_dies_of_the_signal,
         ]
@@ -110,6 +112,47 @@ mod cases {
                 format!(
                     "EXTEND_TIMEOUT_USEC=15000000\nSTATUS=stopping: SIGTERM; {left} in flight\n"
                 )
+            );
+        }
+        drop(stdin);
+        assert_eq!(child.code(), 0);
+    }
+
+    /// Drops the guard of one phase after the other, one for each line of input.
+    fn two_phases() {
+        let shutdown = Shutdown::install().unwrap();
+        let workers = shutdown.phase("workers").build();
+        let mail = shutdown.phase("mail\nSTOPPING=0").build();
+        let storage = shutdown.phase("storage").after(&workers).after(&mail);
+        let storage = storage.build();
+        let mut guards: Vec<_> = [&storage, &mail, &workers].map(Shutdown::guard).into();
+        println!("ready");
+        shutdown.waiter().wait_blocking();
+        for line in std::io::stdin().lines() {
+            line.unwrap();
+            guards.pop();
+        }
+        drop(guards);
+        shutdown.drain_blocking(HOUR).unwrap();
+    }
+
+    fn systemd_is_told_the_phases_at_work() {
+        let messages = Messages::new();
+        let mut command = command("two_phases");
+        messages.go_to(command.stdin(Stdio::piped()));
+        let mut child = Program::start_with_stdin(&mut command);
+        let mut stdin = child.stdin();
+        child.line("ready");
+        child.send(SIGTERM);
+        assert_eq!(
+            messages.next(),
+            "STOPPING=1\nSTATUS=stopping: SIGTERM; 3 in flight; in workers, mail STOPPING=0\n"
+        );
+        for left in ["2 in flight; in mail STOPPING=0", "1 in flight; in storage"] {
+            stdin.write_all(b"\n").unwrap();
+            assert_eq!(
+                messages.next(),
+                format!("EXTEND_TIMEOUT_USEC=15000000\nSTATUS=stopping: SIGTERM; {left}\n")
             );
         }
         drop(stdin);
