@@ -6,13 +6,14 @@ mod common;
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{self, IpAddr, TcpStream};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use winddown::Shutdown;
+use smol::{Async, stream};
+use winddown::{Shutdown, ShutdownExt};
 
 use common::{Action, Options};
 
@@ -30,49 +31,16 @@ fn main() -> ExitCode {
 fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
     let connections = shutdown.phase("connections").delay(common::PAUSE).build();
-    let listener = Arc::new(options.listen()?);
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    // Non-blocking from the start: the mode belongs to the socket, which a restarted server may share.
+    let listener = Async::new(options.listen()?).map_err(|error| error.to_string())?;
 
+    // Connections that the kernel has accepted are served, also those that wait in its queue.
     let idle = Arc::new(Idle::default());
-    let accepting = {
-        let (listener, shutdown) = (listener.clone(), shutdown.clone());
-        let (connections, idle) = (connections.clone(), idle.clone());
-        thread::spawn(move || accept(&listener, &shutdown, &connections, &idle))
-    };
-    shutdown.waiter().wait_blocking();
-
-    // Connections that the kernel has accepted are served, also those that wait in its queue: from now
-    // on `accept` says when it is empty. std has no way to interrupt one that waits already, so this
-    // connects to it. If that fails, the next client ends the wait; the server does not wait for that.
-    let _ = listener.set_nonblocking(true);
-    drop(listener);
-    if TcpStream::connect(reachable(address)).is_ok() {
-        let _ = accepting.join();
-    }
-
-    // From here on, new connections are refused.
-    if let Some(cause) = shutdown.cause() {
-        common::say(format_args!("stopping: {cause}"));
-    }
-    connections.waiter().wait_blocking();
-    idle.close();
-    shutdown
-        .drain_blocking(options.deadline)
-        .map_err(|error| common::late(&options, &error.report))?;
-    common::say("stopped: every request was answered");
-    Ok(())
-}
-
-fn accept(listener: &TcpListener, shutdown: &Shutdown, connections: &Shutdown, idle: &Arc<Idle>) {
-    let _accepting = connections.guard();
-    for accepted in listener.incoming() {
-        if let Err(error) = &accepted {
-            if error.kind() == ErrorKind::WouldBlock {
-                break;
-            }
-        }
+    let accepting = connections.guard();
+    let mut incoming = Box::pin(listener.incoming().finish_on_shutdown(shutdown.waiter()));
+    for accepted in stream::block_on(&mut incoming) {
         let started = accepted.and_then(|stream| {
-            // Some systems hand on what was set on the listener.
+            let stream = stream.into_inner()?;
             stream.set_nonblocking(false)?;
             let (shutdown, connections) = (shutdown.clone(), connections.clone());
             let (guard, idle) = (connections.guard(), idle.clone());
@@ -89,17 +57,21 @@ fn accept(listener: &TcpListener, shutdown: &Shutdown, connections: &Shutdown, i
             thread::sleep(Duration::from_millis(100));
         }
     }
-}
 
-/// Returns where to connect to a listener of this address.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
+    // From here on, new connections are refused.
+    drop(incoming);
+    drop(listener);
+    drop(accepting);
+    if let Some(cause) = shutdown.cause() {
+        common::say(format_args!("stopping: {cause}"));
     }
-    address
+    connections.waiter().wait_blocking();
+    idle.close();
+    shutdown
+        .drain_blocking(options.deadline)
+        .map_err(|error| common::late(&options, &error.report))?;
+    common::say("stopped: every request was answered");
+    Ok(())
 }
 
 /// Answers one request after the other, until the client or the shutdown ends it.
