@@ -32,6 +32,8 @@ mod cases {
     use crate::support::child::{Role, command, roles, trials};
     use crate::support::park;
     use crate::support::program::Program;
+    #[cfg(target_os = "linux")]
+    use crate::support::program::{Client, Server, example};
 
     pub(crate) const ROLES: &[Role] = &roles![on_smol, on_tokio, on_threads];
 
@@ -45,6 +47,10 @@ mod cases {
             g4_force_in_each_phase,
             deadline_in_each_phase_ends_the_drain,
             deadline_in_each_phase_ends_the_process,
+            #[cfg(target_os = "linux")]
+            every_acknowledged_job_is_in_the_database,
+            #[cfg(target_os = "linux")]
+            force_ends_the_example_in_the_middle,
         ]
     }
 
@@ -258,5 +264,81 @@ mod cases {
             let rest = child.rest();
             assert!(!rest.contains(&"drained".to_owned()), "{role}: {rest:#?}");
         });
+    }
+
+    /// The example `phases` on a database of its own.
+    #[cfg(target_os = "linux")]
+    struct Example {
+        server: Server,
+        database: std::path::PathBuf,
+        _folder: tempfile::TempDir,
+    }
+
+    #[cfg(target_os = "linux")]
+    impl Example {
+        fn start() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let database = folder.path().join("jobs.sqlite");
+            let mut command = std::process::Command::new(example("phases"));
+            let server = Server::start_with(command.arg("127.0.0.1:0").arg(&database));
+            Self {
+                server,
+                database,
+                _folder: folder,
+            }
+        }
+
+        /// Has jobs queued, and returns how many were acknowledged: none if no answer comes.
+        fn queue(&self, count: u32) -> u32 {
+            let Ok(stream) = std::net::TcpStream::connect(self.server.address) else {
+                return 0;
+            };
+            let mut client = Client::new(stream);
+            client.send(&format!("POST /jobs?count={count}"));
+            let (status, body) = client.response();
+            assert_eq!(status, 200);
+            let queued = body.trim().strip_prefix("queued ").unwrap();
+            queued.parse().unwrap()
+        }
+
+        fn rows(&self) -> u32 {
+            let database = rusqlite::Connection::open(&self.database).unwrap();
+            let count = "SELECT count(*) FROM jobs";
+            database.query_row(count, [], |row| row.get(0)).unwrap()
+        }
+    }
+
+    /// A hundred jobs are queued when the signal comes.
+    #[cfg(target_os = "linux")]
+    fn every_acknowledged_job_is_in_the_database() {
+        let mut example = Example::start();
+        assert_eq!(example.queue(100), 100);
+        let program = &mut example.server.program;
+        program.send(SIGTERM);
+        program.line("phase: http");
+        let queued = program.line("phase: workers, ");
+        let queued = queued.strip_suffix(" jobs are queued").unwrap();
+        assert!(queued.parse::<u32>().unwrap() > 0, "it is in mid-work");
+        program.line("phase: storage");
+        program.line("storage: 100 jobs are in the database");
+        program.line("phase: metrics");
+        program.line("metrics: sent");
+        program.line("stopped: every job is done");
+        assert_eq!(program.code(), 0);
+        assert_eq!(example.rows(), 100);
+    }
+
+    #[cfg(target_os = "linux")]
+    fn force_ends_the_example_in_the_middle() {
+        let mut example = Example::start();
+        assert_eq!(example.queue(1_000), 1_000);
+        let program = &mut example.server.program;
+        program.send(SIGTERM);
+        program.line("phase: workers");
+        program.send(SIGTERM);
+        assert_eq!(program.code(), 1);
+        let rest = program.rest();
+        assert!(rest.is_empty(), "no later phase is asked: {rest:#?}");
+        assert!(example.rows() < 1_000);
     }
 }
