@@ -195,7 +195,7 @@ unit_is_valid() {
 loom() {
     local test=(env "RUSTFLAGS=--cfg loom" CARGO_TARGET_DIR=target/loom
         cargo test --release --no-default-features)
-    run_tests 35 "${test[@]}" --test loom -- --nocapture
+    run_tests 47 "${test[@]}" --test loom -- --nocapture
     run_tests 4 "${test[@]}" --lib -- --nocapture task_counter::models
 }
 
@@ -378,7 +378,8 @@ asan() (
 
 # The clippy commands of `lint` for each target; the core alone for wasm32.
 targets() (
-    need_packages gcc-mingw-w64-x86-64-win32
+    # The second for the database of an example.
+    need_packages gcc-mingw-w64-x86-64-win32 gcc-aarch64-linux-gnu libc6-dev-arm64-cross
     local target crates
     export CARGO_TARGET_DIR=$PWD/target/targets
     for target in x86_64-pc-windows-gnu x86_64-pc-windows-msvc aarch64-apple-darwin \
