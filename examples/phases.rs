@@ -96,10 +96,11 @@ mod linux {
 
         shutdown.drained().await?;
         let cause = shutdown.cause().ok_or("it was requested")?;
-        match cause.error() {
-            Some(_) => Err(cause.to_string().into()), // a part has failed
-            None => Ok(say("stopped: every job is done")),
+        if cause.error().is_some() {
+            return Err(cause.to_string().into()); // a part has failed
         }
+        say("stopped: every job is done");
+        Ok(())
     }
 
     /// Says when a phase is asked.
