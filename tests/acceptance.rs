@@ -27,7 +27,7 @@ mod cases {
 
     use libtest_mimic::Trial;
     use nix::sys::signal::SigSet;
-    use nix::sys::signal::Signal::{self, SIGINT, SIGTERM};
+    use nix::sys::signal::Signal::{self, SIGCONT, SIGINT, SIGSTOP, SIGTERM};
 
     use crate::support::child::trials;
     use crate::support::program::{Client, Program, Server, example, pid_1_test};
@@ -63,6 +63,7 @@ mod cases {
             request_cut_off,
             request_cut_off_for_good,
             stdout_closed,
+            g14_queued_connections_are_answered,
             sigint_ignored_at_start,
             signals_blocked_at_start,
         ];
@@ -449,6 +450,30 @@ mod cases {
         held.finish();
         assert_answer(&mut held, 200, "ok\n");
         assert_eq!(server.program.code(), 0);
+    }
+
+    /// The kernel accepts connections while the process is stopped. The signal comes before the process
+    /// can accept any of them, and half of the clients send their request only after it.
+    fn g14_queued_connections_are_answered(name: &str) {
+        let server = Server::start(name);
+        server.program.send(SIGSTOP);
+        server.program.stopped();
+        let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+        for client in clients.iter_mut().step_by(2) {
+            client.send("GET /healthz");
+        }
+        server.program.send(SIGTERM);
+        server.program.send(SIGCONT);
+        for client in clients.iter_mut().skip(1).step_by(2) {
+            client.send("GET /healthz");
+        }
+        for mut client in clients {
+            assert_answer(&mut client, 200, "ok\n");
+            assert!(client.closed_with_nothing());
+        }
+        let mut program = server.program;
+        assert_eq!(program.code(), 0);
+        assert!(program.rest().contains(&STOPPED.to_owned()));
     }
 
     /// As a shell without job control starts what ends in `&`.
