@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,6 +98,42 @@ fn g13_last_guard_is_dropped_on_another_thread() {
         thread::current().id()
     });
     assert_eq!(Some(worker.join().unwrap()), *asked_by.lock().unwrap());
+}
+
+/// A thread that ends drops the guard, when its other thread-local variables may be gone.
+#[test]
+fn g13_last_guard_is_dropped_as_a_thread_ends() {
+    thread_local!(static HELD: RefCell<Option<Guard>> = const { RefCell::new(None) });
+
+    for calls_before in [false, true] {
+        let shutdown = Shutdown::new();
+        let first = shutdown.phase("first").build();
+        let next = shutdown.phase("next").after(&first).build();
+        let last = shutdown.phase("last").after(&next).build();
+        let guard = take(&first);
+        let next_guard = take(&next);
+        let (counter, _waiter) = pending(&last);
+        let _callback = next.call_on_shutdown(move || drop(next_guard));
+        shutdown.request_shutdown();
+        let ends = thread::spawn(move || {
+            let use_variables = || {
+                let another = Shutdown::new();
+                let _phase = another.phase("phase").build();
+                another.request_shutdown();
+            };
+            if calls_before {
+                use_variables();
+            }
+            HELD.set(Some(guard));
+            if !calls_before {
+                use_variables();
+            }
+        });
+        ends.join().unwrap();
+        // A thread may be joined before its variables are dropped.
+        support::until("the last is asked", || last.is_stopping());
+        support::until("its waker is called", || counter.count() == 1);
+    }
 }
 
 #[test]
