@@ -247,16 +247,14 @@ impl Node {
 
     /// Asks the phases of this node that are due. They are children, so a caller that visits these next
     /// calls their wakers.
-    pub(super) fn ask_phases(&self) -> Asked<Node> {
-        let mut asked = Asked::none();
+    pub(super) fn ask_phases(&self, asked: &mut Asked<Node>) {
         // SeqCst: pairs with the fence in `phase`, which made the order (P2).
         fence(Ordering::SeqCst);
         if let Some(below) = self.below.get() {
             let mut order = lock(&below.order);
             let keys = order.keys();
-            order.advance(self, keys, &mut asked);
+            order.advance(self, keys, asked);
         }
-        asked
     }
 
     /// Notes that this node, if it is a phase, was asked alone, or holds no guard any more. Returns the

@@ -269,10 +269,11 @@ impl Node {
     pub(super) fn announce_asked(&self) -> Asked<Self> {
         // All nodes are told before any waker is called: a waker may hang. A child that knew is visited
         // as well: another thread may have told it just now, and not yet its own children.
-        let mut asked = self.ask_phases();
+        let mut asked = Asked::none();
+        self.ask_phases(&mut asked);
         let below = self.visit_descendants(|node| {
             node.inherit();
-            asked.append(node.ask_phases());
+            node.ask_phases(&mut asked);
         });
         self.wake();
         for child in &below {
