@@ -1,4 +1,184 @@
-//! A hyper server that loses no request at shutdown.
+//! A server for HTTP/1 and HTTP/2 that loses no request when it stops, on any async runtime; and a layer
+//! of tower for the servers of others.
+//!
+//! It is the part of [winddown](winddown) that knows HTTP. The HTTP itself is hyper's.
+//!
+#![cfg_attr(feature = "tokio", doc = "```no_run")]
+#![cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+//! use std::time::Duration;
+//! use axum::{Router, routing::get};
+//! use tokio::net::TcpListener;
+//! use winddown::Shutdown;
+//! use winddown_http::{GuardLayer, Server, TokioIncoming};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let shutdown = Shutdown::builder()
+//!         .grace_period(Duration::from_secs(30))
+//!         .install()?;
+//!     let app = Router::new()
+//!         .route("/", get(async || "hello"))
+//!         .layer(GuardLayer::new(&shutdown, "request"));
+//!     let listener = TcpListener::bind("127.0.0.1:8000").await?;
+//!
+//!     // Until a signal, and then until the last answer is sent.
+//!     Server::tokio(&shutdown)
+//!         .serve(TokioIncoming::new(listener), app)
+//!         .await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What it serves
+//!
+//! [`Server::serve`] takes a stream of connections and a service.
+//!
+//! | you have | pass |
+//! |---|---|
+//! | an axum app | its `Router` |
+//! | tonic's services | their `Routes`, by `Routes::new(..).add_service(..).prepare()` |
+//! | any tower service of `Request<RequestBody>` | the service |
+//! | a function | `hyper::service::service_fn`, or tower's |
+//! | tokio's TCP or Unix listener | [`TokioIncoming`], with the feature `tokio` |
+//! | smol's TCP or Unix listener | [`SmolIncoming`], with the feature `smol` |
+//! | another listener | any `Stream` of `io::Result` of hyper's [`Read`] and [`Write`] |
+//! | TLS, or the address of the client | [`Server::serve_with`] |
+//! | another runtime | [`Server::new`], with hyper's [`Executor`] and [`Timer`] |
+//!
+//! The request's body is a [`RequestBody`] in place of hyper's `Incoming`, which it can be
+//! [turned into](RequestBody::into_incoming).
+//!
+//! # The course of a shutdown
+//!
+//! 1. **Requested.** From now on HTTP/1 answers say `connection: close`. If there is a
+//!    [lame duck](winddown::Builder::lame_duck), the server accepts all the same.
+//! 2. **Stopping.** It takes the connections that the kernel has accepted, and closes the listener: new
+//!    ones are refused.
+//! 3. **Told**, the [`pause`](Server::pause) later, by a [phase](winddown::Shutdown::phase). HTTP/2
+//!    connections get a GOAWAY, and go on with the requests that cross it. HTTP/1 connections without
+//!    a request are closed; those whose request head has begun to arrive may finish it.
+//! 4. **Drained.** The last connection has ended, and `serve` returns `Ok`. Or it returns the
+//!    [`DrainError`](winddown::DrainError) of the end of the grace period.
+//!
+//! A client that does nothing ends sooner:
+//!
+//! | the client | its connection ends |
+//! |---|---|
+//! | has sent nothing | when it is told |
+//! | sends half a request head | a [`client_timeout`](Server::client_timeout) after its first byte |
+//! | sends half a TLS handshake | a `client_timeout` after it was accepted |
+//! | does not finish a request body | the handler has an error, a `client_timeout` after the last piece |
+//! | sends HTTP/2's preface alone, or answers no PING | a `client_timeout` after it was told |
+//! | reads its answer slowly | when it has all, or at the end of the grace period |
+//!
+//! So the drain ends in a few seconds, and none of these is an error.
+//!
+//! # What remains
+//!
+//! - A TCP handshake that ends between the last look at the queue and the close of the listener makes a
+//!   connection that the kernel resets. The two are next to each other, but the thread may lose the
+//!   processor there. See the README for how often that is. A listener that a service manager holds has
+//!   no such moment.
+//! - A client that keeps its connection alive, and sends nothing within the pause, may send a request at
+//!   the moment when the connection is closed. Clients repeat such a request, as HTTP/1.1 has it, if
+//!   it is idempotent. On HTTP/2 it is answered.
+//! - hyper takes no further request from a connection after an answer with `connection: close`. Requests
+//!   that a client has pipelined behind it are not answered, as HTTP/1.1 has it.
+//! - When the grace period is over, a connection that was upgraded is not dropped. The task that has it
+//!   is the program's.
+//!
+//! # What ends by itself, and what has to be ended
+//!
+//! An answer that never ends holds the drain until the grace period is over. [`StreamingExt::end_with`]
+//! ends it at the shutdown with a last item: an event of server-sent events, or the status
+//! `unavailable` of gRPC.
+//!
+//! A websocket belongs to the task of its handler. The connection keeps its guard until that task drops
+//! it. With the [`RequestGuard`] of a [`GuardLayer`] its own name is in the report too, and the task has
+//! a waiter:
+//!
+//! ```
+//! use std::time::Duration;
+//! use axum::Extension;
+//! use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+//! use axum::extract::ws::close_code;
+//! use axum::response::Response;
+//! use tokio::time::timeout;
+//! use winddown::ShutdownExt;
+//! use winddown_http::RequestGuard;
+//!
+//! async fn upgrade(
+//!     Extension(guard): Extension<RequestGuard>,
+//!     upgrade: WebSocketUpgrade,
+//! ) -> Response {
+//!     upgrade.on_upgrade(|socket| talk(socket, guard))
+//! }
+//!
+//! async fn talk(mut socket: WebSocket, guard: RequestGuard) {
+//!     let mut stop = guard.waiter();
+//!     while let Some(received) =
+//!         socket.recv().cancel_on_shutdown(&mut stop).await
+//!     {
+//!         let Some(Ok(message)) = received else {
+//!             return; // the client has gone
+//!         };
+//!         if socket.send(message).await.is_err() {
+//!             return;
+//!         }
+//!     }
+//!     let close = CloseFrame {
+//!         code: close_code::AWAY, // 1001
+//!         reason: "restarting".into(),
+//!     };
+//!     let _ = socket.send(Message::Close(Some(close))).await;
+//!     // Until the client's close, which may never come.
+//!     let rest = async { while let Some(Ok(_)) = socket.recv().await {} };
+//!     let _ = timeout(Duration::from_secs(5), rest).await;
+//! }
+//! ```
+//!
+//! tonic's health service says `NOT_SERVING` during the lame duck, and ends the calls that watch it, by:
+//!
+//! ```
+//! use tonic_health::ServingStatus;
+//! use tonic_health::server::HealthReporter;
+//! use winddown::Shutdown;
+//!
+//! async fn report(mut reporter: HealthReporter, shutdown: Shutdown) {
+//!     shutdown.requested().await;
+//!     let status = ServingStatus::NotServing;
+//!     reporter.set_service_status("", status).await;
+//!     shutdown.waiter().await;
+//!     reporter.clear_service_status("").await;
+//! }
+//! ```
+//!
+//! # In the servers of others
+//!
+//! [`GuardLayer`] works in any server that takes a tower service. What such a server itself loses, the
+//! layer can't save:
+//!
+//! - `axum::serve`, tonic's `serve_with_shutdown`, warp's `graceful` and hyper-util's `GracefulShutdown`
+//!   stop accepting and tell all connections at the same moment. Connections in the listen queue are
+//!   reset. One that was just accepted, whose request was not read, is closed. Likewise one that is
+//!   kept alive, when its next request has arrived and was not read.
+//! - None of them bounds a client that sends half a request head, or HTTP/2's preface and then nothing, or
+//!   answers no PING: their future does not return, though there is no work. tonic has no deadline
+//!   for it either; wrap it in [`until_deadline`](winddown::ShutdownExt::until_deadline).
+//! - They don't wait for upgraded connections, such as websockets. With a `RequestGuard` in its task, the
+//!   drain of the shutdown does.
+//!
+//! The README has the numbers.
+//!
+//! # Features
+//!
+//! - `tokio`: [`Server::tokio`] and [`TokioIncoming`].
+//! - `smol`: [`Server::smol`], [`SmolIncoming`] and [`SmolExecutor`].
+//!
+//! [`Executor`]: hyper::rt::Executor
+//! [`Read`]: hyper::rt::Read
+//! [`Timer`]: hyper::rt::Timer
+//! [`Write`]: hyper::rt::Write
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -26,3 +206,7 @@ pub use rt::smol::{SmolExecutor, SmolIncoming};
 pub use rt::tokio::TokioIncoming;
 pub use server::{ConnectionTask, Server};
 pub use service::{AnswerFuture, HttpService, Hyper, Tower, TowerFuture};
+
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

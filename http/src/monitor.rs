@@ -48,6 +48,9 @@ struct State {
     bytes_since: Option<Instant>,
     /// Whether a request has arrived.
     used: bool,
+    /// Whether a stream of HTTP/2 was handed over to another protocol, such as a websocket. No byte tells
+    /// when it ends.
+    tunnel: bool,
     /// Whether the I/O was dropped.
     closed: bool,
     /// The task of the driver.
@@ -74,6 +77,7 @@ impl Monitor {
             idle_since: timer.now(),
             bytes_since: None,
             used: false,
+            tunnel: false,
             closed: false,
             waker: None,
         };
@@ -116,11 +120,11 @@ impl Monitor {
         }
     }
 
-    /// Returns what the connection waits for, or `None` while a request is in flight. Registers the task
+    /// Returns what the connection waits for, or `None` while a request or a tunnel is. Registers the task
     /// of the driver, to be woken when none is.
     pub(crate) fn idle(&self, waker: Option<&Waker>) -> Option<Idle> {
         let mut state = lock(&self.state);
-        if state.in_flight > 0 {
+        if state.in_flight > 0 || state.tunnel {
             if let Some(waker) = waker {
                 state.waker = Some(waker.clone());
             }
@@ -202,6 +206,11 @@ impl InFlight {
     /// Holds a guard until the answer has been sent.
     pub(crate) fn keep(&self, guard: Arc<Guard>) {
         lock(&self.guards).push(guard);
+    }
+
+    /// Notes that the stream is handed over to another protocol.
+    pub(crate) fn tunnel(&self) {
+        lock(&self.monitor.state).tunnel |= !self.http1;
     }
 
     /// Notes that the body has given its last frame.

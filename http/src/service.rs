@@ -199,6 +199,7 @@ impl<S: HttpService<K>, K> hyper::service::Service<Request<Incoming>> for Adapte
         AnswerFuture {
             future: self.service.respond(request),
             in_flight: Some(in_flight),
+            connect,
             close: (http1 && !connect).then(|| shutdown.clone()),
         }
     }
@@ -212,6 +213,7 @@ pin_project! {
         #[pin]
         future: F,
         in_flight: Option<Arc<InFlight>>,
+        connect: bool,
         // On HTTP/1.
         close: Option<Shutdown>,
     }
@@ -237,6 +239,9 @@ where
             close_if_requested(shutdown, response.status(), response.headers_mut());
         }
         let in_flight = this.in_flight.take().expect("polled after it was ready");
+        if *this.connect && response.status().is_success() {
+            in_flight.tunnel();
+        }
         Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, in_flight))))
     }
 }

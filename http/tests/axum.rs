@@ -10,7 +10,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_
 use axum::extract::{ConnectInfo, State};
 use axum::response::Response;
 use axum::response::sse::{Event, Sse};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Extension, Router};
 use futures_lite::{Stream, StreamExt, stream};
 use futures_util::SinkExt;
@@ -20,7 +20,9 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Sent;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use winddown::{Shutdown, ShutdownExt};
 use winddown_http::{GuardLayer, RequestGuard, ServeError, Server, StreamingExt, TokioIncoming};
@@ -33,6 +35,7 @@ fn app(shutdown: &Shutdown) -> Router {
         .route("/slow", get(slow))
         .route("/events", get(events))
         .route("/socket", get(socket))
+        .route("/late", any(late_socket))
         .route("/peer", get(peer))
         .layer(GuardLayer::named_by(shutdown, |request| {
             match request.uri.path() {
@@ -85,6 +88,21 @@ async fn echo(mut socket: WebSocket, guard: &RequestGuard) {
     // The close of the client, which may never come.
     let last = async { while let Some(Ok(_)) = socket.recv().await {} };
     let _ = timeout(Duration::from_secs(1), last).await;
+}
+
+/// Goes on for a while after the shutdown.
+async fn late_socket(
+    State(shutdown): State<Shutdown>,
+    Extension(guard): Extension<RequestGuard>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    upgrade.on_upgrade(async move |mut socket| {
+        shutdown.waiter().await;
+        sleep(Duration::from_millis(900)).await;
+        let _ = socket.send(Message::text("late")).await;
+        while let Some(Ok(_)) = socket.recv().await {}
+        drop(guard);
+    })
 }
 
 async fn peer(ConnectInfo(peer): ConnectInfo<SocketAddr>) -> String {
@@ -192,6 +210,52 @@ async fn each_ends_as_its_protocol_wants() {
     assert!(start.elapsed() < Duration::from_secs(5));
     assert_eq!(shutdown.in_flight(), 0);
     drop(deaf);
+}
+
+/// A websocket may go on for longer than a client has time, also on HTTP/2.
+#[tokio::test]
+async fn websockets_go_on() {
+    let shutdown = Shutdown::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::tokio(&shutdown)
+        .pause(Duration::from_millis(100))
+        .client_timeout(Duration::from_millis(200))
+        .serve(TokioIncoming::new(listener), app(&shutdown));
+    let server = tokio::spawn(server);
+
+    let url = format!("ws://{address}/late");
+    let (mut on_http1, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
+
+    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let executor = TokioExecutor::new();
+    let (mut sender, connection) = http2::handshake::<_, _, Empty<&'static [u8]>>(executor, stream)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    sleep(Duration::from_millis(50)).await; // for the server's settings
+    let request = Request::connect("http://test/late")
+        .extension(hyper::ext::Protocol::from_static("websocket"))
+        .header("sec-websocket-version", "13")
+        .body(Empty::new())
+        .unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let upgraded = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+    let mut on_http2 = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(held(&shutdown, "request"), 2);
+
+    shutdown.request_shutdown();
+    let late = on_http1.next().await.unwrap().unwrap();
+    assert_eq!(late, Sent::text("late"));
+    let late = on_http2.next().await.unwrap().unwrap();
+    assert_eq!(late, Sent::text("late"));
+    assert_eq!(held(&shutdown, "request"), 2);
+    on_http1.close(None).await.unwrap();
+    on_http2.close(None).await.unwrap();
+    drop((on_http1, on_http2, sender));
+    timeout(PATIENCE, server).await.unwrap().unwrap().unwrap();
 }
 
 /// Each connection has a service of its own, with the address of the client.

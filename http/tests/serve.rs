@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::stream;
 use winddown::{DrainErrorKind, Shutdown};
-use winddown_http::Server;
+use winddown_http::{Server, SmolIncoming, TokioIncoming};
 
 use support::{App, Client, RUNTIMES, Running, Settings, app, until};
 
@@ -205,6 +205,30 @@ fn idle_connection_is_closed() {
     }
 }
 
+/// A request head that comes too slowly ends its connection, without a shutdown.
+#[test]
+fn slow_head_is_cut_off() {
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            client_timeout: Duration::from_millis(200),
+            ..Settings::default()
+        };
+        let server = start(runtime, settings, app());
+        let mut slow = server.connect();
+        let mut cut_off = false;
+        for byte in b"GET / HTTP/1.1\r\nhost: test\r\n\r\n" {
+            cut_off |= slow.send([*byte]).is_err();
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert!(cut_off || slow.answer().is_err());
+        // A slow answer is none of its business.
+        assert_eq!(server.connect().get("/sleep/400").unwrap().body, b"slept");
+        assert!(!server.shutdown.is_requested());
+        server.shutdown.request_shutdown();
+        server.join().unwrap();
+    }
+}
+
 #[test]
 fn end_of_the_grace_period_names_what_is_open() {
     for runtime in RUNTIMES {
@@ -269,4 +293,55 @@ fn incoming_that_ends() {
     smol::block_on(Server::smol(&shutdown).serve(incoming, app())).unwrap();
     assert_eq!(client.join().unwrap().body, b"hello");
     assert!(!shutdown.is_requested());
+}
+
+/// hyper's services plug in as tower's do.
+#[test]
+fn service_of_hyper() {
+    let shutdown = Shutdown::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let incoming = SmolIncoming::new(smol::Async::new(listener).unwrap());
+    let service = hyper::service::service_fn(support::answer);
+    let server = smol::spawn(Server::smol(&shutdown).serve(incoming, service));
+    assert_eq!(Client::connect(address).get("/").unwrap().body, b"hello");
+    shutdown.request_shutdown();
+    smol::block_on(server).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn unix_listeners() {
+    use std::io::{Read, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    let ask = |path: &std::path::Path| {
+        let mut client = UnixStream::connect(path).unwrap();
+        client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("hello"), "{answer}");
+    };
+    let directory = tempfile::tempdir().unwrap();
+
+    let path = directory.path().join("smol");
+    let listener = UnixListener::bind(&path).unwrap();
+    let incoming = SmolIncoming::new(smol::Async::new(listener).unwrap());
+    let shutdown = Shutdown::new();
+    let server = smol::spawn(Server::smol(&shutdown).serve(incoming, app()));
+    ask(&path);
+    shutdown.request_shutdown();
+    smol::block_on(server).unwrap();
+
+    let path = directory.path().join("tokio");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let shutdown = Shutdown::new();
+    let server = runtime.block_on(async {
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let incoming = TokioIncoming::new(listener);
+        tokio::spawn(Server::tokio(&shutdown).serve(incoming, app()))
+    });
+    ask(&path);
+    shutdown.request_shutdown();
+    runtime.block_on(server).unwrap().unwrap();
 }
