@@ -412,7 +412,6 @@ fn drain_late(shutdown: &Shutdown) -> Result<(), winddown::DrainError> {
 /// A drain whose time is up either sees the end of the work or names its line.
 ///
 /// Mutation: `Shared::settled` reports once, whether it names a guard or not (L2).
-/// Mutation: `CallSite::release_guard` forgets for the ancestors before the node.
 #[test]
 fn g9_l2_late_drain_names_a_call_site_or_is_done() {
     model(3, || {
@@ -452,7 +451,7 @@ fn g9_l2_late_drain_names_no_guard_that_was_refused() {
 
 /// The same, while the parent is drained too: a guard that is named was held.
 ///
-/// Mutation: as above.
+/// Mutation: `Shared::settled` reports once, whether it names a guard or not (L2).
 #[test]
 fn g9_l2_late_drain_names_a_guard_that_was_held() {
     model(4, || {
@@ -663,7 +662,6 @@ impl Calls {
 /// by the time that both have returned.
 ///
 /// Mutation: `Callback::new` does not call the function if the queue is closed.
-/// Mutation: `Node::poll` is `Pending` whatever `register` says.
 /// Mutation: `wake_all` does not set `closed`.
 #[test]
 fn callback_that_races_the_request_is_called_once() {
@@ -684,7 +682,6 @@ fn callback_that_races_the_request_is_called_once() {
 /// when both have returned. A function that was gone before is not called.
 ///
 /// Mutation: `Callback::drop` forgets nothing.
-/// Mutation: `WakerQueue::remove` does not ask whether the shard is closed.
 #[test]
 fn g10_callback_dropped_during_the_request_leaves_nothing() {
     model(None, || {
@@ -719,7 +716,6 @@ fn g10_callback_dropped_during_the_request_leaves_nothing() {
 /// takes no slot.
 ///
 /// Mutation: `DropGuard::drop` requests in place of a trigger.
-/// Mutation: `Node::change` loads the word before it takes the lock.
 #[test]
 fn drop_guard_races_a_request() {
     model(None, || {
@@ -773,7 +769,6 @@ fn g8_drained_races_the_request_and_the_last_guard() {
 /// end it is the failure.
 ///
 /// Mutation: `Node::fail` records nothing if the shutdown has begun.
-/// Mutation: `Node::change` stores the word before the cause (S3), outside the lock.
 #[test]
 fn failure_races_a_request() {
     model(None, || {
