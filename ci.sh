@@ -379,7 +379,7 @@ asan() (
 # The clippy commands of `lint` for each target; the core alone for wasm32.
 targets() (
     # The second for the database of an example.
-    need_packages gcc-mingw-w64-x86-64-win32 gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+    need_packages gcc-mingw-w64-x86-64-win32 gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-aarch64-linux-gnu libc6-dev-arm64-cross
     local target crates
     export CARGO_TARGET_DIR=$PWD/target/targets
     for target in x86_64-pc-windows-gnu x86_64-pc-windows-msvc aarch64-apple-darwin \

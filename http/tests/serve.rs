@@ -336,11 +336,11 @@ fn unix_listeners() {
     let path = directory.path().join("tokio");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let shutdown = Shutdown::new();
-    let server = runtime.block_on(async {
-        let listener = tokio::net::UnixListener::bind(&path).unwrap();
-        let incoming = TokioIncoming::new(listener);
-        tokio::spawn(Server::tokio(&shutdown).serve(incoming, app()))
-    });
+    let entered = runtime.enter();
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let incoming = TokioIncoming::new(listener);
+    let server = tokio::spawn(Server::tokio(&shutdown).serve(incoming, app()));
+    drop(entered);
     ask(&path);
     shutdown.request_shutdown();
     runtime.block_on(server).unwrap().unwrap();
