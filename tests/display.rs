@@ -132,8 +132,8 @@ fn install_errors_display_remedy_and_source() {
         (InstallError::AlreadyInstalled, "clone its handle", false),
         (InstallError::NoSignals, "pass at least one", false),
         (
-            InstallError::Unusable(Signal::from_raw(9)),
-            "SIGKILL can't be used",
+            InstallError::Unusable(Signal::QUIT),
+            "SIGQUIT can't be used",
             false,
         ),
         (InstallError::Forked, "fork first", false),

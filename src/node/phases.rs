@@ -112,15 +112,15 @@ impl Entry<Node> {
 
 impl Asked<Node> {
     /// Calls the wakers of the phases that were asked, and of the drains of those that were closed.
-    #[allow(
-        clippy::missing_const_for_thread_local,
-        reason = "it is const; on windows-gnu clippy takes it for what the macro makes of it"
-    )]
     pub(super) fn announce(self) {
         self.wake().trace();
     }
 
     /// Does so, and leaves the events to the caller. Returns the phases that have one.
+    #[allow(
+        clippy::missing_const_for_thread_local,
+        reason = "it is const; on windows-gnu clippy takes it for what the macro makes of it"
+    )]
     pub(super) fn wake(self) -> Self {
         #[cfg(not(loom))]
         thread_local!(static LATER: RefCell<Option<Vec<Arc<Node>>>> = const { RefCell::new(None) });
