@@ -1,6 +1,7 @@
 //! The rows, by what they measure.
 
 mod adapters;
+mod phases;
 #[cfg(unix)]
 mod server;
 #[cfg(unix)]
@@ -16,6 +17,7 @@ use crate::harness::{Contender, Row, timed_on};
 pub fn all() -> Vec<Row> {
     let mut rows = waiting::rows();
     rows.extend(work::rows());
+    rows.extend(phases::rows());
     rows.extend(adapters::rows());
     #[cfg(unix)]
     rows.extend(signals::rows());
