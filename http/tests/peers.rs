@@ -26,7 +26,7 @@ use winddown_http::{Server, TokioIncoming};
 use support::Client;
 use support::load::{Count, Load};
 
-const STOPS: usize = 20;
+const STOPS: usize = 100;
 /// After which a server counts as one that does not end.
 const LIMIT: Duration = Duration::from_secs(10);
 

@@ -1,4 +1,5 @@
 //! TLS on `serve_with`: the handshake belongs to the connection's task and time.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod support;
 

@@ -1,6 +1,8 @@
 //! tokio's executor, timer and listeners.
 
 use std::io;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -61,7 +63,7 @@ impl Stream for TokioIncoming<UnixListener> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let stream = match accept_now(&self.0) {
-            Some(accepted) => UnixStream::from_std(accepted?.into())?,
+            Some(accepted) => UnixStream::from_std(OwnedFd::from(accepted?).into())?,
             None => ready!(self.0.poll_accept(cx))?.0,
         };
         Poll::Ready(Some(Ok(TokioIo::new(stream))))

@@ -65,13 +65,8 @@ fn client(address: SocketAddr, keep_alive: bool, over: &AtomicBool) -> Count {
                     kept = Some(client);
                 }
             }
-            Err(error) => {
-                println!("lost: {error}");
-                match reused {
-                    true => count.lost_kept += 1,
-                    false => count.lost += 1,
-                }
-            }
+            Err(_) if reused => count.lost_kept += 1,
+            Err(_) => count.lost += 1,
         }
     }
     count
