@@ -47,10 +47,11 @@ pub trait StreamingExt: Sized {
     /// use winddown::Shutdown;
     /// use winddown_http::StreamingExt;
     ///
-    /// fn news(
-    ///     news: impl Stream<Item = Result<Event, Infallible>>,
+    /// # type Item = Result<Event, Infallible>;
+    /// fn events(
+    ///     news: impl Stream<Item = Item> + Send + 'static,
     ///     shutdown: &Shutdown,
-    /// ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    /// ) -> Sse<impl Stream<Item = Item>> {
     ///     let bye = || Ok(Event::default().event("bye").data("restarting"));
     ///     Sse::new(news.end_with(shutdown.waiter(), bye))
     /// }
