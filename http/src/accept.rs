@@ -1,7 +1,7 @@
 //! The accept loop.
 
 use std::io::{self, ErrorKind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_lite::{FutureExt, Stream, StreamExt, future};
@@ -23,8 +23,8 @@ const ERRORS: u32 = 16;
 /// default (`net.core.somaxconn`, 4,096 since 5.4).
 const QUEUE: u32 = 4096;
 
-/// Accepts connections until the shutdown, and then those that the kernel has accepted already. They have
-/// `patience` to find room.
+/// Accepts connections until the shutdown, and then the connections that the kernel has accepted already.
+/// These have until `give_up` is ready to find room.
 ///
 /// Dropping the listener is the last that it does.
 ///
@@ -36,7 +36,7 @@ pub(crate) async fn accept<St, I>(
     mut stop: Waiter,
     slots: &Slots,
     timer: &SharedTimer,
-    patience: Duration,
+    give_up: impl Future,
     spawn: impl FnMut(I),
 ) -> io::Result<()>
 where
@@ -57,7 +57,7 @@ where
     if accept.until(settled, &mut incoming).await? == Ended::Incoming {
         return Ok(());
     }
-    accept.queue(timer.sleep(patience), &mut incoming).await
+    accept.queue(pin!(give_up), &mut incoming).await
 }
 
 /// What ended a part of the loop.
@@ -93,7 +93,11 @@ impl<F> Accept<'_, F> {
             match first(&mut until, next).await {
                 None => return Ok(Ended::Until),
                 Some(None) => return Ok(Ended::Incoming),
-                Some(Some(accepted)) => self.take(accepted, &mut until).await?,
+                Some(Some(accepted)) => {
+                    if self.take(accepted, &mut until).await?.is_none() {
+                        return Ok(Ended::Until);
+                    }
+                }
             }
         }
     }
@@ -112,19 +116,24 @@ impl<F> Accept<'_, F> {
                 break;
             }
             match future::poll_once(incoming.next()).await {
-                Some(Some(accepted)) => self.take(accepted, &mut until).await?,
+                Some(Some(accepted)) => {
+                    if self.take(accepted, &mut until).await?.is_none() {
+                        break;
+                    }
+                }
                 None | Some(None) => break,
             }
         }
         Ok(())
     }
 
-    /// Spawns the task of a connection, or waits until it makes sense to try again.
+    /// Spawns the task of a connection, or waits until it makes sense to try again. Returns `None` if
+    /// `until` was ready meanwhile, which must not be polled again then.
     async fn take<I>(
         &mut self,
         accepted: io::Result<I>,
         until: impl Future + Unpin,
-    ) -> io::Result<()>
+    ) -> io::Result<Option<()>>
     where
         F: FnMut(I),
     {
@@ -132,20 +141,19 @@ impl<F> Accept<'_, F> {
             Ok(io) => {
                 self.errors = 0;
                 (self.spawn)(io);
-                return Ok(());
+                return Ok(Some(()));
             }
             Err(error) => error,
         };
         self.errors += 1;
         match kind(&error) {
-            Kind::Listener => return Err(error),
-            Kind::Connection if self.errors < ERRORS => {}
+            Kind::Listener => Err(error),
+            Kind::Connection if self.errors < ERRORS => Ok(Some(())),
             Kind::Connection | Kind::Shortage => {
                 let retry = self.slots.next_end().or(self.timer.sleep(RETRY));
-                first(until, retry).await;
+                Ok(first(until, retry).await)
             }
         }
-        Ok(())
     }
 }
 

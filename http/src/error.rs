@@ -40,7 +40,7 @@ impl fmt::Debug for ServeError {
     }
 }
 
-// No source: the message has those of both.
+// No source: the message has both.
 impl Error for ServeError {}
 
 impl From<ServeError> for ExitCode {

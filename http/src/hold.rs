@@ -1,4 +1,4 @@
-//! [`StreamingExt`]: bodies and event streams that a shutdown waits for, and that end with it.
+//! [`StreamingExt`]: bodies and event streams that hold a shutdown, and that end with it.
 
 use std::borrow::BorrowMut;
 use std::pin::Pin;

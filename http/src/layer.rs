@@ -23,7 +23,7 @@ type Name = Arc<dyn Fn(&Parts) -> &'static str + Send + Sync>;
 /// `connection: close` on HTTP/1 once the shutdown was requested.
 ///
 /// In a [`Server`](crate::Server) the guard is released when the last byte of the answer's body was
-/// written and flushed. The server of another crate tells no one when that is. There the guard is
+/// written and flushed. The server of another crate does not tell when that is. There the guard is
 /// released when the body is dropped: when the server has *taken* the last piece, which may still wait
 /// in its buffers. So wait for the future of such a server too.
 ///

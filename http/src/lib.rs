@@ -39,8 +39,8 @@
 //! | tonic's services | their `Routes`, by `Routes::new(..).add_service(..).prepare()` |
 //! | any tower service of `Request<RequestBody>` | the service |
 //! | a function | `hyper::service::service_fn`, or tower's |
-//! | tokio's TCP or Unix listener | [`TokioIncoming`], with the feature `tokio` |
-//! | smol's TCP or Unix listener | [`SmolIncoming`], with the feature `smol` |
+//! | tokio's TCP or Unix listener | `TokioIncoming`, with the feature `tokio` |
+//! | smol's TCP or Unix listener | `SmolIncoming`, with the feature `smol` |
 //! | another listener | any `Stream` of `io::Result` of hyper's [`Read`] and [`Write`] |
 //! | TLS, or the address of the client | [`Server::serve_with`] |
 //! | another runtime | [`Server::new`], with hyper's [`Executor`] and [`Timer`] |
@@ -56,7 +56,7 @@
 //!    ones are refused.
 //! 3. **Told**, the [`pause`](Server::pause) later, by a [phase](winddown::Shutdown::phase). HTTP/2
 //!    connections get a GOAWAY, and go on with the requests that cross it. HTTP/1 connections without
-//!    a request are closed; those whose request head has begun to arrive may finish it.
+//!    a request are closed. A request whose head has begun to arrive may still arrive.
 //! 4. **Drained.** The last connection has ended, and `serve` returns `Ok`. Or it returns the
 //!    [`DrainError`](winddown::DrainError) of the end of the grace period.
 //!
@@ -172,8 +172,8 @@
 //!
 //! # Features
 //!
-//! - `tokio`: [`Server::tokio`] and [`TokioIncoming`].
-//! - `smol`: [`Server::smol`], [`SmolIncoming`] and [`SmolExecutor`].
+//! - `tokio`: `Server::tokio` and `TokioIncoming`.
+//! - `smol`: `Server::smol`, `SmolIncoming` and `SmolExecutor`.
 //!
 //! [`Executor`]: hyper::rt::Executor
 //! [`Read`]: hyper::rt::Read

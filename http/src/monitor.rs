@@ -40,7 +40,7 @@ struct State {
     in_flight: usize,
     /// The requests among them whose answer is written and not yet flushed.
     written: usize,
-    /// The guards of those requests.
+    /// The guards of these requests.
     kept: Vec<Arc<Guard>>,
     /// When the last request was answered, or the connection began.
     idle_since: Instant,

@@ -23,6 +23,9 @@ use crate::service::{Adapter, AnswerFuture, Common, HttpService};
 use crate::slots::Slots;
 use crate::timer::SharedTimer;
 
+/// The longest time, which no clock here is too short for: about 30 years.
+const FOREVER: Duration = Duration::from_secs(1 << 30);
+
 /// The task of a connection, as the [executor](Server::new) gets it.
 pub type ConnectionTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -39,11 +42,11 @@ pub struct Server<E> {
 }
 
 impl<E: Clone> Server<E> {
-    /// Makes a server that stops with `shutdown`, for any runtime that hyper knows: `executor` runs the
-    /// tasks of connections and of HTTP/2 streams, `timer` keeps all times but the
-    /// [`pause`](Server::pause).
+    /// Makes a server that stops with `shutdown`, for any runtime.
     ///
-    /// The two of tokio and of smol come with [`Server::tokio`] and [`Server::smol`].
+    /// `executor` runs the tasks of connections and of HTTP/2 streams. `timer` keeps all times but the
+    /// [`pause`](Server::pause), which a thread of winddown keeps. For tokio and smol, `Server::tokio`
+    /// and `Server::smol` bring both.
     pub fn new(
         shutdown: &Shutdown,
         executor: E,
@@ -92,26 +95,27 @@ impl<E> Server<E> {
     /// its connection alive sends its next, and learns from `connection: close` that it was the last. A
     /// server without connections does not wait.
     pub fn pause(mut self, time: Duration) -> Self {
-        self.times.pause = time;
+        self.times.pause = time.min(FOREVER);
         self
     }
 
-    /// Sets how long a client may take for what the server waits for. Defaults to 5 s.
+    /// Sets how long the server waits for a client. Defaults to 5 s.
     ///
-    /// That is the handshake of [`serve_with`](Server::serve_with), and a request head from its first
-    /// byte on. Once connections are told to finish, it is also the end of a connection, such as the
-    /// answer to HTTP/2's PING, and the next piece of a request body. A client that takes longer loses
-    /// its connection, which is no error. What the client receives has no limit but the
+    /// At any time it bounds the handshake of [`serve_with`](Server::serve_with), and a request head from
+    /// its first byte on. Once connections are told to finish, it also bounds the wait for the next
+    /// piece of a request body, and for the end of a connection without a request, such as the answer
+    /// to HTTP/2's PING. A client that takes longer loses its connection, or the request. That is no
+    /// error of the server. What a client receives has no limit but the
     /// [`grace_period`](winddown::Builder::grace_period).
     pub fn client_timeout(mut self, time: Duration) -> Self {
-        self.times.client = time;
+        self.times.client = time.min(FOREVER);
         self
     }
 
     /// Sets how long a connection may be without a request before it is told to finish. Defaults to
     /// 75 s.
     pub fn idle_timeout(mut self, time: Duration) -> Self {
-        self.times.idle = time;
+        self.times.idle = time.min(FOREVER);
         self
     }
 
@@ -139,8 +143,8 @@ impl<E> Server<E> {
     /// `Router`, or of hyper; each connection has a clone. See the [crate docs](crate) for what becomes
     /// of connections at the shutdown.
     ///
-    /// It returns `Ok` when the last connection has ended, or at once if `incoming` ends by itself and
-    /// there is none. The task of each connection holds a guard of a
+    /// It returns `Ok` when the last connection has ended; also if `incoming` ends by itself, without a
+    /// shutdown. The task of each connection holds a guard of a
     /// [phase](winddown::Shutdown::phase) of the shutdown, and so does the listener from this call on.
     ///
     /// # Errors
@@ -273,8 +277,13 @@ impl<E> Server<E> {
             let failed = {
                 let incoming = Box::pin(incoming);
                 let stop = shutdown.waiter();
+                // Once the connections are told, they make room in the time of a client.
                 let patience = times.pause + times.client;
-                accept(incoming, stop, &slots, &timer, patience, spawn).await
+                let give_up = async {
+                    let left = shutdown.remaining().unwrap_or(FOREVER);
+                    timer.sleep(patience.min(left)).or(shutdown.forced()).await;
+                };
+                accept(incoming, stop, &slots, &timer, give_up, spawn).await
             };
             if failed.is_err() {
                 connections.trigger("the listener failed");

@@ -1,5 +1,5 @@
-//! Clients that misbehave at a shutdown, beside those that don't: the time of the former is bounded and
-//! is no error.
+//! Clients that misbehave at a shutdown, beside clients that behave. The time of the former is bounded,
+//! and is no error.
 
 mod support;
 

@@ -43,6 +43,7 @@ fn accepting_goes_on_after_a_shortage() {
     setrlimit(Resource::RLIMIT_NOFILE, 256, hard).unwrap();
     for runtime in RUNTIMES {
         for stop in [false, true] {
+            println!("{runtime:?}, stop {stop}");
             let server = Running::start(runtime, &Shutdown::new(), Settings::default(), app());
             server.connect().get("/").unwrap();
             // The clients have descriptors, and the server has none.

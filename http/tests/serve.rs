@@ -345,3 +345,26 @@ fn unix_listeners() {
     shutdown.request_shutdown();
     runtime.block_on(server).unwrap().unwrap();
 }
+
+/// Times that never end are no times, and the force ends the wait for room too.
+#[test]
+fn endless_times() {
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            pause: Duration::MAX,
+            client_timeout: Duration::MAX,
+            idle_timeout: Duration::MAX,
+            max_connections: 1,
+        };
+        let server = start(runtime, settings, app());
+        let mut client = server.connect();
+        assert_eq!(client.get("/").unwrap().body, b"hello");
+        client.send("GET / HTTP/1.1\r\n").unwrap();
+        let _waiting = server.connect();
+        server.shutdown.request_shutdown();
+        thread::sleep(Duration::from_millis(50));
+        server.shutdown.request_shutdown();
+        let error = server.join().unwrap_err();
+        assert_eq!(error.drain.unwrap().kind, DrainErrorKind::Forced);
+    }
+}

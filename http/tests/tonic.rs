@@ -255,7 +255,7 @@ async fn each_call_ends_as_grpc_wants() {
     assert_eq!(down.next().await.unwrap().unwrap(), "tick");
     let in_lame_duck = tokio::spawn(call_twice(connect(address).await));
 
-    // The stop: streams end with a status, calls in flight are answered, and so are those that a client
+    // The stop: streams end with a status, calls in flight are answered, and so are calls that a client
     // makes before it hears of it.
     let late = loop {
         match down.next().await.unwrap() {
