@@ -28,4 +28,5 @@
 //! - **G13** A phase is asked only when what it comes after is over, and always then; no interleaving
 //!   asks it twice or never.
 //! - **G14** A connection in the listen queue, or accepted and not yet read, when the shutdown comes is
-//!   answered by the example servers and by `winddown-http`, or it was refused.
+//!   answered by the example servers and by `winddown-http`, or it was refused. What remains is a
+//!   handshake that the kernel completes between the last look at the queue and the close.
