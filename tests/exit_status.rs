@@ -501,7 +501,10 @@ mod cases {
             let code = terminal.code();
             let next = terminal.rest().iter().any(|line| line.contains("next"));
             assert_eq!(next, goes_on, "{role}");
-            assert_eq!(code, if goes_on { 0 } else { 130 }, "{role}");
+            if !goes_on {
+                // bash's own end, where it goes on, is not ours: a late look at SIGINT makes it 130.
+                assert_eq!(code, 128 + SIGINT as i32, "{role}");
+            }
         }
     }
 }
