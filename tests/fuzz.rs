@@ -1,5 +1,7 @@
 //! Long random sequences of public operations against a simple model.
 //!
+//! A delay of a phase never ends here: it is real time, kept by a thread, and a world has its own order.
+//!
 //! Every world has a seed, which is printed if the world fails or hangs. `FUZZ_SEED=... cargo test
 //! --test fuzz` runs that world again; `FUZZ_OPS=10000000` runs as many operations.
 
@@ -21,6 +23,7 @@ use support::{Counter, PATIENCE, poll};
 use winddown::{Callback, Drain, DrainError, DropGuard, Guard, Reached, Shutdown, Stage, Waiter};
 
 const NAMES: [&str; 3] = ["mail", "index", "disk"];
+const PHASES: [&str; 2] = ["workers", "storage"];
 
 /// Runs worlds until they have done as many operations as asked for.
 fn worlds(mut world: impl FnMut(u64) -> usize) {
@@ -81,6 +84,27 @@ struct Node {
     /// The cause is a failure, so it stays.
     failed: bool,
     closed: bool,
+    phase: Option<Phase>,
+}
+
+/// What the model knows of a phase.
+struct Phase {
+    name: &'static str,
+    by_hand: bool,
+    delayed: bool,
+    /// The phases that must be over first.
+    after: Vec<usize>,
+    step: Step,
+}
+
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Step {
+    Waiting,
+    Delayed,
+    Asked,
+    Over,
+    /// Nothing holds it any more.
+    Gone,
 }
 
 /// A future for a stage, whichever type it has.
@@ -167,6 +191,8 @@ struct World {
     draining: Vec<Draining>,
     calling: Vec<Calling>,
     drop_guards: Vec<(usize, DropGuard)>,
+    /// How many futures there are at most. Few, and more nodes are dropped that nothing holds.
+    crowd: usize,
 }
 
 /// The line on which drop guards are made.
@@ -177,10 +203,19 @@ fn drop_guard(shutdown: &Shutdown) -> DropGuard {
     shutdown.drop_guard()
 }
 
+impl Step {
+    fn max_of(self, other: Self) -> Self {
+        if self < other { other } else { self }
+    }
+}
+
 impl World {
     fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let crowd = if rng.bool() { 100 } else { 5 };
         Self {
-            rng: Rng::with_seed(seed),
+            crowd,
+            rng,
             nodes: vec![Node::default()],
             handles: vec![Some(Shutdown::new())],
             waiting: Vec::new(),
@@ -205,15 +240,27 @@ impl World {
         self.nodes[node].stage >= Some(stage)
     }
 
-    /// The node and those below have come to this stage, unless they were further.
-    fn raise(&mut self, node: usize, stage: Stage, cause: &str) {
-        for at in 0..self.nodes.len() {
-            if !self.above(at).any(|at| at == node) {
+    /// The node and those below have come to this stage, unless they were further. The force reaches
+    /// also phases that were not asked.
+    fn raise(&mut self, node: usize, stage: Stage, cause: &str, failed: bool) {
+        let mut reached = vec![false; self.nodes.len()];
+        for at in node..self.nodes.len() {
+            let parent = self.nodes[at].parent;
+            let asked =
+                (self.nodes[at].phase.as_ref()).is_none_or(|phase| phase.step >= Step::Asked);
+            let below = parent.is_some_and(|parent| reached[parent]);
+            reached[at] = at == node || (below && (asked || stage == Stage::Forced));
+            if !reached[at] {
                 continue;
             }
+            let (cause, failed) = match parent.filter(|_| at != node) {
+                Some(parent) => (self.nodes[parent].cause.clone(), self.nodes[parent].failed),
+                None => (Some(cause.to_owned()), failed),
+            };
             let model = &mut self.nodes[at];
             if model.stage.is_none() {
-                model.cause = Some(cause.to_owned());
+                model.cause = cause;
+                model.failed = failed;
             }
             model.stage = model.stage.max(Some(stage));
         }
@@ -232,7 +279,8 @@ impl World {
     fn begin(&mut self, node: usize, cause: &str) -> bool {
         let began = self.nodes[node].stage.is_none();
         if began {
-            self.raise(node, Stage::Stopping, cause);
+            self.asked_alone(node);
+            self.raise(node, Stage::Stopping, cause, false);
         }
         began
     }
@@ -255,6 +303,93 @@ impl World {
         began
     }
 
+    /// The node was asked by the program.
+    fn asked_alone(&mut self, node: usize) {
+        if let Some(phase) = &mut self.nodes[node].phase {
+            phase.step = phase.step.max_of(Step::Asked);
+        }
+    }
+
+    /// Takes every step of phases that is due.
+    fn advance(&mut self) {
+        for node in (0..self.nodes.len()).rev() {
+            // A child keeps its parent, so children are looked at first.
+            if self.nodes[node].phase.is_some() && !self.lives(node) {
+                self.gone(node);
+            }
+        }
+        while (0..self.nodes.len()).any(|node| self.takes_step(node)) {}
+    }
+
+    fn takes_step(&mut self, node: usize) -> bool {
+        let (Some(phase), Some(parent)) = (&self.nodes[node].phase, self.nodes[node].parent) else {
+            return false;
+        };
+        let is_over = |at: &usize| {
+            let phase = self.nodes[*at].phase.as_ref().unwrap();
+            phase.step >= Step::Over
+        };
+        let ready = self.reached(parent, Stage::Stopping)
+            && !phase.by_hand
+            && phase.after.iter().all(is_over);
+        let delayed = phase.delayed && !self.reached(parent, Stage::Forced);
+        let step = match phase.step {
+            Step::Waiting if ready && delayed => Step::Delayed,
+            Step::Waiting if ready => Step::Asked,
+            Step::Asked if self.nodes[node].closed || self.held(node) == 0 => Step::Over,
+            _ => return false,
+        };
+        self.nodes[node].phase.as_mut().unwrap().step = step;
+        match step {
+            Step::Asked => {
+                let Node { cause, failed, .. } = &self.nodes[parent];
+                let (cause, failed) = (cause.clone().unwrap(), *failed);
+                self.raise(node, Stage::Stopping, &cause, failed);
+            }
+            Step::Over => self.close(node),
+            _ => {}
+        }
+        true
+    }
+
+    /// Whether something holds the node, or a node below.
+    fn lives(&self, node: usize) -> bool {
+        let held = |at: usize| {
+            self.handles[at].is_some()
+                || self.waiting.iter().any(|waiting| waiting.node == at)
+                || self.guards.iter().any(|(of, ..)| *of == at)
+                || self.draining.iter().any(|drain| drain.node == at)
+                || self.drop_guards.iter().any(|(of, _)| *of == at)
+                || self.calling.iter().any(|calling| calling.node == at)
+        };
+        let below = |at: &usize| self.above(*at).any(|at| at == node);
+        (node..self.nodes.len()).filter(below).any(held)
+    }
+
+    /// The phases that came after this one come after what it came after.
+    fn gone(&mut self, node: usize) {
+        let phase = self.nodes[node].phase.as_mut().unwrap();
+        let step = std::mem::replace(&mut phase.step, Step::Gone);
+        // The last guard of one that was asked is gone, so it was over before.
+        if step >= Step::Asked {
+            return;
+        }
+        let before = phase.after.clone();
+        let phases = self.nodes.iter_mut().filter_map(|node| node.phase.as_mut());
+        for phase in phases.filter(|phase| phase.after.contains(&node)) {
+            phase.after.extend(&before);
+        }
+    }
+
+    /// Whether the phase was forced and not asked. It is closed when it is looked at without a guard,
+    /// which the model does not know.
+    fn may_be_closed(&self, node: usize) -> bool {
+        let waits = |phase: &Phase| phase.step < Step::Asked;
+        self.reached(node, Stage::Forced)
+            && self.nodes[node].phase.as_ref().is_some_and(waits)
+            && self.held(node) == 0
+    }
+
     fn close(&mut self, node: usize) {
         self.nodes[node].closed = true;
     }
@@ -272,8 +407,13 @@ impl World {
         }
     }
 
-    /// One random operation.
     fn step(&mut self) {
+        self.operate();
+        self.advance();
+    }
+
+    /// One random operation.
+    fn operate(&mut self) {
         let node = self.rng.usize(..self.nodes.len());
         let Some(shutdown) = self.handles[node].clone() else {
             return;
@@ -290,7 +430,9 @@ impl World {
                         2 => Stage::Forced,
                         _ => Stage::Stopping,
                     };
-                    self.raise(node, stage, &format!("requested at {}:{line}", file!()));
+                    self.asked_alone(node);
+                    let cause = format!("requested at {}:{line}", file!());
+                    self.raise(node, stage, &cause, false);
                 }
             }
             8..10 => {
@@ -303,7 +445,7 @@ impl World {
                 let began = shutdown.fail(error.as_str());
                 assert_eq!(began, self.fail(node, &format!("failed: {error}")));
             }
-            12..30 if self.nodes.len() < 10 => {
+            12..20 if self.nodes.len() < 16 => {
                 self.handles.push(Some(shutdown.child()));
                 let Node {
                     stage,
@@ -319,8 +461,16 @@ impl World {
                     ..Node::default()
                 });
             }
-            30..33 if self.handles.iter().flatten().count() > 1 => self.handles[node] = None,
-            33..43 if self.calling.len() < 30 => {
+            20..33 if self.nodes.len() < 16 => {
+                // Mostly a sibling, because only siblings have an order.
+                let parent = self.nodes[node].parent.filter(|_| self.rng.u8(..4) > 0);
+                match parent.and_then(|at| Some((at, self.handles[at].clone()?))) {
+                    Some((at, shutdown)) => self.make_phase(at, &shutdown),
+                    None => self.make_phase(node, &shutdown),
+                }
+            }
+            33..40 if self.handles.iter().flatten().count() > 1 => self.handles[node] = None,
+            40..50 if self.calling.len() < 30 => {
                 let calls = Arc::new(AtomicUsize::new(0));
                 let counts = calls.clone();
                 let callback = shutdown.call_on_shutdown(move || {
@@ -333,7 +483,7 @@ impl World {
                     called: self.reached(node, Stage::Stopping),
                 });
             }
-            43..48 => {
+            50..55 => {
                 if let Some(index) = self.any(self.calling.len()) {
                     let calling = self.calling.swap_remove(index);
                     drop(calling.callback);
@@ -341,10 +491,10 @@ impl World {
                     assert_eq!(Arc::strong_count(&calling.calls), 1, "a function stayed");
                 }
             }
-            48..50 if self.drop_guards.len() < 10 => {
+            55..57 if self.drop_guards.len() < 10 => {
                 self.drop_guards.push((node, drop_guard(&shutdown)));
             }
-            50..52 => {
+            57..59 => {
                 if let Some(index) = self.any(self.drop_guards.len()) {
                     let (at, guard) = self.drop_guards.swap_remove(index);
                     if self.rng.u8(..4) == 0 {
@@ -356,7 +506,7 @@ impl World {
                     }
                 }
             }
-            52..200 if self.waiting.len() < 100 => {
+            59..200 if self.waiting.len() < self.crowd => {
                 let (stage, future) = match self.rng.u8(..4) {
                     0 => (Stage::Requested, Future::Reached(shutdown.requested())),
                     1 => (Stage::Forced, Future::Reached(shutdown.forced())),
@@ -373,11 +523,13 @@ impl World {
                     assert_eq!(Arc::strong_count(&counter), 1, "a waker stayed behind");
                 }
             }
-            600..750 if self.guards.len() < 60 => {
+            600..750 if self.guards.len() < self.crowd.min(60) => {
                 let open = self.above(node).all(|at| !self.nodes[at].closed);
                 let name = NAMES[self.rng.usize(..NAMES.len())];
                 let guard = shutdown.guard_named(name);
-                assert_eq!(guard.is_some(), open);
+                if !open || self.above(node).all(|at| !self.may_be_closed(at)) {
+                    assert_eq!(guard.is_some(), open);
+                }
                 self.guards.extend(guard.map(|guard| (node, guard, name)));
             }
             750..780 => {
@@ -415,6 +567,58 @@ impl World {
             }
             _ => self.look(node, &shutdown),
         }
+    }
+
+    fn make_phase(&mut self, node: usize, shutdown: &Shutdown) {
+        let name = PHASES[self.rng.usize(..PHASES.len())];
+        let (by_hand, mut delayed) = (self.rng.u8(..4) == 0, self.rng.u8(..8) == 0);
+        delayed &= !by_hand;
+        let mut builder = shutdown.phase(name);
+        let mut after = Vec::new();
+        for (at, handle) in self.handles.iter().enumerate() {
+            let is_phase = self.nodes[at].phase.is_some() && self.nodes[at].parent == Some(node);
+            let Some(before) = handle.as_ref().filter(|_| is_phase && !by_hand) else {
+                continue;
+            };
+            if self.rng.bool() {
+                builder = builder.after(before);
+                after.push(at);
+            }
+        }
+        if by_hand {
+            builder = builder.by_hand();
+        }
+        if delayed {
+            builder = builder.delay(Duration::MAX);
+        }
+        self.handles.push(Some(builder.build()));
+        // It takes over the force and nothing else.
+        let parent = &self.nodes[node];
+        let stage = parent.stage.filter(|stage| *stage == Stage::Forced);
+        let cause = stage.and(parent.cause.clone());
+        let failed = stage.is_some() && parent.failed;
+        let step = Step::Waiting;
+        self.nodes.push(Node {
+            parent: Some(node),
+            stage,
+            cause,
+            failed,
+            phase: Some(Phase {
+                name,
+                by_hand,
+                delayed,
+                after,
+                step,
+            }),
+            ..Node::default()
+        });
+    }
+
+    /// The innermost phase of a node, below another.
+    fn phase_below(&self, at: usize, node: usize) -> Option<&'static str> {
+        let below = self.above(at).take_while(|at| *at != node);
+        let mut phases = below.filter_map(|at| self.nodes[at].phase.as_ref());
+        phases.next().map(|phase| phase.name)
     }
 
     fn any(&mut self, len: usize) -> Option<usize> {
@@ -494,13 +698,17 @@ impl World {
         let report = shutdown.report();
         assert_eq!(report.guards(), held);
         for name in NAMES {
-            let lines = report.iter().filter(|line| line.name == Some(name));
-            let below = |at| self.above(at).any(|at| at == node);
-            let of_name = |guard: &&(usize, Guard, &str)| guard.2 == name && below(guard.0);
-            assert_eq!(
-                lines.map(|line| line.guards).sum::<usize>(),
-                self.guards.iter().filter(of_name).count()
-            );
+            for phase in [None, Some(PHASES[0]), Some(PHASES[1])] {
+                let mut lines = report.iter();
+                let line = lines.find(|line| (line.name, line.phase) == (Some(name), phase));
+                let counted = |(at, _, of): &&(usize, Guard, &str)| {
+                    *of == name
+                        && self.above(*at).any(|at| at == node)
+                        && self.phase_below(*at, node) == phase
+                };
+                let expected = self.guards.iter().filter(counted).count();
+                assert_eq!(line.map_or(0, |line| line.guards), expected);
+            }
         }
     }
 
@@ -592,6 +800,8 @@ fn sequential_operations_match_the_model() {
 struct Common {
     shutdown: Shutdown,
     parent: Option<usize>,
+    /// Of a phase: whether it is asked by hand, and what it comes after.
+    phase: Option<(bool, Vec<usize>)>,
     /// A drain of it was `Ok`.
     closed: AtomicBool,
     /// Guards of it and below that are certainly held.
@@ -608,6 +818,7 @@ impl Common {
         Self {
             shutdown,
             parent,
+            phase: None,
             closed: AtomicBool::new(false),
             held: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
@@ -616,6 +827,38 @@ impl Common {
             began: AtomicUsize::new(0),
             refused: AtomicBool::new(false),
         }
+    }
+}
+
+impl Common {
+    fn phase(nodes: &[Self], parent: usize, rng: &mut Rng) -> Self {
+        let by_hand = rng.u8(..4) == 0;
+        let mut builder = nodes[parent].shutdown.phase(PHASES[0]);
+        if by_hand {
+            builder = builder.by_hand();
+        }
+        let mut after = Vec::new();
+        for (at, before) in nodes.iter().enumerate() {
+            let is_phase = before.phase.is_some() && before.parent == Some(parent);
+            if is_phase && !by_hand && rng.bool() {
+                builder = builder.after(&before.shutdown);
+                after.push(at);
+            }
+        }
+        let phase = Some((by_hand, after));
+        let common = Self::new(builder.build(), Some(parent));
+        Self { phase, ..common }
+    }
+
+    /// Returns whether nothing but its parent keeps it waiting.
+    fn is_due(&self, over: impl Fn(usize) -> bool) -> bool {
+        let by_order =
+            |(by_hand, after): &(bool, Vec<usize>)| !by_hand && after.iter().all(|at| over(*at));
+        self.phase.as_ref().is_none_or(by_order)
+    }
+
+    fn was_asked_alone(&self) -> bool {
+        self.requests.load(SeqCst) + self.triggers.load(SeqCst) > 0
     }
 }
 
@@ -637,8 +880,11 @@ impl Shared {
         let mut nodes = vec![Common::new(Shutdown::new(), None)];
         for _ in 0..rng.usize(..6) {
             let parent = rng.usize(..nodes.len());
-            let child = nodes[parent].shutdown.child();
-            nodes.push(Common::new(child, Some(parent)));
+            let common = match rng.bool() {
+                true => Common::new(nodes[parent].shutdown.child(), Some(parent)),
+                false => Common::phase(&nodes, parent, rng),
+            };
+            nodes.push(common);
         }
         Self {
             nodes,
@@ -656,6 +902,12 @@ impl Shared {
         self.above(node).any(|common| common.closed.load(SeqCst))
     }
 
+    /// Whether a guard may have been refused: after a drain, or as a phase was over.
+    fn closes(&self, node: usize) -> bool {
+        let over = |common: &Common| common.phase.is_some() && common.shutdown.is_stopping();
+        self.closed(node) || self.above(node).any(over)
+    }
+
     /// A guard counts as held from after it was taken until before it is dropped.
     fn hold(&self, node: usize) {
         self.above(node).for_each(|common| {
@@ -670,23 +922,29 @@ impl Shared {
         drop(guard);
     }
 
+    /// Whether it was asked, by what the threads have done.
+    fn asked(&self, node: usize) -> bool {
+        let common = &self.nodes[node];
+        let by_parent = |parent| self.asked(parent) && common.is_due(|at| self.over(at));
+        common.was_asked_alone()
+            || common.parent.is_some_and(by_parent)
+            || common.shutdown.is_forced()
+    }
+
+    /// Whether a phase is over.
+    fn over(&self, node: usize) -> bool {
+        self.asked(node) && self.nodes[node].held.load(SeqCst) == 0
+    }
+
     /// When all threads are done, everything adds up.
     fn check(&self) {
         for (node, common) in self.nodes.iter().enumerate() {
             let shutdown = &common.shutdown;
-            let [requests, accepted, triggers, began] = [
-                &common.requests,
-                &common.accepted,
-                &common.triggers,
-                &common.began,
-            ]
-            .map(|count| count.load(SeqCst));
-            let above = self.above(node).skip(1);
-            let (mut asked, mut forced) = (requests + triggers > 0, false);
-            for common in above {
-                asked |= common.requests.load(SeqCst) + common.triggers.load(SeqCst) > 0;
-                forced |= common.shutdown.is_forced();
-            }
+            let [requests, accepted, began] =
+                [&common.requests, &common.accepted, &common.began].map(|count| count.load(SeqCst));
+            let mut above = self.above(node).skip(1);
+            let forced = above.any(|common| common.shutdown.is_forced());
+            let asked = self.asked(node);
             assert_eq!(shutdown.is_requested(), asked);
             assert_eq!(shutdown.cause().is_some(), asked);
             assert_eq!(shutdown.is_forced(), accepted == 2 || forced);
@@ -700,7 +958,12 @@ impl Shared {
             assert_eq!(shutdown.in_flight(), held);
             assert_eq!(shutdown.report().guards(), held);
             assert!(held == 0 || !common.closed.load(SeqCst));
-            assert!(self.closed(node) || !common.refused.load(SeqCst));
+            let over = common.phase.is_some() && self.over(node);
+            assert!(self.closes(node) || !common.refused.load(SeqCst));
+            // By the force alone, it is closed by the next drain.
+            if over && !common.shutdown.is_forced() {
+                assert!(shutdown.guard().is_none());
+            }
         }
         for waiting in &mut lock(&self.table).waiting {
             let reached = self.nodes[waiting.node].shutdown.stage() >= waiting.stage;
@@ -764,7 +1027,12 @@ impl Hands {
                 }
                 assert!(shutdown.is_requested() && shutdown.cause().is_some());
             }
-            6..30 => {
+            6..12 => {
+                let phase = shutdown.phase(PHASES[1]).build();
+                assert!(phase.is_stopping() || stage < Stage::Stopping);
+                assert!(phase.guard().is_none() || !closed);
+            }
+            12..30 => {
                 let child = shutdown.child();
                 assert!(child.stage() >= stage);
                 assert!(child.guard().is_none() || !closed);
