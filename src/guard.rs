@@ -29,7 +29,7 @@ use crate::waiter::Waiter;
 /// ```
 #[must_use = "the work is in flight only as long as the guard is held"]
 pub struct Guard {
-    site: Arc<CallSite>,
+    site: CallSite,
     /// Dropped after `site`.
     notify: NotifyOnDrop,
 }
@@ -49,7 +49,7 @@ impl Drop for NotifyOnDrop {
 
 impl Guard {
     #[inline]
-    pub(crate) fn new(site: Arc<CallSite>) -> Self {
+    pub(crate) fn new(site: CallSite) -> Self {
         let notify = NotifyOnDrop(None);
         Self { site, notify }
     }

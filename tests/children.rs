@@ -176,6 +176,24 @@ fn g10_dropped_children_leave_no_memory() {
     assert_eq!(info.bytes_current, 0);
 }
 
+/// As a server has for each connection. In it are the parent's list, and what the allocator was asked for
+/// in place of what it gives.
+#[test]
+fn child_with_a_guard_takes_300_bytes() {
+    const CHILDREN: usize = 100_000;
+    let parent = Shutdown::new();
+    drop(parent.child().guard());
+    let mut held = Vec::with_capacity(CHILDREN);
+    let info = measure(|| {
+        held.extend((0..CHILDREN).map(|_| {
+            let child = parent.child();
+            (child.guard(), child)
+        }));
+    });
+    let each = info.bytes_current.unsigned_abs() / CHILDREN as u64;
+    assert!(each <= 300, "{each} bytes");
+}
+
 #[test]
 fn hundred_thousand_children_are_requested_and_drained() {
     let parent = Shutdown::new();

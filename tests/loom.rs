@@ -430,7 +430,7 @@ fn g9_l2_late_drain_names_a_call_site_or_is_done() {
 
 /// A late drain of a child names no guard that the drained parent refuses.
 ///
-/// Mutation: `CallSite::take_guard` counts for the ancestors before it counts in the node (L2).
+/// Mutation: `take_guard_of_child` names the guard before it counts in the node (L2).
 #[test]
 fn g9_l2_late_drain_names_no_guard_that_was_refused() {
     model(None, || {

@@ -35,6 +35,10 @@ pub fn role(what: &str, times: &str) {
             let _ = black_box(pin!(shutdown.waiter()).poll(black_box(context)));
         }),
         "child" => repeat(&mut || drop(black_box(shutdown.child()))),
+        "connection" => repeat(&mut || {
+            let child = shutdown.child();
+            drop(black_box((child.guard(), child)));
+        }),
         "guard" => repeat(&mut || drop(black_box(shutdown.guard()))),
         other => panic!("nothing to count is called '{other}'"),
     }

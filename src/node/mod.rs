@@ -3,7 +3,7 @@
 //! The state is a queue of two slots that is never emptied, and a count of the guards. This layer
 //! knows no operating system: a process plugs in through [`Host`].
 //!
-//! Invariants, cited in the code as S1..S5:
+//! Invariants, cited in the code as S1..S6:
 //!
 //! - **S1** The word only gains: slots fill, flags rise, and none is ever cleared. So one load answers
 //!   `is_requested`, and "yes" stays true.
@@ -17,8 +17,13 @@
 //!   the two: either the parent finds the child in the list, or the child took the lock first and
 //!   reads the new word. Without that lock both could miss each other, because the word alone is only
 //!   Release and Acquire.
+//! - **S6** What a node has in its `Extra` is entered before the word or the counter is checked, and
+//!   they are changed before `Extra` is looked for. As long as there is none there is no lock that orders
+//!   the two, so a SeqCst fence on both sides does: either the thread that changes the word finds the
+//!   `Extra`, or the other one reads the change.
 
 mod ends;
+mod line;
 mod order;
 pub(crate) mod phases;
 pub(crate) mod request;
@@ -42,11 +47,12 @@ use slab::Slab;
 use crate::model::cause::Cause;
 use crate::model::policy::Policy;
 use crate::model::signal::Signal;
+use crate::node::line::{Line, LineAbove};
 use crate::node::order::{Order, PhaseLink};
-use crate::util::ancestor_count::AncestorCount;
+use crate::util::shard;
 use crate::util::site_table::SiteTable;
 use crate::util::slab::take_unused;
-use crate::util::sync::atomic::AtomicU8;
+use crate::util::sync::atomic::{AtomicU8, Ordering, fence};
 use crate::util::sync::{Mutex, lock};
 use crate::util::task_counter::TaskCounter;
 use crate::util::waker_queue::WakerQueue;
@@ -77,34 +83,45 @@ const STOPPING_TOO: u8 = REQUESTED | STOPPING;
 #[repr(C)]
 pub(crate) struct Node {
     begun: Mutex<Begun>,
-    /// Every child that is made or dropped changes it.
-    children: Mutex<Slab<Weak<Node>>>,
-    /// Drains, and tasks that show their progress.
-    watchers: WakerSet,
-    /// `None` as long as no descendant needs it, as in almost all children.
-    below: OnceLock<Box<Below>>,
 
     word: AtomicU8,
+    /// Of a child: the index of the thread that made it, which says in which shard of the root its guards
+    /// are counted.
+    thread: u8,
     place: Place,
     /// `None` stands for the default, which almost all have: so a child costs no more for it.
     policy: Option<Arc<Policy>>,
-    /// Only if a lame duck separates this stage from the next.
-    requested: Option<Box<WakerQueue>>,
+    /// `None` as long as nothing needs it, as in most children (S6).
+    extra: OnceLock<Box<Extra>>,
     /// Threads that block, and never a task: event-listener calls wakers under its lock, and only the
     /// waker of a thread is known to do no more than unpark it.
     threads: Event,
-    forced: WakerQueue,
+
     /// Every first poll of a child's waiter changes it.
     stopping: WakerQueue,
-
-    /// Every guard of a child changes it.
+    /// Every guard of a child changes it, and the next.
     tasks: TaskCounter,
+    /// Of a child: the line that its first guard was taken on.
+    line: OnceLock<Line>,
 }
 
-/// What a node keeps for its descendants.
+/// What most children do without: they are made for a connection or a job.
+struct Extra {
+    children: Mutex<Slab<Weak<Node>>>,
+    /// Drains, and tasks that show their progress.
+    watchers: WakerSet,
+    /// Only if a lame duck separates this stage from the next. Such a node has it from the beginning.
+    requested: Option<WakerQueue>,
+    forced: WakerQueue,
+    below: OnceLock<Box<Below>>,
+}
+
+/// What a node keeps of its descendants' guards and phases, and of guards of its own on several lines.
 pub(crate) struct Below {
     /// Their guards, by line and by the name of the phase.
-    counts: SiteTable<AncestorCount<Option<&'static str>>>,
+    counts: SiteTable<LineAbove>,
+    /// The lines that took guards of this node, if it is a child, but for the first.
+    lines: SiteTable<Line>,
     /// The phases among its children.
     order: Mutex<Order<Node>>,
 }
@@ -169,6 +186,8 @@ impl Node {
 
     pub(crate) fn child(parent: &Arc<Self>) -> Arc<Self> {
         let child = Self::child_at(parent, |parent, key| Place::Child { parent, key });
+        // SeqCst: pairs with the fence in `tell` (S6).
+        fence(Ordering::SeqCst);
         child.inherit(); // S5
         child
     }
@@ -176,7 +195,7 @@ impl Node {
     /// Makes a child, and enters it in the list of its parent.
     #[inline(always)]
     fn child_at(parent: &Arc<Self>, place: impl FnOnce(Arc<Self>, usize) -> Place) -> Arc<Self> {
-        let mut children = lock(&parent.children);
+        let mut children = lock(&parent.extra().children);
         let entry = children.vacant_entry();
         let place = place(parent.clone(), entry.key());
         let policy = parent.policy.clone();
@@ -198,23 +217,26 @@ impl Node {
         stopping: WakerQueue,
         tasks: TaskCounter,
     ) -> Self {
-        let lame_duck = policy
-            .as_ref()
-            .is_some_and(|policy| !policy.lame_duck.is_zero());
-        Self {
+        let node = Self {
             begun: Mutex::new(Begun::default()),
-            children: Mutex::new(Slab::new()),
-            watchers: WakerSet::new(),
-            below: OnceLock::new(),
             word: AtomicU8::new(0),
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the number of shards divides 256, so the index names the same shard"
+            )]
+            thread: shard::thread_index() as u8,
             place,
             policy,
-            requested: lame_duck.then(|| Box::new(WakerQueue::new())),
+            extra: OnceLock::new(),
             threads: Event::new(),
-            forced: WakerQueue::new(),
             stopping,
             tasks,
+            line: OnceLock::new(),
+        };
+        if node.policy.is_some() && !node.policy().lame_duck.is_zero() {
+            node.extra();
         }
+        node
     }
 
     #[inline]
@@ -237,7 +259,10 @@ impl Node {
     }
 
     fn children(&self) -> Vec<Arc<Self>> {
-        let children = lock(&self.children);
+        let Some(extra) = self.extra.get() else {
+            return Vec::new();
+        };
+        let children = lock(&extra.children);
         children
             .iter()
             .filter_map(|(_, child)| child.upgrade())
@@ -266,10 +291,28 @@ impl Node {
         }
     }
 
+    #[inline]
+    fn extra(&self) -> &Extra {
+        self.extra.get_or_init(|| {
+            Box::new(Extra {
+                children: Mutex::new(Slab::new()),
+                watchers: WakerSet::new(),
+                requested: (!self.policy().lame_duck.is_zero()).then(WakerQueue::new),
+                forced: WakerQueue::new(),
+                below: OnceLock::new(),
+            })
+        })
+    }
+
+    fn if_below(&self) -> Option<&Below> {
+        self.extra.get()?.below.get().map(Box::as_ref)
+    }
+
     fn below(&self) -> &Below {
-        self.below.get_or_init(|| {
+        self.extra().below.get_or_init(|| {
             Box::new(Below {
                 counts: SiteTable::new(),
+                lines: SiteTable::new(),
                 order: Mutex::new(Order::new()),
             })
         })
@@ -302,7 +345,7 @@ impl Node {
 
     #[inline]
     fn remove_child(&self, key: usize) {
-        let mut children = lock(&self.children);
+        let mut children = lock(&self.extra().children);
         children.remove(key);
         let unused = take_unused(&mut children);
         drop(children);
@@ -321,16 +364,17 @@ impl Drop for Node {
 }
 
 /// The distance from the word to what other threads change often is at least a cache line: in front of
-/// it the reference counts of the `Arc` and the list of children, behind it the wakers of a child and
-/// its guards. An assertion on offsets holds for every alignment that the allocator gives.
+/// it the reference counts of the `Arc`, behind it the wakers of a child and its guards. An assertion on
+/// offsets holds for every alignment that the allocator gives.
 #[cfg(all(target_pointer_width = "64", not(loom)))]
 const _: () = {
-    use std::mem::{offset_of, size_of};
+    use std::mem::offset_of;
 
     const LINE: usize = 64;
     let word = offset_of!(Node, word);
-    let children = offset_of!(Node, children) + size_of::<Mutex<Slab<Weak<Node>>>>();
-    assert!(word >= children + LINE - 1);
+    // The counts stand before the first field.
+    assert!(word >= LINE - 1);
     assert!(offset_of!(Node, stopping) >= word + LINE);
     assert!(offset_of!(Node, tasks) >= word + LINE);
+    assert!(offset_of!(Node, line) >= word + LINE);
 };

@@ -6,7 +6,7 @@
 //!   asked, over. Steps only go forward, so a phase is asked once, and over once.
 //! - **P2** A phase is entered in the order before the parent's word is read; the parent changes its
 //!   word before it reads the order. The lock orders the two, as in S5; as long as there is no order,
-//!   fences do. So a phase that is made while the parent stops is asked by one of them.
+//!   fences do (S6). So a phase that is made while the parent stops is asked by one of them.
 //! - **P3** A phase is watched from the moment when it is asked until it is over: its counter is closed,
 //!   or the next guard to leave it empty finds a flag there and looks again.
 //! - **P4** No foreign code runs under the lock. What was asked is returned, and its wakers are called
@@ -24,7 +24,7 @@ use crate::model::stage::Stage;
 use crate::node::order::{Asked, Entry, Order, PhaseLink, Step};
 #[cfg(feature = "tracing")]
 use crate::node::trace;
-use crate::node::{Below, Node, Place, STOPPING_TOO};
+use crate::node::{Node, Place, STOPPING_TOO};
 #[cfg(not(target_family = "wasm"))]
 use crate::util::background;
 use crate::util::slab::take_unused;
@@ -176,8 +176,8 @@ impl Node {
     /// Makes a phase.
     pub(crate) fn phase(parent: &Arc<Self>, settings: PhaseSettings) -> Arc<Self> {
         let below = parent.below();
-        // SeqCst: pairs with the fence in `ask_phases`. Either that thread finds the order, or this one
-        // reads its change of the word (P2).
+        // SeqCst: pairs with the fence in `tell`. Either that thread finds the order, or this one reads
+        // its change of the word (P2).
         fence(Ordering::SeqCst);
         let mut order = lock(&below.order);
         // Of those that come first, the ones that are not over.
@@ -248,9 +248,7 @@ impl Node {
     /// Asks the phases of this node that are due. They are children, so a caller that visits these next
     /// calls their wakers.
     pub(super) fn ask_phases(&self, asked: &mut Asked<Node>) {
-        // SeqCst: pairs with the fence in `phase`, which made the order (P2).
-        fence(Ordering::SeqCst);
-        if let Some(below) = self.below.get() {
+        if let Some(below) = self.if_below() {
             let mut order = lock(&below.order);
             let keys = order.keys();
             order.advance(self, keys, asked);
@@ -329,17 +327,14 @@ impl Node {
 
     /// Returns the names of phases below whose time limit has run out.
     pub(super) fn late_phases(&self) -> Vec<&'static str> {
-        let late = |below: &Below| lock(&below.order).late.clone();
-        self.below
-            .get()
-            .map(|below| late(below))
-            .unwrap_or_default()
+        self.if_below()
+            .map_or_else(Vec::new, |below| lock(&below.order).late.clone())
     }
 
     /// Returns the names of the phases of this node that were asked and are not over.
     #[cfg(all(unix, feature = "systemd"))]
     pub(crate) fn phases_at_work(&self) -> Vec<&'static str> {
-        let Some(below) = self.below.get() else {
+        let Some(below) = self.if_below() else {
             return Vec::new();
         };
         let order = lock(&below.order);

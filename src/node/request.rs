@@ -9,7 +9,7 @@ use crate::node::order::Asked;
 #[cfg(feature = "tracing")]
 use crate::node::trace;
 use crate::node::{Begun, FIRST, FORCED, Node, REQUESTED, STOPPING};
-use crate::util::sync::atomic::Ordering;
+use crate::util::sync::atomic::{Ordering, fence};
 use crate::util::sync::lock;
 
 /// The stages that a task can wait for.
@@ -270,15 +270,25 @@ impl Node {
         // All nodes are told before any waker is called: a waker may hang. A child that knew is visited
         // as well: another thread may have told it just now, and not yet its own children.
         let mut asked = Asked::none();
-        self.ask_phases(&mut asked);
+        self.tell(&mut asked);
         let below = self.visit_descendants(|node| {
             node.inherit();
-            node.ask_phases(&mut asked);
+            node.tell(&mut asked);
         });
         self.wake();
         for child in &below {
             child.wake();
         }
         asked
+    }
+
+    /// Makes sure that what waits for the word of this node is found from now on, and asks its phases
+    /// that are due.
+    fn tell(&self, asked: &mut Asked<Self>) {
+        // SeqCst: pairs with the fences in `child`, `phase`, `register`, `watch` and `block`. Either
+        // this thread finds the child, the order, the queue, the watcher or the listener, or the other
+        // thread reads this change of the word (S6, P2).
+        fence(Ordering::SeqCst);
+        self.ask_phases(asked);
     }
 }

@@ -1,8 +1,13 @@
 //! Joins call sites to nodes: which lines of code hold how many guards.
 //!
-//! Every line that takes guards has a [`CallSite`], and every guard is a clone of its `Arc`. The
-//! strong count, less the one in the table, is the number of guards. So recording the line costs no
-//! more than keeping the node alive would. Invariant, cited in the code as L2:
+//! A root is shared by many threads, and so is each of its lines: a line has a [`Site`] for each shard,
+//! and every guard is a clone of its `Arc`. The strong count, less the one in the table, is the number
+//! of guards. So recording the line costs no more than keeping the node alive would.
+//!
+//! A child is made for a connection or a job, and most children use one line. So a guard of a child
+//! holds the node, and the node has room for the [`Line`] that its first guard is taken on.
+//!
+//! Invariant, cited in the code as L2:
 //!
 //! - **L2** A guard is named at its call site only after the node and its ancestors have counted it, and
 //!   is named until it was counted no more. So a report names no guard that was refused. A drain that
@@ -15,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 use crate::model::drain_error::{DrainError, DrainErrorKind};
 use crate::model::report::{Report, Tally};
 use crate::node::Node;
-use crate::util::ancestor_count::AncestorCount;
+use crate::node::line::{Line, LineAbove};
 use crate::util::shard;
 use crate::util::site_table::{Origin, SiteTable};
 use crate::util::sync::atomic::{AtomicUsize, Ordering};
@@ -25,27 +30,34 @@ use crate::util::task_counter::TryClose;
 /// What every handle to a shutdown holds.
 pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
-    /// Not in the node, because a call site holds the node. Made by the first guard or the first
-    /// clone, whichever comes first: so all clones share one, and a child that needs none costs less.
+    /// The call sites of a root. Not in the node, because a site holds the node. Made by the first guard
+    /// or the first clone, whichever comes first, so that all clones share one. A child has none.
     sites: OnceLock<Arc<Sites>>,
 }
 
 struct Sites {
-    table: SiteTable<CallSite>,
+    table: SiteTable<Site>,
     /// One less than the number of shards, a power of two.
     shard_mask: usize,
 }
 
-/// A line of code that takes guards of one node, and one shard of the threads that do so.
+/// Where a guard is counted, and what keeps the node alive for it.
+pub(crate) enum CallSite {
+    Root(Arc<Site>),
+    Child(Arc<Node>, LineIndex),
+}
+
+/// Which line of a child: 0 is the first, 1 and more are in its table.
+type LineIndex = u32;
+
+/// A line of code that takes guards of a root, and one shard of the threads that do so.
 ///
 /// It has a cache line of its own, because the strong count in front of it changes with every guard.
 #[repr(align(64))]
-pub(crate) struct CallSite {
+pub(crate) struct Site {
     node: Arc<Node>,
     /// The index of the thread that made it, which says in which shard the node counts the guards.
     thread: usize,
-    /// The count of the same line in the parent.
-    above: Option<Arc<AncestorCount<Option<&'static str>>>>,
     origin: Origin,
     /// The guards that were dropped while their thread panicked.
     panicked: AtomicUsize,
@@ -59,26 +71,23 @@ impl Shared {
         }
     }
 
-    #[inline]
     fn sites(&self) -> &Arc<Sites> {
         self.sites.get_or_init(|| {
             Arc::new(Sites {
                 table: SiteTable::new(),
-                // Few threads share a child.
-                shard_mask: match self.node.is_child() {
-                    true => 0,
-                    false => shard::count() - 1,
-                },
+                shard_mask: shard::count() - 1,
             })
         })
     }
 
-    /// Takes a guard at this origin: returns its call site, in which it is counted.
+    /// Takes a guard at this origin: returns the call site, in which it is counted.
     #[inline]
-    pub(crate) fn take_guard(&self, origin: Origin) -> Option<Arc<CallSite>> {
-        let sites = self.sites();
-        let shard = shard::thread_index() & sites.shard_mask;
+    pub(crate) fn take_guard(&self, origin: Origin) -> Option<CallSite> {
         let Origin { location, name } = origin;
+        let Some(sites) = self.sites.get() else {
+            return self.first_guard(location, name);
+        };
+        let shard = shard::thread_index() & sites.shard_mask;
         let site = match sites.table.first(origin, shard) {
             Some(site) => site,
             None => self.site(location, name, shard),
@@ -86,26 +95,46 @@ impl Shared {
         site.take_guard()
     }
 
+    /// Takes a guard of a child, or the first one of a root.
+    ///
     /// Takes the parts of an origin, so that these stay in registers when it is not called.
+    #[inline(never)]
+    fn first_guard(
+        &self,
+        location: &'static Location<'static>,
+        name: Option<&'static str>,
+    ) -> Option<CallSite> {
+        let origin = Origin { location, name };
+        if self.node.is_child() {
+            return take_guard_of_child(&self.node, self.node.line_index(origin));
+        }
+        let shard = shard::thread_index() & self.sites().shard_mask;
+        self.site(location, name, shard).take_guard()
+    }
+
+    /// Takes the parts of an origin, as `first_guard` does.
     #[cold]
     fn site(
         &self,
         location: &'static Location<'static>,
         name: Option<&'static str>,
         shard: usize,
-    ) -> &Arc<CallSite> {
+    ) -> &Arc<Site> {
         let origin = Origin { location, name };
-        let make = || CallSite::new(&self.node, origin);
+        let make = || Site::new(&self.node, origin);
         self.sites().table.find(origin, shard, make)
     }
 
     pub(crate) fn report(&self) -> Report {
         let mut counts = Vec::new();
         if let Some(sites) = self.sites.get() {
-            let count = |origin, site: &Arc<CallSite>| counts.push((None, origin, site.tally()));
+            let count = |origin, site: &Arc<Site>| counts.push((None, origin, site.tally()));
             sites.table.for_each(count);
         }
-        if let Some(below) = self.node.below.get() {
+        self.node.for_each_line(|line| {
+            counts.push((None, line.origin(), line.tally()));
+        });
+        if let Some(below) = self.node.if_below() {
             below.counts.for_each(|origin, count| {
                 let (guards, panicked) = (count.guards(), count.panicked());
                 counts.push((*count.label(), origin, Tally { guards, panicked }));
@@ -165,41 +194,119 @@ impl Clone for Shared {
     fn clone(&self) -> Self {
         Self {
             node: self.node.clone(),
-            sites: self.sites().clone().into(),
+            sites: match self.node.is_child() {
+                true => OnceLock::new(),
+                false => self.sites().clone().into(),
+            },
         }
     }
 }
 
-impl CallSite {
-    fn new(node: &Arc<Node>, origin: Origin) -> Self {
-        // From the highest ancestor down, because each count holds the next one up; and by a loop,
-        // because recursion would be as deep as the tree. With each ancestor, the innermost phase below.
-        let mut phase = None;
-        let mut ancestors = Vec::new();
-        for (below, ancestor) in node.and_ancestors().zip(node.and_ancestors().skip(1)) {
-            phase = phase.or(below.phase_name());
-            ancestors.push((ancestor, phase));
-        }
-        let above = ancestors
-            .into_iter()
-            .rev()
-            .fold(None, |above, (ancestor, phase)| {
-                // The name stands in for the shard, so that equal lines of two phases have two counts.
-                let shard = phase.map_or(0, |phase| phase.as_ptr().addr());
-                let make = || AncestorCount::new(phase, above);
-                Some(ancestor.below().counts.find(origin, shard, make).clone())
-            });
-        Self {
-            node: node.clone(),
-            thread: shard::thread_index(),
-            above,
-            origin,
-            panicked: AtomicUsize::new(0),
+impl Node {
+    /// Returns which line of this child takes guards at this origin.
+    #[inline]
+    fn line_index(&self, origin: Origin) -> LineIndex {
+        let first = match self.line.get() {
+            Some(line) => line,
+            None => self
+                .line
+                .get_or_init(|| Line::new(LineAbove::of(self, origin))),
+        };
+        match first.origin().is(&origin) {
+            true => 0,
+            false => self.other_line(origin),
         }
     }
 
+    #[cold]
+    fn other_line(&self, origin: Origin) -> LineIndex {
+        let make = || Line::new(LineAbove::of(self, origin));
+        self.below().lines.find_indexed(origin, 0, make).0 + 1
+    }
+
+    #[inline]
+    fn line(&self, index: LineIndex) -> &Line {
+        match index {
+            0 => self.line.get().expect("a guard was taken on it"),
+            other => self.below().lines.get(other - 1),
+        }
+    }
+
+    fn for_each_line(&self, mut visit: impl FnMut(&Line)) {
+        if let Some(line) = self.line.get() {
+            visit(line);
+        }
+        if let Some(below) = self.if_below() {
+            below.lines.for_each(|_, line| visit(line));
+        }
+    }
+}
+
+fn take_guard_of_child(node: &Arc<Node>, line: LineIndex) -> Option<CallSite> {
+    if !node.increment(node.thread.into()) {
+        return None;
+    }
+    node.line(line).increment(); // L2
+    Some(CallSite::Child(node.clone(), line))
+}
+
+/// Returns whether watchers are to be notified.
+#[inline(never)]
+fn release_guard_of_child(node: &Node, line: LineIndex) -> bool {
+    let watched = node.decrement(node.thread.into());
+    node.line(line).decrement();
+    watched
+}
+
+impl CallSite {
     pub(crate) fn node(&self) -> &Arc<Node> {
-        &self.node
+        match self {
+            Self::Root(site) => &site.node,
+            Self::Child(node, _) => node,
+        }
+    }
+
+    pub(crate) fn take_guard(&self) -> Option<Self> {
+        match self {
+            Self::Root(site) => site.take_guard(),
+            Self::Child(node, line) => take_guard_of_child(node, *line),
+        }
+    }
+
+    /// Forgets a guard, but for the clone of the `Arc` that the caller drops next (L2). Returns the
+    /// node if its watchers are to be notified after that.
+    #[must_use]
+    #[inline]
+    pub(crate) fn release_guard(&self) -> Option<Arc<Node>> {
+        if std::thread::panicking() {
+            self.record_panic();
+        }
+        let watched = match self {
+            Self::Root(site) => site.node.decrement_root(site.thread),
+            Self::Child(node, line) => release_guard_of_child(node, *line),
+        };
+        watched.then(|| self.node().clone())
+    }
+
+    /// Records that the holder of a guard has panicked, before the guard is released.
+    #[cold]
+    pub(crate) fn record_panic(&self) {
+        let origin = match self {
+            Self::Root(site) => site.record_panic(),
+            Self::Child(node, line) => node.line(*line).record_panic(),
+        };
+        self.node().record_panic(origin.name, origin.location);
+    }
+}
+
+impl Site {
+    fn new(node: &Arc<Node>, origin: Origin) -> Self {
+        Self {
+            node: node.clone(),
+            thread: shard::thread_index(),
+            origin,
+            panicked: AtomicUsize::new(0),
+        }
     }
 
     /// Returns the count of this site, which `this` is one reference to: the one in the table.
@@ -213,35 +320,54 @@ impl CallSite {
     }
 
     #[inline]
-    pub(crate) fn take_guard(self: &Arc<Self>) -> Option<Arc<Self>> {
-        if !self.node.increment(self.thread) {
-            return None;
-        }
+    fn take_guard(self: &Arc<Self>) -> Option<CallSite> {
         // L2
-        AncestorCount::increment(self.above.as_deref());
-        Some(self.clone())
+        let counted = self.node.increment(self.thread);
+        counted.then(|| CallSite::Root(self.clone()))
     }
 
-    /// Forgets a guard, but for the clone of the `Arc` that the caller drops next (L2). Returns the
-    /// node if its watchers are to be notified after that.
-    #[must_use]
-    #[inline]
-    pub(crate) fn release_guard(&self) -> Option<Arc<Node>> {
-        if std::thread::panicking() {
-            self.record_panic();
-        }
-        let watched = self.node.decrement(self.thread);
-        AncestorCount::decrement(self.above.as_deref());
-        watched.then(|| self.node.clone())
-    }
-
-    /// Records that the holder of a guard has panicked, before the guard is released.
-    #[cold]
-    pub(crate) fn record_panic(&self) {
+    fn record_panic(&self) -> Origin {
         // Relaxed: as in `AncestorCount::increment_panicked`.
         self.panicked.fetch_add(1, Ordering::Relaxed);
-        AncestorCount::increment_panicked(self.above.as_deref());
-        self.node
-            .record_panic(self.origin.name, self.origin.location);
+        self.origin
     }
+}
+
+impl LineAbove {
+    /// Returns the count of this origin in the parent of `node`, which is a child.
+    fn of(node: &Node, origin: Origin) -> Arc<Self> {
+        let (parent, phase) = (node.parent(), node.phase_name());
+        let below = parent.and_then(|parent| parent.if_below());
+        let known = below.and_then(|below| below.counts.first(origin, shard_of(phase)));
+        match known {
+            Some(count) => count.clone(),
+            None => Self::make(node, origin),
+        }
+    }
+
+    #[cold]
+    fn make(node: &Node, origin: Origin) -> Arc<Self> {
+        // From the highest ancestor down, because each count holds the next one up; and by a loop,
+        // because recursion would be as deep as the tree. With each ancestor, the innermost phase below.
+        let mut phase = None;
+        let mut ancestors = Vec::new();
+        for (below, ancestor) in node.and_ancestors().zip(node.and_ancestors().skip(1)) {
+            phase = phase.or(below.phase_name());
+            ancestors.push((ancestor, phase));
+        }
+        let counted = ancestors
+            .into_iter()
+            .rev()
+            .fold(None, |above, (ancestor, phase)| {
+                let make = || Self::new(origin, phase, above);
+                let counts = &ancestor.below().counts;
+                Some(counts.find(origin, shard_of(phase), make).clone())
+            });
+        counted.expect("a child has a parent")
+    }
+}
+
+/// Returns what stands in for the shard, so that equal lines of two phases have two counts.
+fn shard_of(phase: Option<&'static str>) -> usize {
+    phase.map_or(0, |phase| phase.as_ptr().addr())
 }

@@ -43,7 +43,7 @@ fn g10_repoll_takes_no_lock() {
         let held = (
             node.stopping.hold(),
             lock(&node.begun),
-            lock(&node.children),
+            lock(&node.extra().children),
         );
         scope.spawn(move || {
             let _ = said.send(poll());

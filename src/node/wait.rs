@@ -1,6 +1,6 @@
 //! Waiting for a stage, by tasks and by threads.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 #[cfg(not(target_family = "wasm"))]
 use std::time::Instant;
 
@@ -22,11 +22,25 @@ impl Node {
         // the flag rises right after the first check.
         if self.has_reached(stage) {
             Poll::Ready(())
-        } else if slot.holds(cx.waker()) || self.wakers(stage).register(slot, cx.waker()) {
+        } else if slot.holds(cx.waker()) || self.register(stage, slot, cx.waker()) {
             Poll::Pending
         } else {
             Poll::Ready(())
         }
+    }
+
+    #[inline]
+    fn register(&self, stage: Stage, slot: &mut Slot, waker: &Waker) -> bool {
+        let wakers = self.wakers(stage);
+        if stage == Stage::Forced {
+            // SeqCst: pairs with the fence in `tell`. Either that thread finds the queue, which was
+            // perhaps made just now, or this one sees the force (S6).
+            fence(Ordering::SeqCst);
+            if self.is_forced() {
+                return false;
+            }
+        }
+        wakers.register(slot, waker)
     }
 
     /// Stops waiting for a stage.
@@ -43,36 +57,62 @@ impl Node {
     fn wakers(&self, stage: Stage) -> &WakerQueue {
         match stage {
             Stage::Running | Stage::Requested => {
-                self.requested.as_deref().unwrap_or(&self.stopping)
+                let extra = self.extra.get();
+                let requested = extra.and_then(|extra| extra.requested.as_ref());
+                requested.unwrap_or(&self.stopping)
             }
             Stage::Stopping => &self.stopping,
-            Stage::Forced => &self.forced,
+            Stage::Forced => &self.extra().forced,
         }
     }
 
     /// Wakes the tasks and threads that wait for a stage that was reached.
+    /// Calls the wakers. `tell` was called before.
     pub(super) fn wake(&self) {
         // Threads first, which cannot hang; then drains, of which there are few.
         self.wake_threads();
-        self.watchers.wake_all();
-        if let Some(requested) = &self.requested {
-            requested.wake_all();
+        let extra = self.extra.get();
+        if let Some(extra) = extra {
+            extra.watchers.wake_all();
+            if let Some(requested) = &extra.requested {
+                requested.wake_all();
+            }
         }
         if self.has_reached(Stage::Stopping) {
             self.stopping.wake_all();
         }
-        if self.has_reached(Stage::Forced) {
-            self.forced.wake_all();
+        if let (Some(extra), true) = (extra, self.has_reached(Stage::Forced)) {
+            extra.forced.wake_all();
         }
     }
 
-    pub(super) fn wake_threads(&self) {
-        // SeqCst: pairs with the fence in `block`. Either this thread sees the listener, or the
-        // check of the listening thread sees what this thread did before.
+    /// Notifies threads, drains, and tasks that show their progress.
+    pub(super) fn notify_watchers(&self) {
+        // SeqCst: pairs with the fences in `block` and `watch`. Either this thread finds what listens,
+        // or the check of the listener sees what this thread did before (S6).
         fence(Ordering::SeqCst);
+        self.wake_threads();
+        if let Some(extra) = self.extra.get() {
+            extra.watchers.wake_all();
+        }
+    }
+
+    fn wake_threads(&self) {
         // Asked first, because `notify` allocates where no thread has ever listened: in most children.
         if self.threads.total_listeners() > 0 {
             self.threads.notify(usize::MAX);
+        }
+    }
+
+    pub(crate) fn watch(&self, key: &mut Option<usize>, waker: &Waker) {
+        self.extra().watchers.register(key, waker);
+        // SeqCst: pairs with the fences in `notify_watchers` and `tell` (S6).
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn unwatch(&self, key: &mut Option<usize>) {
+        if key.is_some() {
+            self.extra().watchers.remove(key);
         }
     }
 
@@ -87,7 +127,7 @@ impl Node {
         loop {
             // Listen, then check: what happens between the two notifies the listener.
             let listener = self.threads.listen();
-            // SeqCst: pairs with the fence in `wake_threads`. (The docs of `listen` promise a fence;
+            // SeqCst: pairs with the fences in `notify_watchers` and `tell`. (The docs of `listen` promise a fence;
             // its code has none.)
             fence(Ordering::SeqCst);
             if let Some(answer) = check() {

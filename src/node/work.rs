@@ -1,7 +1,5 @@
 //! The work in flight: counting guards in a node and its ancestors, and watching the count.
 
-use std::task::Waker;
-
 use crate::node::Node;
 use crate::node::order::Asked;
 use crate::util::task_counter::TryClose;
@@ -17,19 +15,29 @@ impl Node {
     }
 
     fn increment_ancestors(&self, thread: usize) -> bool {
-        for (below, node) in self.and_ancestors().enumerate().skip(1) {
-            if !node.tasks.increment(thread) {
-                let counted = || self.and_ancestors().take(below);
-                let watched = counted().filter(|node| node.tasks.decrement(thread));
-                // Only now, as after a guard: a waker may drain any of these nodes, and would wait for
-                // this thread.
-                if watched.count() > 0 {
-                    self.notify_drains();
-                }
+        let mut node = self;
+        while let Some(parent) = node.parent() {
+            if !parent.tasks.increment(thread) {
+                self.uncount(thread, parent);
                 return false;
             }
+            node = parent;
         }
         true
+    }
+
+    /// Takes back the counts of this node and its ancestors below the one that is closed.
+    #[cold]
+    fn uncount(&self, thread: usize, closed: &Self) {
+        let counted = self
+            .and_ancestors()
+            .take_while(|node| !std::ptr::eq(*node, closed));
+        let watched = counted.filter(|node| node.tasks.decrement(thread));
+        // Only now, as after a guard: a waker may drain any of these nodes, and would wait for this
+        // thread.
+        if watched.count() > 0 {
+            self.notify_drains();
+        }
     }
 
     /// Counts one guard less, here and in every ancestor. Returns whether the watchers of one of these
@@ -37,13 +45,20 @@ impl Node {
     #[must_use]
     #[inline]
     pub(crate) fn decrement(&self, thread: usize) -> bool {
-        let mut watched = self.tasks.decrement(thread);
-        if self.is_child() {
-            for node in self.and_ancestors().skip(1) {
-                watched |= node.tasks.decrement(thread);
-            }
+        let mut watched = self.decrement_root(thread);
+        let mut node = self;
+        while let Some(parent) = node.parent() {
+            watched |= parent.tasks.decrement(thread);
+            node = parent;
         }
         watched
+    }
+
+    /// Does so for a node without ancestors.
+    #[must_use]
+    #[inline]
+    pub(crate) fn decrement_root(&self, thread: usize) -> bool {
+        self.tasks.decrement(thread)
     }
 
     /// Notifies the drains of this node and its ancestors, and then asks the phases that waited for the
@@ -69,11 +84,6 @@ impl Node {
         asked
     }
 
-    pub(super) fn notify_watchers(&self) {
-        self.wake_threads();
-        self.watchers.wake_all();
-    }
-
     pub(crate) fn in_flight(&self) -> usize {
         self.tasks.count()
     }
@@ -97,13 +107,5 @@ impl Node {
     #[cfg(all(unix, feature = "systemd"))]
     pub(crate) fn is_over(&self) -> bool {
         self.tasks.is_closed() || self.is_forced()
-    }
-
-    pub(crate) fn watch(&self, key: &mut Option<usize>, waker: &Waker) {
-        self.watchers.register(key, waker);
-    }
-
-    pub(crate) fn unwatch(&self, key: &mut Option<usize>) {
-        self.watchers.remove(key);
     }
 }

@@ -3,6 +3,7 @@
 use std::iter::successors;
 use std::sync::Arc;
 
+use crate::util::site_table::Origin;
 use crate::util::sync::atomic::{AtomicUsize, Ordering};
 
 /// The guards of one line that the descendants of one node hold, and the same of its ancestors.
@@ -10,46 +11,53 @@ pub(crate) struct AncestorCount<L> {
     guards: AtomicUsize,
     /// Those that were dropped while their thread panicked.
     panicked: AtomicUsize,
+    origin: Origin,
     label: L,
     above: Option<Arc<AncestorCount<L>>>,
 }
 
 impl<L> AncestorCount<L> {
-    pub(crate) fn new(label: L, above: Option<Arc<Self>>) -> Self {
+    pub(crate) fn new(origin: Origin, label: L, above: Option<Arc<Self>>) -> Self {
         Self {
             guards: AtomicUsize::new(0),
             panicked: AtomicUsize::new(0),
+            origin,
             label,
             above,
         }
     }
 
-    /// Counts one guard more at this level, if there is one, and at every level above.
+    /// Counts one guard more at this level and at every level above.
     #[inline]
-    pub(crate) fn increment(this: Option<&Self>) {
-        for level in Self::and_above(this) {
+    pub(crate) fn increment(&self) {
+        for level in self.and_above() {
             // Relaxed: the count is only shown, and no other data depends on it (L2).
             level.guards.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Counts one guard less at this level, if there is one, and at every level above.
+    /// Counts one guard less at this level and at every level above.
     #[inline]
-    pub(crate) fn decrement(this: Option<&Self>) {
-        for level in Self::and_above(this) {
+    pub(crate) fn decrement(&self) {
+        for level in self.and_above() {
             // Relaxed: the count is only shown, and no other data depends on it.
             level.guards.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Counts a panic at this level, if there is one, and at every level above.
+    /// Counts a panic at this level and at every level above.
     #[cold]
-    pub(crate) fn increment_panicked(this: Option<&Self>) {
-        for level in Self::and_above(this) {
+    pub(crate) fn increment_panicked(&self) {
+        for level in self.and_above() {
             // Relaxed: the count is only shown; a drain that ends sees it by the `decrement` of the
             // guard, which comes after it.
             level.panicked.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    #[inline]
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
     }
 
     pub(crate) fn label(&self) -> &L {
@@ -67,8 +75,8 @@ impl<L> AncestorCount<L> {
     }
 
     #[inline]
-    fn and_above(this: Option<&Self>) -> impl Iterator<Item = &Self> {
-        successors(this, |level| level.above.as_deref())
+    fn and_above(&self) -> impl Iterator<Item = &Self> {
+        successors(Some(self), |level| level.above.as_deref())
     }
 }
 

@@ -18,7 +18,7 @@ impl Origin {
     /// Compares by address: cheaper than by value. One line may have several addresses; the report
     /// adds them up.
     #[inline]
-    fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         std::ptr::eq(self.location, other.location)
             && match (self.name, other.name) {
                 (None, None) => true,
@@ -59,6 +59,8 @@ impl<T> Entry<T> {
 }
 
 impl<T> SiteTable<T> {
+    /// The places of the first table.
+    const FIRST: usize = 16;
     /// How far from its own place an entry may be.
     const REACH: usize = 8;
 
@@ -80,13 +82,24 @@ impl<T> SiteTable<T> {
     /// Returns the value of this origin, and makes it the first time. Each shard has its own, so that
     /// threads do not contend for one.
     pub(crate) fn find(&self, origin: Origin, shard: usize, make: impl FnOnce() -> T) -> &Arc<T> {
-        let (mut table, mut size, mut make) = (self, 16, Some(make));
+        self.find_indexed(origin, shard, make).1
+    }
+
+    /// Returns the value of this origin, and its index for `get`.
+    pub(crate) fn find_indexed(
+        &self,
+        origin: Origin,
+        shard: usize,
+        make: impl FnOnce() -> T,
+    ) -> (u32, &Arc<T>) {
+        let (mut table, mut size, mut make) = (self, Self::FIRST, Some(make));
         loop {
             let vacant = || (0..size).map(|_| OnceLock::new()).collect();
             let entries = table.entries.get_or_init(vacant);
             for step in 0..Self::REACH {
                 // L1: the entry of this origin stands before the first place that is free.
-                let entry = entries[place(origin, shard, step, size)].get_or_init(|| {
+                let place = place(origin, shard, step, size);
+                let entry = entries[place].get_or_init(|| {
                     let make = make.take().expect("a free place ends the search");
                     Entry {
                         origin,
@@ -95,12 +108,28 @@ impl<T> SiteTable<T> {
                     }
                 });
                 if entry.is(&origin, shard) {
-                    return &entry.value;
+                    // The tables before this one have `size - FIRST` places.
+                    let index = u32::try_from(size - Self::FIRST + place);
+                    return (index.expect("fewer than 2^32 lines"), &entry.value);
                 }
             }
             table = table.next.get_or_init(|| Box::new(Self::new()));
             size *= 2;
         }
+    }
+
+    /// Returns the value at an index that `find_indexed` has returned.
+    pub(crate) fn get(&self, index: u32) -> &Arc<T> {
+        let (mut table, mut size, mut place) = (Some(self), Self::FIRST, index as usize);
+        while place >= size {
+            place -= size;
+            size *= 2;
+            table = table.and_then(|table| table.next.get().map(Box::as_ref));
+        }
+        let entry = table
+            .and_then(|table| table.entries.get())
+            .and_then(|entries| entries[place].get());
+        &entry.expect("a table only grows").value // L1
     }
 
     pub(crate) fn for_each(&self, mut visit: impl FnMut(Origin, &Arc<T>)) {

@@ -9,6 +9,7 @@ use crate::peers::{Peer, Token, Winddown};
 pub fn rows() -> Vec<Row> {
     let mut rows = Vec::from([1, 2, 4].map(guard));
     rows.extend([0, 100_000].map(child));
+    rows.push(connections());
     rows
 }
 
@@ -92,4 +93,55 @@ fn child(siblings: usize) -> Row {
         0 => row,
         _ => row.goal(Goal::Flat("child, 0 siblings".into(), 1.25)),
     }
+}
+
+/// What a server has for each connection: a child with a guard, from the first to the last.
+fn connections() -> Row {
+    fn contender<T: 'static, C, G>(
+        name: &'static str,
+        parent: impl Fn() -> T + 'static,
+        make: impl Fn(&T) -> (C, G) + 'static,
+        request: impl Fn(&T) + 'static,
+    ) -> Contender {
+        Contender::timed(name, move |connections| {
+            timed(1, &parent, |parent| {
+                let made: Vec<_> = (0..connections).map(|_| make(parent)).collect();
+                request(parent);
+                let (children, guards): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+                drop(guards);
+                drop(children);
+            })
+        })
+    }
+    Row::new(
+        "connections",
+        "make a child with a guard, request the parent, release, drop",
+    )
+    .goal(Goal::Best(1.0))
+    .with(contender(
+        OURS,
+        Winddown::new,
+        |parent| {
+            let child = parent.child();
+            let guard = child.guard();
+            (child, guard.expect("nothing was drained"))
+        },
+        |parent| assert!(parent.request_shutdown()),
+    ))
+    .with(contender(
+        "token + tracker",
+        || (Token::new(), tokio_util::task::TaskTracker::new()),
+        |(token, tracker)| (token.child_token(), tracker.token()),
+        |(token, _)| token.cancel(),
+    ))
+    .with(contender(
+        "swansong",
+        swansong::Swansong::new,
+        |parent| {
+            let child = parent.child();
+            let guard = child.guard();
+            (child, guard)
+        },
+        |parent| drop(parent.shut_down()),
+    ))
 }
