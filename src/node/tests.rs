@@ -2,10 +2,15 @@
 
 use std::panic::Location;
 use std::sync::Arc;
-#[cfg(not(loom))]
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
+#[cfg(not(loom))]
+use std::{
+    future::{self, Future},
+    pin::Pin,
+    sync::mpsc,
+    task::{Context, Poll, Wake, Waker},
+};
 
 #[cfg(not(loom))]
 use event_listener::Listener;
@@ -18,25 +23,12 @@ use crate::node::{FIRST, FORCED, Node, REQUESTED, STOPPING};
 use crate::util::sync::lock;
 use crate::util::task_counter::TryClose;
 
-/// Every lock that a node has is held.
+/// Polls a waiter with this waker, and again while every lock of its node is held.
 #[cfg(not(loom))]
-#[test]
-fn g10_repoll_takes_no_lock() {
-    use std::pin::Pin;
-    use std::sync::mpsc;
-    use std::task::Wake;
-
-    // Not `Waker::noop()`: where nothing is optimized, its clone has a vtable at another address.
-    struct Nothing;
-    impl Wake for Nothing {
-        fn wake(self: Arc<Self>) {
-            drop(self);
-        }
-    }
+fn repoll_takes_no_lock(waker: &Waker) {
     let node = Node::new(None, None);
     let mut waiter = crate::Waiter::new(node.clone());
-    let waker = Arc::new(Nothing).into();
-    let mut poll = || Pin::new(&mut waiter).poll(&mut Context::from_waker(&waker));
+    let mut poll = || Pin::new(&mut waiter).poll(&mut Context::from_waker(waker));
     assert!(poll().is_pending());
     let (said, hears) = mpsc::channel();
     thread::scope(|scope| {
@@ -53,6 +45,31 @@ fn g10_repoll_takes_no_lock() {
         drop(held);
         assert_eq!(answer, Ok(Poll::Pending), "it waits for a lock");
     });
+}
+
+#[cfg(not(loom))]
+#[test]
+fn g10_repoll_takes_no_lock() {
+    // Not `Waker::noop()`: where nothing is optimized, its clone has a vtable at another address.
+    struct Nothing;
+    impl Wake for Nothing {
+        fn wake(self: Arc<Self>) {
+            drop(self);
+        }
+    }
+    repoll_takes_no_lock(&Arc::new(Nothing).into());
+}
+
+/// Here the vtable of a clone often has another address than that of the waker (W4): the two were made
+/// in two codegen units of tokio, as in what its users build.
+#[cfg(not(loom))]
+#[test]
+fn g10_repoll_takes_no_lock_in_block_on_of_tokio() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(future::poll_fn(|cx| {
+        repoll_takes_no_lock(cx.waker());
+        Poll::Ready(())
+    }));
 }
 
 /// As every connection's does while `main` waits for the request.
