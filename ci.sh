@@ -19,7 +19,7 @@ Usage: ./ci.sh VERB ...
 The times are of a busy machine with two cores. They leave out the packages and tools that a verb installs, and what it
 builds or downloads when it first runs: see "first". .ci/run calls the verbs that a change must pass.
 
-lint        formatting, clippy, docs, prose and the index of the tests, and `layers`; 1 min
+lint        formatting, clippy, docs, prose, manifests, the index of the tests, `layers`; 1 min
 layers      the modules of src/ import in one direction, without a cycle; shows that it reports mistakes; 1 s
 test        `cargo test`, with default features, with none, and of winddown-http; 3 min
 nextest     every test alone in a process of its own, by cargo-nextest; 1 min
@@ -35,6 +35,7 @@ fuzz        twice ten million random operations, against a model and on three th
 features    every combination of features passes clippy; 5 min
 msrv        Rust 1.85 checks and tests the library; 14 min
 package     the published files are the right ones, and build; 1 min
+release     the manifests fit RELEASING.md, and all that `cargo publish` does but for the upload; asks the registry; 1 min
 deny        licences, bans and sources of all dependencies, without advisories; 10 s
 semver      nothing public breaks against the last tag, if there is one; not timed yet
 tsan        no data races in the tests and the processes they start, with an instrumented std; 6 min, first 9 min
@@ -52,6 +53,8 @@ print_title() { printf '\n== %s\n' "$*"; }
 lint() {
     layers
     python3 tests/index.py
+    python3 tests/release.py --self-test
+    python3 tests/release.py
     python3 tests/prose.py --self-test
     python3 tests/prose.py
     local crates=(--workspace)
@@ -277,6 +280,13 @@ package() {
     diff <(cargo package --list --allow-dirty -p winddown-http | sort) <(cd http && packaged_files src)
     # Together: winddown depends on winddown-console, and winddown-http on winddown.
     cargo package --allow-dirty -p winddown-console -p winddown -p winddown-http
+}
+
+# Together, so that each is built with those before it, which the registry does not have yet. `lint` checks the manifests
+# too.
+release() {
+    python3 tests/release.py
+    cargo publish --dry-run --allow-dirty -p winddown-console -p winddown -p winddown-http
 }
 
 # The files that a package should have: the arguments, those of every crate, and those that cargo adds.
