@@ -28,7 +28,7 @@ perf        no frequent operation takes over 1 % more instructions than bench/in
 stop        no connection is lost when a server stops under load, whatever some clients do; 4 min
 restart     no request fails while servers restart and their parent holds the listener; 4 min
 rolling     no request fails while HAProxy's two servers restart in turn, on four runtimes; 9 min
-kubernetes  the manifest conforms to the API's schemas, and its times add up; 3 s, first 20 s
+kubernetes  the manifest conforms to the API's schemas, its times add up, and the pod has few rights; 3 s, first 20 s
 systemd     systemd accepts the unit files, and rejects a broken one; 10 s
 loom        the shipped atomics and locks under every interleaving within the bounds of the models; 1 min
 fuzz        twice ten million random operations, against a model and on three threads; G10 as users build; 1 min
