@@ -104,6 +104,9 @@ impl Builder {
     /// need, or a program that is done at the last moment has no time to say so. A shutdown that is not
     /// installed becomes forced then. The [`ForcePolicy`] does not matter.
     ///
+    /// Only the shutdown that was built forces itself. A [child](crate::Shutdown::child) that is requested
+    /// alone is not forced at its own deadline, which only ends its drains.
+    ///
     #[cfg_attr(feature = "signals", doc = "```no_run")]
     #[cfg_attr(not(feature = "signals"), doc = "```ignore")]
     /// use std::time::Duration;

@@ -43,6 +43,10 @@
 //!   enough, a handler stays that does what the system does by default. Should threads run out then,
 //!   async-io panics; at the very limit they may, because a thread that has ended still counts for an
 //!   instant.
+//! - The background thread is started when it is first needed, and the system may refuse that: at the
+//!   request, or when a phase is asked. Then there is no lame duck and no delay, and a time limit never
+//!   runs out. A shutdown that is not installed is then not forced at its deadline. Where the thread
+//!   `winddown` has to run for the process to end, `install` starts both.
 //!
 //! # Time
 //!

@@ -65,7 +65,8 @@ impl PhaseBuilder {
     /// Sets how long the phase is asked after its turn has come: after the parent is stopping, and the
     /// phases that it comes after are over. Defaults to none.
     ///
-    /// It is real time, kept by a thread of this crate. The force cuts it short.
+    /// It is real time, kept by a thread of this crate. The force cuts it short. If the system refuses to
+    /// start that thread, there is no delay.
     ///
     /// ```
     /// use std::time::Duration;
@@ -104,6 +105,9 @@ impl PhaseBuilder {
 
     /// Leaves it to the program to ask the phase, by any verb that requests a shutdown. Defaults to off.
     ///
+    /// The verbs are methods of the handle, so keep one. A phase of which only waiters and guards are left
+    /// can't be asked any more: its waiters and the phases that come after it wait until the force.
+    ///
     /// ```
     /// use winddown::Shutdown;
     ///
@@ -124,6 +128,7 @@ impl PhaseBuilder {
     ///
     /// Guards that are still held then count in the parent as before; the report names them with the
     /// phase, and says that its time limit has run out. It is real time, kept by a thread of this crate.
+    /// If the system refuses to start that thread, the limit never runs out.
     ///
     /// ```
     /// use std::time::Duration;

@@ -570,6 +570,20 @@ fn phases_by_hand_are_asked_by_any_verb() {
     assert_eq!(cause.to_string(), "failed: disk full");
 }
 
+/// The verbs belong to the handle.
+#[test]
+fn phase_by_hand_without_a_handle_waits_for_the_force() {
+    let shutdown = Shutdown::new();
+    let by_hand = shutdown.phase("by hand").by_hand().build();
+    let next = shutdown.phase("next").after(&by_hand).build();
+    let waiter = by_hand.waiter();
+    drop(by_hand);
+    shutdown.request_shutdown();
+    assert!(!waiter.is_stopping() && !next.is_stopping());
+    shutdown.request_shutdown();
+    assert!(waiter.is_stopping() && next.is_stopping());
+}
+
 /// A phase by hand may be asked before the parent is requested; what comes after it waits for both.
 #[test]
 fn phase_by_hand_is_asked_before_the_parent() {
