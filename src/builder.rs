@@ -74,6 +74,18 @@ impl Builder {
     }
 
     /// Sets whether an interrupt has a lame duck too. Defaults to `false`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::{Shutdown, Signal, Stage};
+    ///
+    /// let shutdown = Shutdown::builder()
+    ///     .lame_duck(Duration::from_secs(60))
+    ///     .lame_duck_on_interrupt(true)
+    ///     .build();
+    /// shutdown.send(Signal::INT);
+    /// assert_eq!(shutdown.stage(), Stage::Requested);
+    /// ```
     #[cfg(not(target_family = "wasm"))]
     pub fn lame_duck_on_interrupt(self, on: bool) -> Self {
         self.set(|policy| policy.lame_duck_on_interrupt = on)
@@ -89,6 +101,20 @@ impl Builder {
     ///
     /// It is real time. Zero means that the deadline has passed when the request comes. With
     /// `Duration::MAX`, or any time too long for the clock, there is no deadline.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use futures_lite::future;
+    /// use winddown::{DrainErrorKind, Shutdown};
+    ///
+    /// let grace = Duration::from_millis(10);
+    /// let shutdown = Shutdown::builder().grace_period(grace).build();
+    /// let _guard = shutdown.guard();
+    /// shutdown.request_shutdown();
+    /// # std::thread::sleep(grace);
+    /// let error = future::block_on(shutdown.drained()).unwrap_err();
+    /// assert_eq!(error.kind, DrainErrorKind::TimedOut);
+    /// ```
     pub fn grace_period(self, time: Duration) -> Self {
         self.set(|policy| policy.grace_period = Some(time))
     }
@@ -123,6 +149,18 @@ impl Builder {
     }
 
     /// Sets which second signal forces. Defaults to [`ForcePolicy::SecondSignal`]: any.
+    ///
+    /// ```
+    /// use winddown::{ForcePolicy, Shutdown, Signal};
+    ///
+    /// let shutdown = Shutdown::builder()
+    ///     .force_policy(ForcePolicy::OnlyInterrupt)
+    ///     .build();
+    /// assert!(shutdown.send(Signal::TERM));
+    /// assert!(!shutdown.send(Signal::TERM)); // dropped
+    /// assert!(shutdown.send(Signal::INT));
+    /// assert!(shutdown.is_forced());
+    /// ```
     pub fn force_policy(self, force: ForcePolicy) -> Self {
         self.set(|policy| policy.force = force)
     }
@@ -133,6 +171,17 @@ impl Builder {
     /// A terminal sends Ctrl-C to a whole group of processes, and a wrapper in it that forwards it
     /// makes two of one within milliseconds. The same goes for the second and the third, where there is
     /// an [`abort_timeout`](Builder::abort_timeout).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::{Shutdown, Signal};
+    ///
+    /// let debounce = Duration::from_secs(60);
+    /// let shutdown = Shutdown::builder().debounce(debounce).build();
+    /// assert!(shutdown.send(Signal::INT));
+    /// assert!(!shutdown.send(Signal::INT)); // an echo
+    /// assert!(!shutdown.is_forced());
+    /// ```
     pub fn debounce(self, time: Duration) -> Self {
         self.set(|policy| policy.debounce = time)
     }
@@ -143,6 +192,21 @@ impl Builder {
     /// The shutdown is *forced* then, which [`forced`](crate::Shutdown::forced) tells, and drains end;
     /// and the process ends when the time has passed, or on a third signal from the handler, or when
     /// `main` returns. A shutdown that is not installed ignores it, because it never ends the process.
+    ///
+    #[cfg_attr(feature = "signals", doc = "```no_run")]
+    #[cfg_attr(not(feature = "signals"), doc = "```ignore")]
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// # async fn example() -> Result<(), winddown::InstallError> {
+    /// let shutdown = Shutdown::builder()
+    ///     .abort_timeout(Duration::from_secs(2))
+    ///     .install()?;
+    /// shutdown.forced().await; // then there are two seconds
+    /// eprintln!("giving up: {}", shutdown.report());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn abort_timeout(self, time: Duration) -> Self {
         self.set(|policy| policy.abort_timeout = time)
     }
@@ -151,6 +215,15 @@ impl Builder {
     ///
     /// Each must be one that ends a program by default. On Windows there are only these two. A shutdown
     /// that is not installed ignores it.
+    ///
+    /// ```no_run
+    /// use winddown::{Shutdown, Signal};
+    ///
+    /// let shutdown = Shutdown::builder()
+    ///     .signals([Signal::INT, Signal::TERM, Signal::HUP])
+    ///     .install()?;
+    /// # Ok::<(), winddown::InstallError>(())
+    /// ```
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn signals(mut self, signals: impl IntoIterator<Item = Signal>) -> Self {
@@ -161,6 +234,13 @@ impl Builder {
     /// Sets the exit code with which the force ends the process. Defaults to 1.
     ///
     /// Unix hands on the lowest eight bits of it. A shutdown that is not installed ignores it.
+    ///
+    /// ```no_run
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::builder().exit_code(130).install()?;
+    /// # Ok::<(), winddown::InstallError>(())
+    /// ```
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn exit_code(mut self, code: i32) -> Self {
@@ -176,6 +256,13 @@ impl Builder {
     /// force that no signal brought about, by the program or at the deadline, ends with the
     /// [`exit_code`](Builder::exit_code) all the same. As PID 1, and on Windows, where no program can
     /// die of a signal, the exit code is 128 + n. A shutdown that is not installed ignores it.
+    ///
+    /// ```no_run
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::builder().force_by_signal().install()?;
+    /// # Ok::<(), winddown::InstallError>(())
+    /// ```
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn force_by_signal(mut self) -> Self {
@@ -184,6 +271,16 @@ impl Builder {
     }
 
     /// Makes a shutdown that only the program drives, as [`Shutdown::new`] does.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::builder()
+    ///     .grace_period(Duration::from_secs(30))
+    ///     .build();
+    /// assert!(!shutdown.is_requested());
+    /// ```
     ///
     /// # Panics
     ///
@@ -198,6 +295,15 @@ impl Builder {
     }
 
     /// Installs the process's shutdown, as [`Shutdown::install`] does.
+    ///
+    /// ```
+    /// use winddown::{InstallError, Shutdown, Signal};
+    ///
+    /// match Shutdown::builder().signals([Signal::from_raw(9)]).install() {
+    ///     Err(InstallError::Unusable(signal)) => println!("not {signal}"),
+    ///     other => panic!("SIGKILL can't be handled, but: {other:?}"),
+    /// }
+    /// ```
     ///
     /// # Errors
     ///

@@ -27,6 +27,23 @@ impl DropGuard {
     }
 
     /// Drops the guard without beginning the shutdown.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// fn migrate(shutdown: &Shutdown, works: bool) -> Option<()> {
+    ///     let guard = shutdown.drop_guard();
+    ///     works.then_some(())?; // or the shutdown begins
+    ///     guard.disarm();
+    ///     Some(())
+    /// }
+    ///
+    /// let shutdown = Shutdown::new();
+    /// migrate(&shutdown, true);
+    /// assert!(!shutdown.is_requested());
+    /// migrate(&shutdown, false);
+    /// assert!(shutdown.is_requested());
+    /// ```
     pub fn disarm(mut self) {
         self.node = None;
     }

@@ -89,6 +89,21 @@ impl PhaseBuilder {
     /// Has the phase asked only when `phase` is over. May be called several times. Defaults to no such
     /// phase.
     ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let server = Shutdown::new();
+    /// let http = server.phase("HTTP").build();
+    /// let workers = server.phase("workers").build();
+    /// let storage = server.phase("storage").after(&http).after(&workers);
+    /// let storage = storage.build();
+    /// let request = http.guard();
+    /// server.request_shutdown();
+    /// assert!(!storage.is_stopping()); // HTTP is not over
+    /// drop(request);
+    /// assert!(storage.is_stopping());
+    /// ```
+    ///
     /// # Panics
     ///
     /// If `phase` is not a phase of the same shutdown.
@@ -147,6 +162,17 @@ impl PhaseBuilder {
     }
 
     /// Makes the phase. If it is due already, it is asked at once.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let early = shutdown.phase("early").build();
+    /// assert!(!early.is_stopping());
+    /// shutdown.request_shutdown();
+    /// let late = shutdown.phase("late").build();
+    /// assert!(early.is_stopping() && late.is_stopping());
+    /// ```
     ///
     /// # Panics
     ///

@@ -115,6 +115,15 @@ impl Shutdown {
     /// For a reason of the program's own that several parts may have, use
     /// [`trigger`](Shutdown::trigger), which never forces.
     ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let worker = shutdown.clone();
+    /// std::thread::spawn(move || worker.request_shutdown());
+    /// shutdown.waiter().wait_blocking();
+    /// ```
+    ///
     /// # Blocking
     ///
     /// Waits for no task to finish. It calls wakers and [callbacks](Shutdown::call_on_shutdown), so it
@@ -202,6 +211,19 @@ impl Shutdown {
     /// Returns whether a shutdown was requested, also during its
     /// [`lame_duck`](crate::Builder::lame_duck). For a readiness probe; a loop asks
     /// [`is_stopping`](Shutdown::is_stopping). One atomic load.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// fn readyz(shutdown: &Shutdown) -> u16 {
+    ///     if shutdown.is_requested() { 503 } else { 200 }
+    /// }
+    ///
+    /// let shutdown = Shutdown::new();
+    /// assert_eq!(readyz(&shutdown), 200);
+    /// shutdown.request_shutdown();
+    /// assert_eq!(readyz(&shutdown), 503);
+    /// ```
     #[inline]
     pub fn is_requested(&self) -> bool {
         self.node().has_reached(Stage::Requested)
@@ -227,11 +249,30 @@ impl Shutdown {
     ///
     /// An installed shutdown ends the process then, so no code sees `true`; unless there is an
     /// [`abort_timeout`](crate::Builder::abort_timeout).
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// shutdown.request_shutdown();
+    /// assert!(!shutdown.is_forced());
+    /// shutdown.request_shutdown();
+    /// assert!(shutdown.is_forced());
+    /// ```
     pub fn is_forced(&self) -> bool {
         self.node().is_forced()
     }
 
     /// Returns how far the shutdown has come. One atomic load.
+    ///
+    /// ```
+    /// use winddown::{Shutdown, Stage};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// assert_eq!(shutdown.stage(), Stage::Running);
+    /// shutdown.request_shutdown();
+    /// assert!(shutdown.stage() >= Stage::Stopping);
+    /// ```
     pub fn stage(&self) -> Stage {
         self.node().stage()
     }
@@ -268,6 +309,17 @@ impl Shutdown {
 
     /// Returns the cause of the shutdown, or `None` if none was requested. A failure that came later
     /// takes the place of the earlier cause.
+    ///
+    /// ```
+    /// use winddown::{Cause, Shutdown, Signal};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// assert_eq!(shutdown.cause(), None);
+    /// shutdown.send(Signal::TERM);
+    /// assert_eq!(shutdown.cause(), Some(Cause::Signal(Signal::TERM)));
+    /// shutdown.fail("the last write failed");
+    /// assert!(matches!(shutdown.cause(), Some(Cause::Failed(_))));
+    /// ```
     pub fn cause(&self) -> Option<Cause> {
         self.node().cause()
     }
@@ -291,6 +343,19 @@ impl Shutdown {
 
     /// Returns how much is left of the [`grace_period`](crate::Builder::grace_period), zero when it is
     /// over; `None` as [`deadline`](Shutdown::deadline).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let grace = Duration::from_secs(30);
+    /// let shutdown = Shutdown::builder().grace_period(grace).build();
+    /// shutdown.request_shutdown();
+    /// shutdown.waiter().wait_blocking();
+    /// let left = shutdown.remaining().unwrap_or(Duration::MAX);
+    /// assert!(left <= grace);
+    /// shutdown.drain_blocking(left).unwrap();
+    /// ```
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline().map(remaining)
     }
@@ -418,6 +483,15 @@ impl Shutdown {
     }
 
     /// Takes a [`guard`](Shutdown::guard) with a name, for where a line says too little.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let _guard = shutdown.guard_named("export");
+    /// let report = shutdown.report().to_string();
+    /// assert!(report.starts_with("1 guard is held:\n  1 'export' at "));
+    /// ```
     #[track_caller]
     #[must_use = "without the guard, no drain waits for the work"]
     pub fn guard_named(&self, name: &'static str) -> Option<Guard> {
@@ -640,6 +714,17 @@ impl Shutdown {
     /// Each group of threads has a count of its own, and they are read one after the other. So while
     /// guards come and go it may be a number that never was: even zero, though each guard is dropped
     /// only when the next is held. Whether there are none, a [`drain`](Shutdown::drain) says.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let tenant = shutdown.child();
+    /// let guards = (shutdown.guard(), tenant.guard());
+    /// assert_eq!((shutdown.in_flight(), tenant.in_flight()), (2, 1));
+    /// drop(guards);
+    /// assert_eq!(shutdown.in_flight(), 0);
+    /// ```
     pub fn in_flight(&self) -> usize {
         self.node().in_flight()
     }
@@ -649,6 +734,16 @@ impl Shutdown {
     ///
     /// It is put together while guards come and go, so it may name some that
     /// [`in_flight`](Shutdown::in_flight) does not count, and the other way round.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let _guard = shutdown.guard_named("mail");
+    /// for line in &shutdown.report() {
+    ///     println!("{line}"); // 1 'mail' at src/main.rs:4
+    /// }
+    /// ```
     pub fn report(&self) -> Report {
         self.shared.report()
     }

@@ -109,28 +109,84 @@ impl Waiter {
 
     /// Returns whether a shutdown was requested, also during its
     /// [`lame_duck`](crate::Builder::lame_duck), when the waiter is not ready yet. One atomic load.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let lame_duck = Duration::from_secs(60);
+    /// let shutdown = Shutdown::builder().lame_duck(lame_duck).build();
+    /// let waiter = shutdown.waiter();
+    /// shutdown.request_shutdown();
+    /// assert!(waiter.is_requested() && !waiter.is_stopping());
+    /// ```
     #[inline]
     pub fn is_requested(&self) -> bool {
         self.node.has_reached(Stage::Requested)
     }
 
     /// Returns how far the shutdown has come. One atomic load.
+    ///
+    /// ```
+    /// use winddown::{Shutdown, Stage};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let waiter = shutdown.waiter();
+    /// shutdown.request_shutdown();
+    /// assert_eq!(waiter.stage(), Stage::Stopping);
+    /// ```
     pub fn stage(&self) -> Stage {
         self.node.stage()
     }
 
     /// Returns the cause of the shutdown; see [`Shutdown::cause`](crate::Shutdown::cause).
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let waiter = shutdown.waiter();
+    /// let worker = std::thread::spawn(move || {
+    ///     waiter.wait_blocking();
+    ///     waiter.cause().expect("it was requested").to_string()
+    /// });
+    /// shutdown.trigger("the queue is empty");
+    /// assert_eq!(worker.join().unwrap(), "the queue is empty");
+    /// ```
     pub fn cause(&self) -> Option<Cause> {
         self.node.cause()
     }
 
     /// Returns when the grace period is over; see [`Shutdown::deadline`](crate::Shutdown::deadline).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let grace = Duration::from_secs(30);
+    /// let shutdown = Shutdown::builder().grace_period(grace).build();
+    /// let waiter = shutdown.waiter();
+    /// assert_eq!(waiter.deadline(), None);
+    /// shutdown.request_shutdown();
+    /// assert_eq!(waiter.deadline(), shutdown.deadline());
+    /// ```
     pub fn deadline(&self) -> Option<Instant> {
         self.node.deadline()
     }
 
     /// Returns how much is left of the grace period; see
     /// [`Shutdown::remaining`](crate::Shutdown::remaining).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let grace = Duration::from_secs(30);
+    /// let shutdown = Shutdown::builder().grace_period(grace).build();
+    /// let waiter = shutdown.waiter();
+    /// shutdown.request_shutdown();
+    /// assert!(waiter.remaining().unwrap() <= grace);
+    /// ```
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline().map(deadline::remaining)
     }
@@ -159,6 +215,23 @@ impl Waiter {
     /// waiter is ready.
     ///
     /// A timeout of zero is a check; one too long for the clock never ends.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let waiter = shutdown.waiter();
+    /// let interval = Duration::from_millis(1);
+    /// let mut rounds = 0;
+    /// while !waiter.wait_blocking_timeout(interval) {
+    ///     rounds += 1; // the work of one interval
+    ///     if rounds == 3 {
+    ///         shutdown.request_shutdown();
+    ///     }
+    /// }
+    /// assert_eq!(rounds, 3);
+    /// ```
     ///
     /// # Blocking
     ///

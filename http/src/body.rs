@@ -55,6 +55,23 @@ impl RequestBody {
     }
 
     /// Returns hyper's body, for a service that takes nothing else. It has no limit of time.
+    ///
+    /// ```
+    /// use hyper::body::Incoming;
+    /// use hyper::{Request, Response};
+    /// use winddown_http::RequestBody;
+    ///
+    /// async fn proxy(_: Request<Incoming>) -> hyper::Result<Response<Incoming>> {
+    /// #     todo!()
+    ///     // ... sends the request on ...
+    /// }
+    ///
+    /// async fn answer(
+    ///     request: Request<RequestBody>,
+    /// ) -> hyper::Result<Response<Incoming>> {
+    ///     proxy(request.map(RequestBody::into_incoming)).await
+    /// }
+    /// ```
     pub fn into_incoming(self) -> Incoming {
         self.incoming
     }

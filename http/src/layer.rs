@@ -123,6 +123,21 @@ pub struct RequestGuard(Arc<Guard>);
 
 impl RequestGuard {
     /// Returns a waiter of the shutdown.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::ShutdownExt;
+    /// use winddown_http::RequestGuard;
+    ///
+    /// /// Polls until there is news, or until the server stops.
+    /// async fn long_poll(guard: RequestGuard) -> &'static str {
+    ///     let news = tokio::time::sleep(Duration::from_secs(60));
+    ///     match news.cancel_on_shutdown(guard.waiter()).await {
+    ///         Some(()) => "news",
+    ///         None => "come again",
+    ///     }
+    /// }
+    /// ```
     pub fn waiter(&self) -> Waiter {
         self.0.waiter()
     }

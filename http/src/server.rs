@@ -47,6 +47,18 @@ impl<E: Clone> Server<E> {
     /// `executor` runs the tasks of connections and of HTTP/2 streams. `timer` keeps all times but the
     /// [`pause`](Server::pause), which a thread of winddown keeps. For tokio and smol, `Server::tokio`
     /// and `Server::smol` bring both.
+    ///
+    #[cfg_attr(feature = "tokio", doc = "```")]
+    #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+    /// use hyper_util::rt::{TokioExecutor, TokioTimer};
+    /// use winddown::Shutdown;
+    /// use winddown_http::Server;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let executor = TokioExecutor::new();
+    /// let server = Server::new(&shutdown, executor, TokioTimer::new());
+    /// # let _ = server;
+    /// ```
     pub fn new(
         shutdown: &Shutdown,
         executor: E,
@@ -83,6 +95,16 @@ impl<E: Clone> Server<E> {
 impl<E> Server<E> {
     /// Sets the name of the phase that the connections belong to, for the report of a shutdown with
     /// several servers. Defaults to "connections".
+    ///
+    #[cfg_attr(feature = "tokio", doc = "```")]
+    #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+    /// use winddown::Shutdown;
+    /// use winddown_http::Server;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let server = Server::tokio(&shutdown).name("admin");
+    /// # let _ = server;
+    /// ```
     pub fn name(mut self, name: &'static str) -> Self {
         self.name = name;
         self
@@ -94,6 +116,17 @@ impl<E> Server<E> {
     /// In this time a client whose connection was just accepted sends its first request. One that keeps
     /// its connection alive sends its next, and learns from `connection: close` that it was the last. A
     /// server without connections does not wait.
+    ///
+    #[cfg_attr(feature = "tokio", doc = "```")]
+    #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    /// use winddown_http::Server;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let server = Server::tokio(&shutdown).pause(Duration::from_secs(1));
+    /// # let _ = server;
+    /// ```
     pub fn pause(mut self, time: Duration) -> Self {
         self.times.pause = time.min(FOREVER);
         self
@@ -107,6 +140,17 @@ impl<E> Server<E> {
     /// to HTTP/2's PING. A client that takes longer loses its connection, or the request. That is no
     /// error of the server. What a client receives has no limit but the
     /// [`grace_period`](winddown::Builder::grace_period).
+    ///
+    #[cfg_attr(feature = "tokio", doc = "```")]
+    #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    /// use winddown_http::Server;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let server = Server::tokio(&shutdown).client_timeout(Duration::from_secs(2));
+    /// # let _ = server;
+    /// ```
     pub fn client_timeout(mut self, time: Duration) -> Self {
         self.times.client = time.min(FOREVER);
         self
@@ -114,6 +158,17 @@ impl<E> Server<E> {
 
     /// Sets how long a connection may be without a request before it is told to finish. Defaults to
     /// 75 s.
+    ///
+    #[cfg_attr(feature = "tokio", doc = "```")]
+    #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    /// use winddown_http::Server;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let server = Server::tokio(&shutdown).idle_timeout(Duration::from_secs(20));
+    /// # let _ = server;
+    /// ```
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.times.idle = time.min(FOREVER);
         self
@@ -123,6 +178,16 @@ impl<E> Server<E> {
     ///
     /// At the limit, further connections wait in the queue of the kernel. At a shutdown they are accepted
     /// as others end.
+    ///
+    #[cfg_attr(feature = "tokio", doc = "```")]
+    #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+    /// use winddown::Shutdown;
+    /// use winddown_http::Server;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let server = Server::tokio(&shutdown).max_connections(10_000);
+    /// # let _ = server;
+    /// ```
     pub fn max_connections(mut self, limit: usize) -> Self {
         self.max_connections = limit;
         self
@@ -132,6 +197,18 @@ impl<E> Server<E> {
     ///
     /// The timers and HTTP/1's `header_read_timeout` are set already. With a `header_read_timeout`,
     /// hyper closes idle connections by it too.
+    ///
+    #[cfg_attr(feature = "tokio", doc = "```")]
+    #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+    /// use winddown::Shutdown;
+    /// use winddown_http::Server;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let server = Server::tokio(&shutdown).http(|http| {
+    ///     http.http2().max_concurrent_streams(100);
+    /// });
+    /// # let _ = server;
+    /// ```
     pub fn http(mut self, configure: impl FnOnce(&mut Builder<E>)) -> Self {
         configure(&mut self.builder);
         self
@@ -146,6 +223,25 @@ impl<E> Server<E> {
     /// It returns `Ok` when the last connection has ended; also if `incoming` ends by itself, without a
     /// shutdown. The task of each connection holds a guard of a
     /// [phase](winddown::Shutdown::phase) of the shutdown, and so does the listener from this call on.
+    ///
+    #[cfg_attr(feature = "tokio", doc = "```")]
+    #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+    /// use axum::{Router, routing::get};
+    /// use tokio::net::TcpListener;
+    /// use winddown::Shutdown;
+    /// use winddown_http::{Server, TokioIncoming};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let shutdown = Shutdown::new();
+    /// let app = Router::new().route("/", get(async || "hello"));
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let incoming = TokioIncoming::new(listener);
+    /// # shutdown.request_shutdown();
+    /// Server::tokio(&shutdown).serve(incoming, app).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -187,6 +283,32 @@ impl<E> Server<E> {
     /// runs in the task of the connection, so that a client that is slow in its handshake holds up no
     /// other. It has the [`client_timeout`](Server::client_timeout). A connection whose future fails
     /// is dropped.
+    ///
+    #[cfg_attr(feature = "tokio", doc = "```")]
+    #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+    /// use axum::{Extension, Router, routing::get};
+    /// use tokio::net::TcpListener;
+    /// use winddown::Shutdown;
+    /// use winddown_http::{Server, TokioIncoming};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let shutdown = Shutdown::new();
+    /// // The service of each connection knows the client's address.
+    /// let app = Router::new().route("/", get(async || "hello"));
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let incoming = TokioIncoming::new(listener);
+    /// # shutdown.request_shutdown();
+    /// Server::tokio(&shutdown)
+    ///     .serve_with(incoming, |stream| {
+    ///         let peer = stream.inner().peer_addr();
+    ///         let app = app.clone();
+    ///         async move { Ok((stream, app.layer(Extension(peer?)))) }
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

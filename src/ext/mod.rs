@@ -266,6 +266,19 @@ pub trait ShutdownExt: Sized {
     /// or the jobs of a queue, use
     /// [`finish_on_shutdown`](crate::ShutdownExt::finish_on_shutdown). Fused: once it has ended it stays
     /// ended.
+    ///
+    /// ```
+    /// use futures_lite::{StreamExt, future, stream};
+    /// use winddown::{Shutdown, ShutdownExt};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let ticks = stream::iter([1, 2]);
+    /// let mut ticks = ticks.end_on_shutdown(shutdown.waiter());
+    /// assert_eq!(future::block_on(ticks.next()), Some(1));
+    /// shutdown.request_shutdown();
+    /// assert_eq!(future::block_on(ticks.next()), None);
+    /// assert_eq!(future::block_on(ticks.into_inner().next()), Some(2));
+    /// ```
     fn end_on_shutdown<W: BorrowMut<Waiter>>(self, waiter: W) -> EndOnShutdown<Self, W>
     where
         Self: Stream,

@@ -71,17 +71,48 @@ impl Failure {
 
     /// Returns the name of the task; `None` after [`fail`](crate::Shutdown::fail), and for a guard
     /// without a name.
+    ///
+    /// ```
+    /// use futures_lite::future;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// future::block_on(shutdown.critical("mail", async {}));
+    /// let cause = shutdown.cause().unwrap();
+    /// assert_eq!(cause.error().unwrap().task(), Some("mail"));
+    /// ```
     pub fn task(&self) -> Option<&str> {
         self.inner.task.as_deref()
     }
 
     /// Returns what became of the task.
+    ///
+    /// ```
+    /// use futures_lite::future;
+    /// use winddown::{Outcome, Shutdown};
+    ///
+    /// let shutdown = Shutdown::new();
+    /// future::block_on(shutdown.critical("mail", async {}));
+    /// let cause = shutdown.cause().unwrap();
+    /// let failure = cause.error().unwrap();
+    /// assert_eq!(failure.outcome(), &Outcome::Ended);
+    /// ```
     pub fn outcome(&self) -> &Outcome {
         &self.inner.outcome
     }
 
     /// Returns where the task was made known: the line that called `critical`, `supervise`, `fail`,
     /// `guard` or `track`.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// shutdown.fail("disk full");
+    /// let line = line!() - 1;
+    /// let cause = shutdown.cause().unwrap();
+    /// assert_eq!(cause.error().unwrap().location().line(), line);
+    /// ```
     pub fn location(&self) -> &'static Location<'static> {
         self.inner.location
     }

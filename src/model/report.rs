@@ -101,23 +101,63 @@ impl Report {
     }
 
     /// Returns how many guards are held on all lines together.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let _held = [shutdown.guard(), shutdown.guard_named("mail")];
+    /// assert_eq!(shutdown.report().guards(), 2);
+    /// ```
     pub fn guards(&self) -> usize {
         self.lines.iter().map(|line| line.guards).sum()
     }
 
     /// Returns how many guards were dropped while their thread panicked, on all lines together.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let guard = shutdown.guard();
+    /// let worker = std::thread::spawn(move || {
+    ///     let _guard = guard;
+    ///     panic!("disk full");
+    /// });
+    /// assert!(worker.join().is_err());
+    /// assert_eq!(shutdown.report().panicked(), 1);
+    /// ```
     pub fn panicked(&self) -> usize {
         self.lines.iter().map(|line| line.panicked).sum()
     }
 
     /// Returns whether there is nothing to report: no guard is held, and none was dropped while its
     /// thread panicked.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// assert!(shutdown.report().is_empty());
+    /// let _guard = shutdown.guard();
+    /// assert!(!shutdown.report().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
     /// Iterates over the lines: those of no phase first, then phase by phase; of each those with the most
     /// guards first.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let _held = [shutdown.guard_named("mail"), shutdown.guard_named("mail")];
+    /// for line in shutdown.report().iter() {
+    ///     assert_eq!((line.name, line.guards), (Some("mail"), 1));
+    /// }
+    /// ```
     pub fn iter(&self) -> slice::Iter<'_, ReportLine> {
         self.lines.iter()
     }

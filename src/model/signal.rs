@@ -38,11 +38,23 @@ impl Signal {
     pub const USR2: Self = Self(signal_hook::consts::SIGUSR2);
 
     /// Returns the signal with this number, whether or not the system knows one.
+    ///
+    /// ```
+    /// use winddown::Signal;
+    ///
+    /// assert_eq!(Signal::from_raw(15), Signal::TERM);
+    /// ```
     pub const fn from_raw(number: i32) -> Self {
         Self(number)
     }
 
     /// Returns the number of the signal.
+    ///
+    /// ```
+    /// use winddown::Signal;
+    ///
+    /// assert_eq!(Signal::INT.as_raw(), 2);
+    /// ```
     pub const fn as_raw(self) -> i32 {
         self.0
     }

@@ -35,6 +35,27 @@ where
 
 impl Server<SmolExecutor> {
     /// Makes a server on smol's global executor.
+    ///
+    /// ```
+    /// use smol::net::TcpListener;
+    /// use winddown::Shutdown;
+    /// use winddown_http::{Server, SmolIncoming};
+    /// # use hyper::{Request, Response, body::Incoming, service::service_fn};
+    /// # use winddown_http::RequestBody;
+    /// # async fn answer(_: Request<RequestBody>) -> Result<Response<String>, String> {
+    /// #     Ok(Response::default())
+    /// # }
+    ///
+    /// # smol::block_on(async {
+    /// # let shutdown = Shutdown::new();
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let incoming = SmolIncoming::new(listener);
+    /// # shutdown.request_shutdown();
+    /// let server = Server::smol(&shutdown);
+    /// server.serve(incoming, service_fn(answer)).await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     #[cfg_attr(docsrs, doc(cfg(feature = "smol")))]
     pub fn smol(shutdown: &Shutdown) -> Self {
         Self::new(shutdown, SmolExecutor, SmolTimer::new())
@@ -52,6 +73,19 @@ pub struct SmolIncoming<L = TcpListener>(Arc<Async<L>>);
 impl<L> SmolIncoming<L> {
     /// Makes the stream, of `smol::net::TcpListener`, of `smol::net::unix::UnixListener`, or of a
     /// listener of the standard library in an `Arc<Async<_>>`.
+    ///
+    /// ```
+    /// use std::net::TcpListener;
+    /// use std::sync::Arc;
+    /// use smol::Async;
+    /// use winddown_http::SmolIncoming;
+    ///
+    /// // A listener that a service manager may have handed over.
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let incoming = SmolIncoming::new(Arc::new(Async::new(listener)?));
+    /// # let _ = incoming;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(listener: impl Into<Arc<Async<L>>>) -> Self {
         Self(listener.into())
     }

@@ -18,6 +18,15 @@ use crate::server::Server;
 
 impl Server<TokioExecutor> {
     /// Makes a server on tokio.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    /// use winddown_http::Server;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let server = Server::tokio(&shutdown);
+    /// # let _ = server;
+    /// ```
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     pub fn tokio(shutdown: &Shutdown) -> Self {
         Self::new(shutdown, TokioExecutor::new(), TokioTimer::new())
@@ -38,6 +47,19 @@ pub struct TokioIncoming<L = TcpListener>(L);
 
 impl<L> TokioIncoming<L> {
     /// Makes the stream, of a `TcpListener` or a `UnixListener`.
+    ///
+    /// ```
+    /// use tokio::net::TcpListener;
+    /// use winddown_http::TokioIncoming;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let incoming = TokioIncoming::new(listener);
+    /// # let _ = incoming;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(listener: L) -> Self {
         Self(listener)
     }
