@@ -19,7 +19,7 @@ Usage: ./ci.sh VERB ...
 The times are of a busy machine with two cores. They leave out the packages and tools that a verb installs, and what it
 builds or downloads when it first runs: see "first". .ci/run calls the verbs that a change must pass.
 
-lint        formatting, clippy, docs and their examples, prose, manifests, the index of the tests, `layers`; 1 min
+lint        formatting, clippy, docs and their examples, links, prose, manifests, the index of the tests, `layers`; 1 min
 layers      the modules of src/ import in one direction, without a cycle; shows that it reports mistakes; 1 s
 test        `cargo test`, with default features, with none, and of winddown-http; 3 min
 nextest     every test alone in a process of its own, by cargo-nextest; 1 min
@@ -57,6 +57,8 @@ lint() {
     python3 tests/release.py
     python3 tests/prose.py --self-test
     python3 tests/prose.py
+    python3 tests/links.py --self-test
+    python3 tests/links.py
     python3 tests/doc_examples.py --self-test
     python3 tests/doc_examples.py
     local crates=(--workspace)
@@ -70,7 +72,7 @@ lint() {
     fi
     cargo clippy "${crates[@]}" --all-targets --all-features -- -D warnings
     cargo clippy --all-targets --no-default-features -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features -p winddown -p winddown-http
 }
 
 # See the head of tests/layers.py.
