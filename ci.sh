@@ -40,6 +40,7 @@ deny        licences, bans and sources of all dependencies, without advisories; 
 semver      nothing public breaks against the last tag, if there is one; not timed yet
 tsan        no data races in the tests and the processes they start, with an instrumented std; 6 min, first 9 min
 asan        no memory errors and no leaks in them; 3 min, first 6 min
+costs       prints what it costs to depend on winddown and on its peers, and fails nothing; 45 min
 coverage    a test runs 95 % or more of the lines of src/; prints the other lines; 1 min, first 3 min
 minimal     the oldest dependencies that Cargo.toml allows build and pass the tests; 1 min, first 4 min
 targets     clippy for Windows, macOS, FreeBSD and aarch64 Linux; the core for wasm32; 1 min, first 12 min
@@ -286,8 +287,8 @@ package() {
     cargo package --allow-dirty -p winddown-console -p winddown -p winddown-http
 }
 
-# Together, so that each is built with those before it, which the registry does not have yet. `lint` checks the manifests
-# too.
+# Together, so that each is built with those before it, which the registry does not have yet; cargo 1.90 and newer can.
+# `lint` checks the manifests too.
 release() {
     python3 tests/release.py
     cargo publish --dry-run --allow-dirty -p winddown-console -p winddown -p winddown-http
@@ -320,6 +321,11 @@ coverage() (
     cargo llvm-cov report --ignore-filename-regex '/(tests|examples|bench|console)/' \
         --show-missing-lines --fail-under-lines 95
 )
+
+# The tables of COMPARISON.md; see the head of bench/costs.py.
+costs() {
+    python3 bench/costs.py
+}
 
 # Runs a command with Debian's compiler, which can build std anew.
 debian_rust() {
