@@ -103,6 +103,7 @@ fn run(options: Options) -> Result<(), String> {
     if options.json {
         println!("{}", report::json(&measured));
     } else {
+        println!("Measured on {}.\n", report::processor());
         print!("{}", report::table(&measured));
     }
     Ok(())

@@ -4,6 +4,17 @@ use serde_json::{Value, json};
 
 use crate::harness::{Entry, Goal, Measured, OURS};
 
+/// The processor that is measured on, and how many of its threads this process may use.
+pub fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("an unknown processor", |rest| rest.trim_start_matches([' ', '\t', ':']));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{model}, {threads} threads")
+}
+
 /// One line for each row, as Markdown that can be read as it is.
 pub fn table(rows: &[Measured]) -> String {
     let header = [
