@@ -34,6 +34,8 @@ pub fn role(what: &str, times: &str) {
         "first" => repeat(&mut || {
             let _ = black_box(pin!(shutdown.waiter()).poll(black_box(context)));
         }),
+        #[cfg(unix)]
+        served if served.contains(':') => crate::served::role(served, times),
         "child" => repeat(&mut || drop(black_box(shutdown.child()))),
         "connection" => repeat(&mut || {
             let child = shutdown.child();

@@ -9,6 +9,8 @@ mod peers;
 mod process;
 mod report;
 mod rows;
+#[cfg(unix)]
+mod served;
 mod svg;
 
 use std::process::ExitCode;

@@ -10,7 +10,9 @@ pub fn processor() -> String {
     let model = info
         .lines()
         .find_map(|line| line.strip_prefix("model name"))
-        .map_or("an unknown processor", |rest| rest.trim_start_matches([' ', '\t', ':']));
+        .map_or("an unknown processor", |rest| {
+            rest.trim_start_matches([' ', '\t', ':'])
+        });
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     format!("{model}, {threads} threads")
 }
