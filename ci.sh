@@ -28,6 +28,7 @@ perf        no frequent operation takes over 1 % more instructions than bench/in
 stop        no connection is lost when a server stops under load, whatever some clients do; 4 min
 restart     no request fails while servers restart and their parent holds the listener; 4 min
 rolling     no request fails while HAProxy's two servers restart in turn, on four runtimes; 9 min
+recipes     every recipe runs with its framework, and stops in the middle of its work; 1 min, first 20 min
 kubernetes  the manifest conforms to the API's schemas, its times add up, and the pod has few rights; 3 s, first 20 s
 systemd     systemd accepts the unit files, and rejects a broken one; 10 s
 loom        the shipped atomics and locks under every interleaving within the bounds of the models; 1 min
@@ -62,7 +63,8 @@ lint() {
     python3 tests/links.py
     python3 tests/doc_examples.py --self-test
     python3 tests/doc_examples.py
-    local crates=(--workspace)
+    # The recipes have hundreds of dependencies, so the verb `recipes` checks them.
+    local crates=(--workspace --exclude winddown-recipes)
     # bench reads a clock that macOS does not have.
     [ "$(uname)" != Darwin ] || crates+=(--exclude winddown-bench)
     cargo fmt --all --check
@@ -166,6 +168,13 @@ run_load() {
     cargo build -p winddown-load
     print_title "winddown-load $verb"
     timeout "$limit" "$built/debug/winddown-load" "$verb" "${programs[@]}"
+}
+
+# See the heads of recipes/src/bin/*.rs. What was measured is printed.
+recipes() {
+    cargo clippy --profile recipes -p winddown-recipes --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --profile recipes --no-deps -p winddown-recipes
+    run_tests 44 cargo test --profile recipes -p winddown-recipes --test servers --test programs -- --nocapture
 }
 
 kubernetes() {
@@ -409,7 +418,7 @@ targets() (
     for target in x86_64-pc-windows-gnu x86_64-pc-windows-msvc aarch64-apple-darwin \
         x86_64-unknown-freebsd aarch64-unknown-linux-gnu; do
         print_title "$target"
-        crates=(--workspace)
+        crates=(--workspace --exclude winddown-recipes)
         [[ $target != *-apple-* ]] || crates+=(--exclude winddown-bench)
         debian_rust cargo clippy -Zbuild-std --target "$target" "${crates[@]}" --all-targets --all-features -- \
             -D warnings
