@@ -45,7 +45,7 @@ fn g1_task_races_the_request() {
 
 /// Mutation: `Node::block` listens after it has checked.
 /// Mutation: `Node::block` has no fence between the two.
-/// Mutation: `Node::wake_threads` has no fence.
+/// Mutation: `Node::tell` has no fence.
 /// Mutation: `Node::wake` does not wake the threads.
 #[test]
 fn g1_thread_races_the_request() {
@@ -61,6 +61,7 @@ fn g1_thread_races_the_request() {
 /// A waiter for the force, beside one for the request.
 ///
 /// Mutation: `Node::wake` does not wake `forced`.
+/// Mutation: `Node::register` has no fence, or does not look again (S6).
 #[test]
 fn g1_waiter_for_the_force_is_woken() {
     model(2, || {
@@ -560,6 +561,8 @@ fn g8_s4_parent_and_child_are_drained() {
 
 /// Mutation: `Node::child` does not inherit (S5).
 /// Mutation: `Node::child` inherits before the child is in the list (S5).
+/// Mutation: `Node::child` has no fence (S6).
+/// Mutation: `Node::tell` has no fence (S6).
 /// Mutation: `Node::announce` tells no children.
 #[test]
 fn s5_child_is_made_during_the_request() {
