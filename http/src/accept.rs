@@ -196,11 +196,11 @@ fn kind(error: &io::Error) -> Kind {
     }
 }
 
-#[cfg(test)]
+// The numbers are Linux's.
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn error_kinds() {
         let of = |code| kind(&io::Error::from_raw_os_error(code));

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use futures_lite::stream;
 use winddown::{DrainErrorKind, Shutdown};
-use winddown_http::{Server, SmolIncoming, TokioIncoming};
+#[cfg(unix)]
+use winddown_http::TokioIncoming;
+use winddown_http::{Server, SmolIncoming};
 
 use support::{App, Client, RUNTIMES, Running, Settings, app, until};
 

@@ -117,10 +117,6 @@ impl Asked<Node> {
     }
 
     /// Does so, and leaves the events to the caller. Returns the phases that have one.
-    #[allow(
-        clippy::missing_const_for_thread_local,
-        reason = "it is const; on windows-gnu clippy takes it for what the macro makes of it"
-    )]
     pub(super) fn wake(self) -> Self {
         #[cfg(not(loom))]
         thread_local!(static LATER: RefCell<Option<Vec<Arc<Node>>>> = const { RefCell::new(None) });

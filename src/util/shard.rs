@@ -25,10 +25,6 @@ pub(crate) fn count() -> usize {
 
 /// Returns a small number of this thread, so that each thread keeps to its own shard.
 #[inline]
-#[allow(
-    clippy::missing_const_for_thread_local,
-    reason = "it is const; on windows-gnu clippy takes it for what the macro makes of it"
-)]
 pub(crate) fn thread_index() -> usize {
     #[cfg(not(loom))]
     thread_local!(static INDEX: Cell<usize> = const { Cell::new(usize::MAX) });
