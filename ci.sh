@@ -227,7 +227,7 @@ unit_is_valid() {
 loom() {
     local test=(env "RUSTFLAGS=--cfg loom" CARGO_TARGET_DIR=target/loom
         cargo test --release --no-default-features)
-    run_tests 47 "${test[@]}" --test loom -- --nocapture
+    run_tests 48 "${test[@]}" --test loom -- --nocapture
     run_tests 4 "${test[@]}" --lib -- --nocapture task_counter::models
 }
 

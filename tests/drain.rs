@@ -377,6 +377,20 @@ fn g10_guards_allocate_nothing_after_the_first_of_a_call_site() {
     assert_eq!(info.count_total, 0);
 }
 
+#[test]
+fn g10_drains_at_once_leave_no_memory() {
+    let shutdown = Shutdown::new();
+    let _guard = shutdown.guard();
+    let (_, waker) = Counter::new();
+    let info = measure(|| {
+        let mut crowd: Vec<_> = (0..10_000).map(|_| shutdown.drain(Duration::MAX)).collect();
+        for drain in &mut crowd {
+            assert!(poll(drain, &waker).is_pending());
+        }
+    });
+    assert!(info.bytes_current < 4096, "{} bytes", info.bytes_current);
+}
+
 /// Threads take and release guards of a parent and its children while it is drained. When a drain
 /// returns `Ok`, no thread holds a guard, and none gets one later.
 #[test]

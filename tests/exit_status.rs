@@ -41,6 +41,7 @@ mod cases {
     pub(crate) const ROLES: &[Role] = &roles![
         dies_of_its_signal,
         exits_of_a_stop_signal,
+        gives_up,
         on_smol,
         on_tokio,
         on_tokio_threads,
@@ -76,6 +77,10 @@ mod cases {
         tests.push(pid_1_test(
             "force_by_signal_as_pid_1_ends_with_the_code",
             force_by_signal_as_pid_1_ends_with_the_code,
+        ));
+        tests.push(pid_1_test(
+            "g7_as_pid_1_without_handles_ends_with_the_code",
+            g7_as_pid_1_without_handles_ends_with_the_code,
         ));
         #[cfg(target_os = "linux")]
         tests.push(terminal_test(
@@ -132,6 +137,19 @@ mod cases {
     /// The kernel drops a signal at its default for PID 1.
     fn cause_exit_as_pid_1_ends_with_the_code(unshare: Command) {
         let mut child = as_pid_1(unshare, "dies_of_its_signal");
+        child.send(SIGTERM);
+        assert_eq!(child.code(), 143);
+    }
+
+    fn gives_up() {
+        drop(Shutdown::install().unwrap());
+        println!("ready");
+        park();
+    }
+
+    /// PID 1 can't die of a signal.
+    fn g7_as_pid_1_without_handles_ends_with_the_code(unshare: Command) {
+        let mut child = as_pid_1(unshare, "gives_up");
         child.send(SIGTERM);
         assert_eq!(child.code(), 143);
     }

@@ -20,7 +20,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use support::model::model;
 use support::{Call, Counter, poll};
-use winddown::Shutdown;
+use winddown::{Shutdown, Stage};
 
 const FOR_EVER: Duration = Duration::MAX;
 
@@ -97,6 +97,24 @@ fn g2_cause_is_visible_before_the_flag() {
         before.store(1, Ordering::Relaxed);
         assert!(shutdown.request_shutdown());
         assert!(shutdown.is_requested() && shutdown.cause().is_some());
+        sees.join().unwrap();
+    });
+}
+
+/// Mutation: `Node::stage` loads the word with `Relaxed`.
+#[test]
+fn g2_stage_shows_what_was_done_before() {
+    model(None, || {
+        let shutdown = Shutdown::new();
+        let before = Arc::new(AtomicUsize::new(0));
+        let (seer, seen) = (shutdown.clone(), before.clone());
+        let sees = run(move || {
+            if seer.stage() != Stage::Running {
+                assert_eq!(seen.load(Ordering::Relaxed), 1);
+            }
+        });
+        before.store(1, Ordering::Relaxed);
+        assert!(shutdown.request_shutdown());
         sees.join().unwrap();
     });
 }
@@ -624,6 +642,7 @@ fn s5_parent_and_child_are_requested_at_once() {
 /// The force ends a drain that waits, at once.
 ///
 /// Mutation: `Node::wake` does not wake `watchers`.
+/// Mutation: `Node::watch` has no fence (S6).
 /// Mutation: `Node::announce` tells no children.
 #[test]
 fn force_ends_a_waiting_drain() {

@@ -4,11 +4,12 @@ mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
-use std::task::{Poll, Waker};
+use std::task::{Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use allocation_counter::measure;
+use cooked_waker::{IntoWaker, WakeRef};
 use futures_lite::future;
 use support::{Call, Counter, in_time, poll};
 use winddown::{Shutdown, Waiter};
@@ -55,6 +56,33 @@ fn g1_latest_waker_is_woken() {
     assert!(poll(&mut waiter, &last_waker).is_pending());
     shutdown.request_shutdown();
     assert_eq!((first.count(), last.count()), (0, 1));
+}
+
+/// Two wakers of one task may do different things: the data of both is the task, and not the vtable.
+#[test]
+fn g1_waker_with_the_data_of_another_is_woken() {
+    #[derive(Default)]
+    struct Task([AtomicUsize; 2]);
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0[0].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    impl WakeRef for Task {
+        fn wake_by_ref(&self) {
+            self.0[1].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let task: Arc<Task> = Arc::default();
+    let (one, other): (Waker, _) = (task.clone().into(), task.clone().into_waker());
+    assert_eq!(one.data(), other.data());
+    let shutdown = Shutdown::new();
+    let mut waiter = shutdown.waiter();
+    assert!(poll(&mut waiter, &one).is_pending());
+    assert!(poll(&mut waiter, &other).is_pending());
+    assert!(shutdown.request_shutdown());
+    let woken = task.0.each_ref().map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(woken, [0, 1]);
 }
 
 #[test]

@@ -19,7 +19,6 @@ use crate::model::cause::Cause;
 use crate::model::policy::Policy;
 use crate::model::stage::Stage;
 use crate::node::{FIRST, FORCED, Node, REQUESTED, STOPPING};
-#[cfg(not(loom))]
 use crate::util::sync::lock;
 use crate::util::task_counter::TryClose;
 
@@ -197,9 +196,95 @@ fn g7_lame_duck_keeps_no_node_alive() {
 }
 
 mod policies {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::Signal;
     use crate::model::policy::ForcePolicy;
+    use crate::node::Host;
+
+    /// A process that counts what it is told.
+    #[derive(Default)]
+    struct Told {
+        first: AtomicUsize,
+        forced: AtomicUsize,
+        third: AtomicUsize,
+    }
+
+    impl Host for Arc<Told> {
+        fn first(&self, _: &Arc<Node>) {
+            self.first.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn begun(&self, _: &Arc<Node>) {}
+
+        fn forced(&self, _: &Policy, _: Option<Signal>) {
+            self.forced.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn third(&self, _: Option<Signal>) {
+            self.third.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Told {
+        /// Returns how often the process was told of the first slot, the force and a third signal.
+        fn counts(&self) -> [usize; 3] {
+            [&self.first, &self.forced, &self.third].map(|count| count.load(Ordering::Relaxed))
+        }
+    }
+
+    fn hosted(policy: Policy) -> (Arc<Node>, Arc<Told>) {
+        let told: Arc<Told> = Arc::default();
+        let host = Box::new(told.clone());
+        (Node::new(Some(host), Some(policy)), told)
+    }
+
+    fn request(node: &Arc<Node>) -> bool {
+        node.request(Cause::Requested(Location::caller()))
+    }
+
+    /// Ends the debounce of the last slot.
+    fn end_debounce(node: &Node) {
+        lock(&node.begun).slot = None;
+    }
+
+    #[test]
+    fn signal_after_a_trigger_arms() {
+        let (node, told) = hosted(Policy::DEFAULT);
+        assert!(node.trigger(Cause::Requested(Location::caller())));
+        assert_eq!(told.counts(), [0, 0, 0]);
+        assert!(signal(&node, Signal::TERM));
+        assert_eq!(told.counts(), [1, 0, 0]);
+        assert!(signal(&node, Signal::TERM));
+        assert_eq!(told.counts(), [1, 1, 0]);
+    }
+
+    #[test]
+    fn third_signal_ends_the_process_but_no_request_does() {
+        let (node, told) = hosted(Policy::DEFAULT);
+        assert!(signal(&node, Signal::TERM) && signal(&node, Signal::TERM));
+        assert!(!request(&node));
+        assert_eq!(told.counts(), [1, 1, 0]);
+        assert!(!signal(&node, Signal::TERM));
+        assert_eq!(told.counts(), [1, 1, 1]);
+    }
+
+    #[test]
+    fn each_slot_starts_the_debounce_again() {
+        let (node, told) = hosted(Policy {
+            debounce: Duration::from_secs(3600),
+            ..Policy::DEFAULT
+        });
+        for begun in [[1, 0, 0], [1, 1, 0]] {
+            assert!(signal(&node, Signal::TERM));
+            assert!(!signal(&node, Signal::TERM));
+            assert_eq!(told.counts(), begun);
+            end_debounce(&node);
+        }
+        assert!(!signal(&node, Signal::TERM));
+        assert_eq!(told.counts(), [1, 1, 1]);
+    }
 
     fn node(policy: Policy) -> Arc<Node> {
         Node::new(None, Some(policy))

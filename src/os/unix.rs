@@ -268,3 +268,33 @@ fn set_of(signals: &[Signal]) -> SigSet {
         .filter_map(|signal| nix::sys::signal::Signal::try_from(signal.as_raw()).ok())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::{Signal as Native, raise};
+
+    use super::*;
+    use crate::model::policy::Policy;
+
+    /// A signal that the system ignores by default: the default comes back with the drop.
+    #[test]
+    fn g6_dropped_handlers_do_nothing() {
+        let settings = Settings {
+            signals: vec![Signal::from_raw(Native::SIGWINCH as i32)],
+            ..Settings::default()
+        };
+        // With a debounce the handler arms nothing, which another test would notice.
+        let policy = Policy {
+            debounce: Duration::from_secs(3600),
+            ..Policy::DEFAULT
+        };
+        let node = Node::new(None, Some(policy));
+        let handlers = Handlers::register(&settings, &node).unwrap();
+        let (_, seen) = handlers.seen[0].clone();
+        raise(Native::SIGWINCH).unwrap();
+        assert!(seen.swap(false, Ordering::SeqCst));
+        drop(handlers);
+        raise(Native::SIGWINCH).unwrap();
+        assert!(!seen.load(Ordering::SeqCst));
+    }
+}

@@ -5,6 +5,8 @@ pub(crate) mod ancestor_count;
 pub(crate) mod background;
 pub(crate) mod deadline;
 pub(crate) mod driver_turn;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod hooked_waker;
 pub(crate) mod panic;
 pub(crate) mod shard;
 pub(crate) mod site_table;

@@ -215,9 +215,11 @@ impl Entries {
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
     use super::*;
+    use crate::util::hooked_waker::hooked;
 
     /// Panics when it is dropped, if it is to.
     struct Task(bool);
@@ -244,5 +246,34 @@ mod tests {
         assert!(moved.is_err());
         assert!(slot.holds(&next));
         wakers.remove(&mut slot);
+    }
+
+    #[test]
+    fn w1_wakers_of_a_queue_are_cloned_woken_and_dropped_without_its_locks() {
+        for queue in [WakerQueue::new(), WakerQueue::sharded()] {
+            let queue = Arc::new(queue);
+            let calls: Arc<[AtomicUsize; 2]> = Arc::default();
+            let waker = || {
+                let (queue, calls) = (queue.clone(), calls.clone());
+                hooked(move || {
+                    let locked = queue.all().any(|shard| shard.try_lock().is_err());
+                    calls[usize::from(locked)].fetch_add(1, Ordering::Relaxed);
+                })
+            };
+            let [mut one, mut other] = [Slot::vacant(), Slot::vacant()];
+            for _ in 0..2 {
+                // A new entry, then the first waker is replaced.
+                assert!(queue.register(&mut one, &waker()));
+            }
+            queue.remove(&mut one);
+            assert!(queue.register(&mut other, &waker()));
+            queue.wake_all();
+            // At its old place, and at a new one, in a shard that is closed.
+            assert!(!queue.register(&mut other, &waker()));
+            assert!(!queue.register(&mut one, &waker()));
+            // Each of the five is cloned and dropped twice, and one is woken.
+            let calls = Arc::into_inner(calls).expect("no waker is left");
+            assert_eq!(calls.map(AtomicUsize::into_inner), [16, 0]);
+        }
     }
 }

@@ -58,3 +58,35 @@ impl WakerSet {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::util::hooked_waker::hooked;
+
+    #[test]
+    fn w1_wakers_of_a_set_are_cloned_woken_and_dropped_without_its_lock() {
+        let set = Arc::new(WakerSet::new());
+        let calls: Arc<[AtomicUsize; 2]> = Arc::default();
+        let waker = || {
+            let (set, calls) = (set.clone(), calls.clone());
+            hooked(move || {
+                let locked = set.0.try_lock().is_err();
+                calls[usize::from(locked)].fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        let mut key = None;
+        for _ in 0..2 {
+            set.register(&mut key, &waker()); // a new entry, then the first waker is replaced
+        }
+        set.wake_all();
+        set.register(&mut key, &waker());
+        set.remove(&mut key);
+        // Each of the three is cloned and dropped twice, and one is woken.
+        let calls = Arc::into_inner(calls).expect("no waker is left");
+        assert_eq!(calls.map(AtomicUsize::into_inner), [10, 0]);
+    }
+}
