@@ -396,8 +396,7 @@ tsan() (
     kept_back=(g4_with_a_waker_that_hangs after_the_debounce_the_second_forces without_descriptors)
     # It reports tokio, because it does not know that tokio registers with a copy of the descriptor that it waits for.
     # It needs more memory itself than the last three leave.
-    # bash guesses by the time that a program takes to end.
-    unfit=(axum:: tokio:: of_a_tokio_listener the_script_of_a_shell g4_without_threads g6_without_threads g12_without_threads)
+    unfit=(axum:: tokio:: of_a_tokio_listener g4_without_threads g6_without_threads g12_without_threads)
 
     block() { export "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=env --block-signal=$1"; }
     block INT,TERM
@@ -418,10 +417,9 @@ tsan() (
 asan() (
     # A panic payload whose drop panics is leaked on purpose: dropping the next payload could panic again, without end.
     leak=g5_waker_whose_panic_panics_again_wakes_the_rest
-    # bash guesses by the time that a program takes to end.
     # The sanitizer needs more memory itself than the last three leave.
     run_sanitized address 'fn main() { std::mem::forget(std::hint::black_box(vec![0])) }' \
-        "$leak" the_script_of_a_shell g4_without_threads g6_without_threads g12_without_threads
+        "$leak" g4_without_threads g6_without_threads g12_without_threads
     print_title "but for leaks: $leak"
     ASAN_OPTIONS=detect_leaks=0 run_tests 1 sanitized_test --test waiter -- "$leak"
 )

@@ -3,7 +3,7 @@
 use std::borrow::BorrowMut;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::Stream;
 use pin_project_lite::pin_project;
@@ -77,6 +77,10 @@ const ITEMS: u16 = 4096;
 /// a listener under load would not end.
 const TURN: Duration = Duration::from_millis(50);
 
+/// The stream ends only if it was asked within this time: the kernel may accept a connection while the
+/// thread is without a processor, and it resets what the listener has not given out when that closes.
+const FRESH: Duration = Duration::from_micros(50);
+
 pin_project! {
     /// Made by [`ShutdownExt::finish_on_shutdown`](crate::ShutdownExt::finish_on_shutdown).
     ///
@@ -89,7 +93,7 @@ pin_project! {
         #[pin]
         stream: S,
         waiter: W,
-        // Zero once it has ended.
+        // How many it may still give out, or be asked in vain; zero once it has ended.
         items: u16,
         turn: DriverTurn,
     }
@@ -111,24 +115,26 @@ impl<S: Stream, W: BorrowMut<Waiter>> Stream for FinishOnShutdown<S, W> {
 
     #[inline]
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
-        let this = self.project();
-        if *this.items == 0 {
-            return Poll::Ready(None);
-        }
-        match this.stream.poll_next(cx) {
-            Poll::Ready(Some(item)) => {
-                if (*this.waiter).borrow().is_stopping() {
-                    *this.items -= 1;
+        let mut this = self.project();
+        while *this.items > 0 {
+            let stopping = (*this.waiter).borrow().is_stopping();
+            let asked = (stopping && cfg!(not(target_family = "wasm"))).then(Instant::now);
+            match this.stream.as_mut().poll_next(cx) {
+                Poll::Ready(Some(item)) => {
+                    if stopping {
+                        *this.items -= 1;
+                    }
+                    return Poll::Ready(Some(item));
                 }
-                return Poll::Ready(Some(item));
-            }
-            Poll::Ready(None) => {}
-            Poll::Pending => {
-                ready!(Pin::new(this.waiter.borrow_mut()).poll(cx));
-                ready!(this.turn.poll(cx));
+                Poll::Ready(None) => *this.items = 0,
+                Poll::Pending => {
+                    ready!(Pin::new(this.waiter.borrow_mut()).poll(cx));
+                    ready!(this.turn.poll(cx));
+                    let fresh = asked.is_none_or(|asked| asked.elapsed() < FRESH);
+                    *this.items = if fresh { 0 } else { *this.items - 1 };
+                }
             }
         }
-        *this.items = 0;
         Poll::Ready(None)
     }
 
