@@ -32,6 +32,7 @@ recipes     every recipe runs with its framework, and stops in the middle of its
 kubernetes  the manifest conforms to the API's schemas, its times add up, and the pod has few rights; 3 s, first 20 s
 systemd     systemd accepts the unit files, and rejects a broken one; 10 s
 loom        the shipped atomics and locks under every interleaving within the bounds of the models; 1 min
+mutations   every model of `loom` fails when the code is changed as tests/mutations.toml says; 30 min
 fuzz        twice ten million random operations, against a model and on three threads; G10 as users build; 1 min
 features    every combination of features passes clippy; 5 min
 msrv        Rust 1.85 checks and tests the library; 14 min
@@ -59,6 +60,8 @@ lint() {
     python3 tests/release.py
     python3 tests/prose.py --self-test
     python3 tests/prose.py
+    python3 tests/mutations.py --self-test
+    python3 tests/mutations.py --check
     python3 tests/links.py --self-test
     python3 tests/links.py
     python3 tests/doc_examples.py --self-test
@@ -223,12 +226,17 @@ unit_is_valid() {
     [ -z "$said" ]
 }
 
-# Each model names the mutations that make it fail; see the head of tests/loom.rs, and src/util/task_counter.rs.
+# See the head of tests/loom.rs, and src/util/task_counter.rs.
 loom() {
     local test=(env "RUSTFLAGS=--cfg loom" CARGO_TARGET_DIR=target/loom
         cargo test --release --no-default-features)
     run_tests 48 "${test[@]}" --test loom -- --nocapture
     run_tests 4 "${test[@]}" --lib -- --nocapture task_counter::models
+}
+
+# See the head of tests/mutations.py. Those with a text in their names alone: MUTATION=TaskCounter ./ci.sh mutations.
+mutations() {
+    python3 tests/mutations.py target/mutations ${MUTATION:+"$MUTATION"}
 }
 
 # FUZZ_OPS is the number of operations in each of the two tests.

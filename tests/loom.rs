@@ -4,8 +4,8 @@
 //! stays std's is trusted: `Arc`, `Weak` and `OnceLock`. loom does not see what they order, so the last
 //! handle of a shutdown, and of a child, is dropped where no other thread runs.
 //!
-//! Each model names mutations of `src/` under which it has been seen to fail. Run them by `./ci.sh
-//! loom`.
+//! Each model names mutations under which it fails, by their names in `mutations.toml`. `./ci.sh loom`
+//! runs the models, `./ci.sh mutations` shows that they fail.
 #![cfg(loom)]
 
 mod support;
@@ -31,7 +31,7 @@ fn run<T: 'static>(what: impl FnOnce() -> T + 'static) -> thread::JoinHandle<T> 
 
 /// Mutation: `wake_all` does not set `closed`.
 /// Mutation: `Node::poll` is `Pending` whatever `register` says.
-/// Mutation: `Node::announce` does not call `self.wake()`.
+/// Mutation: `Node::announce_asked` does not wake the node itself.
 #[test]
 fn g1_task_races_the_request() {
     model(None, || {
@@ -81,7 +81,7 @@ fn g1_waiter_for_the_force_is_woken() {
 
 /// Mutation: `Node::change` stores the word, with `REQUESTED`, before it takes the lock.
 /// Mutation: `Node::change` stores the word with `Relaxed`.
-/// Mutation: `Node::has_reached` loads it with `Relaxed`.
+/// Mutation: `Node::has_reached` loads the word with `Relaxed`.
 #[test]
 fn g2_cause_is_visible_before_the_flag() {
     model(None, || {
@@ -161,7 +161,8 @@ fn g3_three_senders_two_slots() {
 /// them stays asleep, and no waker stays behind.
 ///
 /// Mutation: `WakerQueue::remove` does not ask whether the shard is closed.
-/// Mutation: `WakerQueue::register` does not ask whether the shard is closed (either place).
+/// Mutation: `WakerQueue::register` puts a new waker into a closed shard.
+/// Mutation: `WakerQueue::register` replaces a waker in a closed shard.
 /// Mutation: `wake_all` closes the shard after it has taken the wakers, and released the lock (W3).
 #[test]
 fn g5_g10_clone_move_and_drop_during_the_broadcast() {
@@ -197,7 +198,7 @@ fn g5_g10_clone_move_and_drop_during_the_broadcast() {
 /// for the value that is read.)
 ///
 /// Mutation: `Node::poll` registers without asking whether the slot holds the waker.
-/// Mutation: `Node::poll` takes a lock, be it that of `begun`.
+/// Mutation: `Node::poll` takes the lock of `begun`.
 #[test]
 fn g10_repoll_is_one_load() {
     const POLLS: usize = 1_000;
@@ -579,9 +580,7 @@ fn g8_s4_parent_and_child_are_drained() {
 
 /// Mutation: `Node::child` does not inherit (S5).
 /// Mutation: `Node::child` inherits before the child is in the list (S5).
-/// Mutation: `Node::child` has no fence (S6).
-/// Mutation: `Node::tell` has no fence (S6).
-/// Mutation: `Node::announce` tells no children.
+/// Mutation: `Node::announce_asked` tells no children.
 #[test]
 fn s5_child_is_made_during_the_request() {
     model(None, || {
@@ -600,7 +599,7 @@ fn s5_child_is_made_during_the_request() {
 
 /// The same one step further down.
 ///
-/// Mutation: `Node::announce` does not go below the children.
+/// Mutation: `Node::announce_asked` does not go below the children.
 #[test]
 fn s5_grandchild_is_made_during_the_request() {
     model(None, || {
@@ -619,7 +618,7 @@ fn s5_grandchild_is_made_during_the_request() {
 /// Parent and child are requested at once; the child's waiter is woken, and the child's cause stays
 /// what it was first.
 ///
-/// Mutation: `Node::announce` does not wake those it has told.
+/// Mutation: `Node::announce_asked` does not wake the nodes that it has told.
 #[test]
 fn s5_parent_and_child_are_requested_at_once() {
     model(3, || {
@@ -642,8 +641,7 @@ fn s5_parent_and_child_are_requested_at_once() {
 /// The force ends a drain that waits, at once.
 ///
 /// Mutation: `Node::wake` does not wake `watchers`.
-/// Mutation: `Node::watch` has no fence (S6).
-/// Mutation: `Node::announce` tells no children.
+/// Mutation: `Node::announce_asked` tells no children.
 #[test]
 fn force_ends_a_waiting_drain() {
     model(None, || {
@@ -889,7 +887,8 @@ impl Process {
 /// process ends.
 ///
 /// Mutation: `Node::request` does not force with the second slot.
-/// Mutation, here: the handler does not write to the socket, or `read` takes two signals for one.
+/// Mutation: the handler does not write to the socket.
+/// Mutation: `read` takes two signals for one.
 #[test]
 fn g4_two_signals_end_the_process() {
     model(None, || {
@@ -910,7 +909,7 @@ fn g4_two_signals_end_the_process() {
 /// A signal beside a request of the program's own. Once the request has returned, the handler needs
 /// no thread.
 ///
-/// Mutation, here: `request` does not arm.
+/// Mutation: `request` does not arm.
 #[test]
 fn g4_a_signal_beside_a_request() {
     model(5, || {
@@ -930,7 +929,7 @@ fn g4_a_signal_beside_a_request() {
 /// One signal and a trigger force nothing.
 ///
 /// Mutation: `Node::trigger` takes a slot.
-/// Mutation, here: the handler arms before it looks.
+/// Mutation: the handler arms before it looks.
 #[test]
 fn g4_a_signal_beside_a_trigger() {
     model(None, || {
@@ -1143,8 +1142,8 @@ fn g13_p3_last_guard_races_the_request() {
 /// The first phase of a shutdown is made while that is requested.
 ///
 /// Mutation: `Node::phase` has no fence (P2).
-/// Mutation: `Node::ask_phases` has no fence (P2).
-/// Mutation: `Order::advance` is told whether the parent is stopping, as it was before the lock (P2).
+/// Mutation: `Node::tell` has no fence.
+/// Mutation: `Node::phase` reads whether the parent is stopping before it takes the lock (P2).
 #[test]
 fn g13_p2_phase_is_made_during_the_request() {
     model(None, || {
@@ -1183,7 +1182,7 @@ fn g13_force_races_the_order() {
 
 /// A drain waits for a phase whose last guard is dropped, and the next phase is asked for one of them.
 ///
-/// Mutation: `Node::try_close` does not note the phase.
+/// Mutation: `Node::notify_closed` does not note the phase.
 #[test]
 fn g13_p3_drain_races_the_last_guard() {
     model(4, || {

@@ -382,14 +382,14 @@ mod models {
         });
     }
 
-    /// Mutation: `open` does not count the shard in the word (N1).
-    /// Mutation: `decrement` subtracts with `Relaxed`.
+    /// Mutation: `TaskCounter::open` does not count the shard in the word (N1).
+    /// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
     #[test]
     fn g8_guards_of_two_shards_race_the_close() {
         guards_race_the_close("two shards", [0, 1]);
     }
 
-    /// Mutation: `open` does not take its count back when another thread was faster.
+    /// Mutation: `TaskCounter::open` does not take its count back when another thread was faster.
     #[test]
     fn g8_guards_of_one_shard_race_the_close() {
         guards_race_the_close("one shard", [0, 0]);
@@ -397,7 +397,7 @@ mod models {
 
     /// One guard is held when the drain begins, another is taken meanwhile.
     ///
-    /// Mutation: `watch` leaves out the shards.
+    /// Mutation: `TaskCounter::watch` leaves out the shards.
     #[test]
     fn g8_drain_is_notified_of_the_last_guard() {
         model("a guard is held", || {
@@ -414,7 +414,7 @@ mod models {
 
     /// Two guards are dropped at once, and a drain sets the flags again while the second takes them.
     ///
-    /// Mutation: `unwatch` looks only at what it took from the word.
+    /// Mutation: `TaskCounter::unwatch` looks only at what it took from the word.
     #[test]
     fn g8_taking_the_flags_of_a_shard_notifies() {
         model("three guards", || {
