@@ -9,7 +9,7 @@ use std::thread;
 
 use libtest_mimic::{Completion, Trial};
 #[cfg(target_os = "linux")]
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 #[cfg(unix)]
 use nix::sys::signal::{SigSet, Signal, kill};
 #[cfg(unix)]
@@ -347,10 +347,10 @@ fn threads() -> usize {
 
 /// Limits the memory so that it suffices for so many more threads. Returns the former limits.
 #[cfg(target_os = "linux")]
-pub fn leave_memory_for_threads(count: u64) -> (u64, u64) {
+pub fn leave_memory_for_threads(count: rlim_t) -> (rlim_t, rlim_t) {
     // A thread's stack takes two MiB.
     let size = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: u64 = size.split(' ').next().unwrap().parse().unwrap();
+    let pages: rlim_t = size.split(' ').next().unwrap().parse().unwrap();
     let (soft, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
     let limit = pages * 4096 + (2 * count + 1) * (1 << 20);
     setrlimit(Resource::RLIMIT_AS, limit, hard).unwrap();
