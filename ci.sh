@@ -22,6 +22,7 @@ builds or downloads when it first runs: see "first". .ci/run calls the verbs tha
 lint        formatting, clippy, docs and their examples, links, prose, manifests, the index of the tests, `layers`; 1 min
 layers      the modules of src/ import in one direction, without a cycle; shows that it reports mistakes; 1 s
 test        `cargo test`, with default features, with none, and of winddown-http; 3 min
+newer       clippy, docs and `test` with Debian's compiler, which is often newer than the stable one; not timed yet
 nextest     every test alone in a process of its own, by cargo-nextest; 1 min
 signals     the tests under nohup, and with HUP, INT, QUIT and TERM ignored, then blocked at the start; 3 min
 perf        instructions of frequent operations, of a request and of a connection, against recorded ones; 1 min, first 3 min
@@ -44,8 +45,10 @@ tsan        no data races in the tests and the processes they start, with an ins
 asan        no memory errors and no leaks in them; 3 min, first 6 min
 costs       prints what it costs to depend on winddown and on its peers, and fails nothing; 45 min
 coverage    a test runs 95 % or more of the lines of src/; prints the other lines; 1 min, first 3 min
+mutants     the tests fail for each mutant of src/, but for those of tests/mutants.toml; not timed yet, hours
 minimal     the oldest dependencies that Cargo.toml allows build and pass the tests; 1 min, first 4 min
 targets     clippy for Windows, macOS, FreeBSD and aarch64 Linux; the core for wasm32; 1 min, first 12 min
+processors  the tests on i686, and on emulated aarch64 and s390x, which is big-endian; not timed yet
 windows     tests, servers and console events as Windows programs under Wine, on Debian; 4 min, first 11 min
 help        prints this
 END
@@ -62,6 +65,7 @@ lint() {
     python3 tests/prose.py
     python3 tests/mutations.py --self-test
     python3 tests/mutations.py --check
+    python3 tests/mutants.py --self-test
     python3 tests/links.py --self-test
     python3 tests/links.py
     python3 tests/doc_examples.py --self-test
@@ -76,7 +80,12 @@ lint() {
     else
         echo "shellcheck is not installed, so the scripts are not checked"
     fi
-    cargo clippy "${crates[@]}" --all-targets --all-features -- -D warnings
+    check_code "${crates[@]}"
+}
+
+# Clippy for these crates, and the docs.
+check_code() {
+    cargo clippy "$@" --all-targets --all-features -- -D warnings
     cargo clippy --all-targets --no-default-features -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features -p winddown -p winddown-http
 }
@@ -94,6 +103,16 @@ test() {
     cargo test -p winddown-http
     cargo test --all-features --test adapt --test deadline --test exit_status --test policies --test systemd --test runtimes --test io_wrapper --test stages --test trace_events
 }
+
+# Debian's compiler is the one that Firefox and Chromium are built with there.
+newer() (
+    need_packages rustc-web cargo-web rust-web-clippy
+    rustc --version
+    export PATH=/usr/bin:$PATH CARGO_TARGET_DIR=$PWD/target/newer
+    rustc --version
+    check_code --workspace
+    run_tests 250 test
+)
 
 nextest() {
     need_tool cargo-nextest
@@ -451,6 +470,49 @@ targets() (
     debian_rust cargo clippy -Zbuild-std=std,panic_abort --target wasm32-unknown-unknown \
         --no-default-features -- -D warnings
 )
+
+# On 32 bits, where counters reach their limits sooner; on aarch64; and on a big-endian processor. The last two are
+# emulated: an emulator can't start a test again as a child process, which the tests with signals do, so there are no
+# default features there. It does not reorder memory accesses either: see `loom`.
+processors() (
+    need_packages rustc-web cargo-web rust-web-src qemu-user-static gcc-i686-linux-gnu libc6-dev-i386-cross \
+        gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-s390x-linux-gnu libc6-dev-s390x-cross
+    export CARGO_TARGET_DIR=$PWD/target/processors
+    local name upper libraries
+    for name in ${PROCESSORS:-i686 aarch64 s390x}; do
+        print_title "$name"
+        upper=CARGO_TARGET_${name^^}_UNKNOWN_LINUX_GNU
+        libraries=/usr/$name-linux-gnu
+        export "${upper}_LINKER=$name-linux-gnu-gcc"
+        if [ "$name" = i686 ]; then
+            export "${upper}_RUNNER=$libraries/lib/ld-linux.so.2 --library-path $libraries/lib"
+            test_for "$name" 200 --all-features -- --skip axum:: --skip tokio::
+        else
+            export "${upper}_RUNNER=qemu-$name-static -L $libraries"
+            test_for "$name" 150 --no-default-features
+        fi
+    done
+)
+
+# Runs the tests of the library for a processor; at least so many pass.
+test_for() {
+    run_tests "$2" debian_rust cargo test -Zbuild-std --target "$1-unknown-linux-gnu" --lib --tests --no-fail-fast "${@:3}"
+}
+
+# Mutants of all of src/, with every feature. Some: MUTANTS="--file src/node/line.rs". Those in lines changed since a
+# commit: BASE=main.
+mutants() {
+    need_tool cargo-mutants
+    local some=()
+    if [ -n "${BASE:-}" ]; then
+        mkdir -p target
+        git diff "$BASE...HEAD" -- src >target/mutants.diff
+        [ -s target/mutants.diff ] || { echo "src/ has not changed since $BASE"; return; }
+        some=(--in-diff target/mutants.diff)
+    fi
+    # shellcheck disable=SC2086 # arguments
+    python3 tests/mutants.py --all-features --timeout 300 "${some[@]}" ${MUTANTS:-}
+}
 
 windows() (
     need_packages rustc-web cargo-web rust-web-src gcc-mingw-w64-x86-64-win32 wine64

@@ -63,6 +63,11 @@
 //!   timeouts other than zero and `Duration::MAX`. Lame ducks, delays and time limits need a thread, and
 //!   are not there.
 //!
+//! # Guards
+//!
+//! - No guard is given while `usize::MAX / 16` are held: 268 million on a 32-bit processor. A node
+//!   counts those of its descendants too.
+//!
 //! # systemd
 //!
 //! - With the feature `systemd`, systemd is reached at a socket with a path, as its own is, and not at

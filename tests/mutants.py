@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Runs cargo-mutants, and fails if a mutant survives that mutants.toml does not list.
+
+    python3 tests/mutants.py ARGUMENT ...  runs `cargo mutants ARGUMENT ...`
+    python3 tests/mutants.py --self-test   shows that mistakes are reported
+
+A mutant that survives, or under which the tests take too long, has an entry in mutants.toml with its reason. It is an
+error if one has none, if an entry gives no reason, if the tests fail without a mutation, or if no mutant was tested.
+Lines and columns are left out of the names, so that they outlast a change of the file.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "target/mutants"
+# What cargo-mutants ends with if mutants survive, or if tests take too long: the lists say more.
+SURVIVED = {0, 2, 3}
+
+
+def without_place(mutant):
+    """Returns the name of a mutant without line and column."""
+    return re.sub(r"^([^:]+):\d+:\d+", r"\1", mutant.strip())
+
+
+def judge(out, allowed):
+    """Returns how many mutants were tested, and what is wrong with those that survived."""
+    tested = {}
+    for kind in ("caught", "missed", "timeout", "unviable"):
+        file = out / f"mutants.out/{kind}.txt"
+        tested[kind] = file.read_text().splitlines() if file.exists() else []
+    errors = [f"no reason: {entry['mutant']}" for entry in allowed if not entry.get("reason")]
+    names = {entry["mutant"] for entry in allowed}
+    for kind in ("missed", "timeout"):
+        errors += [f"{kind}: {mutant}" for mutant in tested[kind] if without_place(mutant) not in names]
+    return {kind: len(mutants) for kind, mutants in tested.items()}, errors
+
+
+def self_test():
+    """Shows that survivors and missing reasons are reported, and nothing else."""
+    allowed = [{"mutant": "src/a.rs: replace f with ()", "reason": "it is slow without"}]
+    cases = [
+        ({"caught": "src/a.rs:1:2: replace g with ()\n"}, allowed, []),
+        ({"missed": "src/a.rs:3:4: replace f with ()\n"}, allowed, []),
+        ({"missed": "src/a.rs:3:4: replace g with ()\n"}, allowed, ["missed: src/a.rs:3:4: replace g with ()"]),
+        ({"timeout": "src/b.rs:3:4: replace f with ()\n"}, allowed, ["timeout: src/b.rs:3:4: replace f with ()"]),
+        ({}, [{"mutant": "src/a.rs: x", "reason": ""}], ["no reason: src/a.rs: x"]),
+    ]
+    for lists, entries, expected in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "mutants.out").mkdir()
+            for kind, text in lists.items():
+                (Path(folder) / f"mutants.out/{kind}.txt").write_text(text)
+            counts, errors = judge(Path(folder), entries)
+            assert errors == expected and sum(counts.values()) == len(lists), (expected, errors)
+    print(f"mutants.py: {len(cases)} cases are as expected")
+
+
+def main():
+    if "--self-test" in sys.argv:
+        self_test()
+        return
+    OUT.mkdir(parents=True, exist_ok=True)
+    # Otherwise it judges the lists of an earlier run, where this one ends early.
+    for list_of_mutants in OUT.glob("mutants.out/*.txt"):
+        list_of_mutants.unlink()
+    ended = subprocess.run(["cargo", "mutants", "--output", OUT, *sys.argv[1:]], cwd=ROOT)
+    counts, errors = judge(OUT, tomllib.loads((ROOT / "tests/mutants.toml").read_text()).get("may_survive", []))
+    if ended.returncode not in SURVIVED:
+        errors.append(f"cargo-mutants ends with {ended.returncode}")
+    if not counts["caught"] and not counts["missed"] and "--in-diff" not in sys.argv:
+        errors.append("no mutant was tested")
+    print("mutants.py: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    for error in errors:
+        print(f"mutants.py: {error}", file=sys.stderr)
+    sys.exit(bool(errors))
+
+
+if __name__ == "__main__":
+    main()
