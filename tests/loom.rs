@@ -61,7 +61,8 @@ fn g1_thread_races_the_request() {
 /// A waiter for the force, beside one for the request.
 ///
 /// Mutation: `Node::wake` does not wake `forced`.
-/// Mutation: `Node::register` has no fence, or does not look again (S6).
+/// Mutation: `Node::register` has no fence (S6).
+/// Mutation: `Node::register` does not look again (S6).
 #[test]
 fn g1_waiter_for_the_force_is_woken() {
     model(2, || {
@@ -580,6 +581,7 @@ fn g8_s4_parent_and_child_are_drained() {
 
 /// Mutation: `Node::child` does not inherit (S5).
 /// Mutation: `Node::child` inherits before the child is in the list (S5).
+/// Mutation: `Node::child` has no fence (S6).
 /// Mutation: `Node::announce_asked` tells no children.
 #[test]
 fn s5_child_is_made_during_the_request() {
@@ -642,6 +644,7 @@ fn s5_parent_and_child_are_requested_at_once() {
 ///
 /// Mutation: `Node::wake` does not wake `watchers`.
 /// Mutation: `Node::announce_asked` tells no children.
+/// Mutation: `Node::watch` has no fence (S6).
 #[test]
 fn force_ends_a_waiting_drain() {
     model(None, || {
