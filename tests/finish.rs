@@ -126,6 +126,38 @@ fn finish_ends_a_stream_that_stays_pending() {
     assert!(script.polled.get() > 61, "{:?}", script.polled);
 }
 
+/// A stream whose thread loses the processor for a millisecond whenever it is polled. Its item comes
+/// with this poll.
+fn slow_until(poll: usize) -> impl Stream<Item = usize> + Unpin {
+    let mut polls = 0;
+    stream::poll_fn(move |_| {
+        polls += 1;
+        std::thread::sleep(Duration::from_millis(1));
+        match polls == poll {
+            true => Poll::Ready(Some(polls)),
+            false => Poll::Pending,
+        }
+    })
+}
+
+/// As a listener: the kernel may have accepted a connection since the look that found none.
+#[test]
+fn finish_looks_again_after_a_slow_look() {
+    let shutdown = Shutdown::new();
+    shutdown.request_shutdown();
+    // It would end at the 65th.
+    let mut items = slow_until(70).finish_on_shutdown(shutdown.waiter());
+    assert_eq!(future::block_on(items.next()), Some(70));
+}
+
+#[test]
+fn finish_ends_a_stream_that_is_always_slow() {
+    let shutdown = Shutdown::new();
+    shutdown.request_shutdown();
+    let mut items = slow_until(90).finish_on_shutdown(shutdown.waiter());
+    assert_eq!(future::block_on(items.next()), None);
+}
+
 #[test]
 fn finish_ends_an_endless_stream_after_4096_items() {
     let shutdown = Shutdown::new();

@@ -81,6 +81,9 @@ const TURN: Duration = Duration::from_millis(50);
 /// thread is without a processor, and it resets what the listener has not given out when that closes.
 const FRESH: Duration = Duration::from_micros(50);
 
+/// How often a stream is asked again for that. One that always takes longer ends all the same.
+const LOOKS: u8 = 10;
+
 pin_project! {
     /// Made by [`ShutdownExt::finish_on_shutdown`](crate::ShutdownExt::finish_on_shutdown).
     ///
@@ -93,8 +96,10 @@ pin_project! {
         #[pin]
         stream: S,
         waiter: W,
-        // How many it may still give out, or be asked in vain; zero once it has ended.
+        // How many it may still give out; zero once it has ended.
         items: u16,
+        // How often it may be asked again because the last look was not fresh.
+        looks: u8,
         turn: DriverTurn,
     }
 }
@@ -105,6 +110,7 @@ impl<S, W> FinishOnShutdown<S, W> {
             stream,
             waiter,
             items: ITEMS,
+            looks: LOOKS,
             turn: DriverTurn::new(TURN, POLLS),
         }
     }
@@ -130,8 +136,11 @@ impl<S: Stream, W: BorrowMut<Waiter>> Stream for FinishOnShutdown<S, W> {
                 Poll::Pending => {
                     ready!(Pin::new(this.waiter.borrow_mut()).poll(cx));
                     ready!(this.turn.poll(cx));
-                    let fresh = asked.is_none_or(|asked| asked.elapsed() < FRESH);
-                    *this.items = if fresh { 0 } else { *this.items - 1 };
+                    if *this.looks == 0 || asked.is_none_or(|asked| asked.elapsed() < FRESH) {
+                        *this.items = 0;
+                    } else {
+                        *this.looks -= 1;
+                    }
                 }
             }
         }
