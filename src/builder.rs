@@ -127,7 +127,9 @@ impl Builder {
     /// is one, whether the shutdown was begun by a signal, by the program or by a failure. It does so
     /// within 50 ms, whatever executors, `main`, destructors or wakers do, because the thread that
     /// keeps this time runs no code but this crate's. So set a grace period somewhat longer than drains
-    /// need, or a program that is done at the last moment has no time to say so. A shutdown that is not
+    /// need, or a program that is done at the last moment has no time to say so. A drain that waits for
+    /// the whole grace period, as `drained` does, ends at the same instant, and the process may be gone
+    /// before its error is printed: use a `drain` with a shorter time for that. A shutdown that is not
     /// installed becomes forced then. The [`ForcePolicy`] does not matter.
     ///
     /// Only the shutdown that was built forces itself. A [child](crate::Shutdown::child) that is requested
@@ -316,7 +318,7 @@ impl Builder {
     }
 }
 
-/// Here and not beside the other verbs, because a builder makes a `Shutdown`, and so stands above it.
+// Here and not beside the other verbs, because a builder makes a `Shutdown`, and so stands above it.
 impl Shutdown {
     /// Returns a builder for other settings: signals, a lame duck, a grace period.
     ///

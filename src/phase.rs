@@ -14,7 +14,7 @@ pub struct PhaseBuilder {
     settings: PhaseSettings,
 }
 
-/// Here and not beside the other verbs, because a phase is a `Shutdown`, and so its builder stands above.
+// Here and not beside the other verbs, because a phase is a `Shutdown`, and so its builder stands above.
 impl Shutdown {
     /// Returns a builder for a phase: a [child](Shutdown::child) that is asked later than its parent.
     ///

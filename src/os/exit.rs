@@ -35,7 +35,7 @@ pub(crate) fn of_signal(signal: Signal) -> ! {
     now(signal.exit_code())
 }
 
-/// Here, because it ends the process.
+// Here, because it ends the process.
 impl Cause {
     /// Ends the process in the way that its parent expects after this cause.
     ///
