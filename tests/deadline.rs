@@ -417,28 +417,8 @@ mod cases {
 
     #[cfg(feature = "tracing")]
     fn subscriber_hangs() {
-        use tracing::span::{Attributes, Id, Record};
-        use tracing::{Event, Metadata, Subscriber};
-
-        struct Hangs;
-
-        impl Subscriber for Hangs {
-            fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-                metadata.target().starts_with("winddown")
-            }
-            fn new_span(&self, _: &Attributes<'_>) -> Id {
-                Id::from_u64(1)
-            }
-            fn record(&self, _: &Id, _: &Record<'_>) {}
-            fn record_follows_from(&self, _: &Id, _: &Id) {}
-            fn event(&self, _: &Event<'_>) {
-                hang();
-            }
-            fn enter(&self, _: &Id) {}
-            fn exit(&self, _: &Id) {}
-        }
-
-        tracing::subscriber::set_global_default(Hangs).unwrap();
+        let hangs = crate::support::subscriber::OnEvent(|_: &tracing::Event<'_>| hang());
+        tracing::subscriber::set_global_default(hangs).unwrap();
         let _shutdown = install(builder());
         ready();
         park();

@@ -29,7 +29,7 @@ mod cases {
     use libtest_mimic::Trial;
     use nix::sys::signal::Signal::SIGTERM;
     use tempfile::TempDir;
-    use winddown::Shutdown;
+    use winddown::{Guard, Shutdown};
 
     use crate::support::child::{Role, command, roles, trials};
     use crate::support::program::Program;
@@ -79,10 +79,8 @@ mod cases {
         }
     }
 
-    /// Drops one of three guards for each line of input.
-    fn three_guards() {
-        let shutdown = Shutdown::install().unwrap();
-        let mut guards: Vec<_> = (0..3).map(|_| shutdown.guard()).collect();
+    /// Drops a guard for each line of input, once it is signalled; the last one first.
+    fn drop_by_line(shutdown: &Shutdown, mut guards: Vec<Option<Guard>>) {
         println!("ready");
         shutdown.waiter().wait_blocking();
         for line in std::io::stdin().lines() {
@@ -93,70 +91,52 @@ mod cases {
         shutdown.drain_blocking(HOUR).unwrap();
     }
 
-    fn systemd_is_notified_in_order() {
+    fn three_guards() {
+        let shutdown = Shutdown::install().unwrap();
+        let guards = (0..3).map(|_| shutdown.guard()).collect();
+        drop_by_line(&shutdown, guards);
+    }
+
+    /// Signals a role that drops guards by lines. After its first message, sends it a line for each status
+    /// that systemd is to be sent.
+    fn is_notified(role: &str, first: &str, then: [&str; 2]) {
         let messages = Messages::new();
-        let mut command = command("three_guards");
+        let mut command = command(role);
         messages.go_to(command.stdin(Stdio::piped()));
         let mut child = Program::start_with_stdin(&mut command);
         let mut stdin = child.stdin();
         child.line("ready");
         child.send(SIGTERM);
-        assert_eq!(
-            messages.next(),
-            "STOPPING=1\nSTATUS=stopping: SIGTERM; 3 in flight\n"
-        );
-        for left in [2, 1] {
+        let status = |left| format!("STATUS=stopping: SIGTERM; {left}\n");
+        assert_eq!(messages.next(), format!("STOPPING=1\n{}", status(first)));
+        for left in then {
             stdin.write_all(b"\n").unwrap();
-            assert_eq!(
-                messages.next(),
-                format!(
-                    "EXTEND_TIMEOUT_USEC=15000000\nSTATUS=stopping: SIGTERM; {left} in flight\n"
-                )
-            );
+            let expected = format!("EXTEND_TIMEOUT_USEC=15000000\n{}", status(left));
+            assert_eq!(messages.next(), expected);
         }
         drop(stdin);
         assert_eq!(child.code(), 0);
     }
 
-    /// Drops the guard of one phase after the other, one for each line of input.
+    fn systemd_is_notified_in_order() {
+        let then = ["2 in flight", "1 in flight"];
+        is_notified("three_guards", "3 in flight", then);
+    }
+
     fn two_phases() {
         let shutdown = Shutdown::install().unwrap();
         let workers = shutdown.phase("workers").build();
         let mail = shutdown.phase("mail\nSTOPPING=0").build();
         let storage = shutdown.phase("storage").after(&workers).after(&mail);
         let storage = storage.build();
-        let mut guards: Vec<_> = [&storage, &mail, &workers].map(Shutdown::guard).into();
-        println!("ready");
-        shutdown.waiter().wait_blocking();
-        for line in std::io::stdin().lines() {
-            line.unwrap();
-            guards.pop();
-        }
-        drop(guards);
-        shutdown.drain_blocking(HOUR).unwrap();
+        let guards = [&storage, &mail, &workers].map(Shutdown::guard);
+        drop_by_line(&shutdown, guards.into());
     }
 
     fn systemd_is_told_the_phases_at_work() {
-        let messages = Messages::new();
-        let mut command = command("two_phases");
-        messages.go_to(command.stdin(Stdio::piped()));
-        let mut child = Program::start_with_stdin(&mut command);
-        let mut stdin = child.stdin();
-        child.line("ready");
-        child.send(SIGTERM);
-        assert_eq!(
-            messages.next(),
-            "STOPPING=1\nSTATUS=stopping: SIGTERM; 3 in flight; in workers, mail STOPPING=0\n"
-        );
-        for left in ["2 in flight; in mail STOPPING=0", "1 in flight; in storage"] {
-            stdin.write_all(b"\n").unwrap();
-            assert_eq!(
-                messages.next(),
-                format!("EXTEND_TIMEOUT_USEC=15000000\nSTATUS=stopping: SIGTERM; {left}\n")
-            );
-        }
-        drop(stdin);
-        assert_eq!(child.code(), 0);
+        let first = "3 in flight; in workers, mail STOPPING=0";
+        let then = ["2 in flight; in mail STOPPING=0", "1 in flight; in storage"];
+        is_notified("two_phases", first, then);
     }
 
     fn waker_hangs() {

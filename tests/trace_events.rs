@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_lite::{StreamExt, future};
+use support::subscriber::OnEvent;
 use support::{Counter, HOUR, poll};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -41,24 +42,15 @@ impl Lines {
         let short = |line: &String| line.split(" at ").next().unwrap().to_owned();
         lines.iter().map(short).collect()
     }
-}
 
-impl Subscriber for Lines {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("winddown")
+    fn subscriber(&self) -> impl Subscriber + use<> {
+        let lines = self.clone();
+        OnEvent(move |event: &Event<'_>| {
+            let mut line = Line(event.metadata().level().to_string());
+            event.record(&mut line);
+            lines.0.lock().unwrap().push(line.0);
+        })
     }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
 }
 
 /// A subscriber that fails.
@@ -97,7 +89,7 @@ fn one_event_for_each_stage_and_drain() {
     // event is enabled, and it may be another test's thread, which has no subscriber.
     let _another = tracing::Dispatch::new(Panics);
     let lines = Lines::default();
-    tracing::subscriber::with_default(lines.clone(), || {
+    tracing::subscriber::with_default(lines.subscriber(), || {
         let shutdown = Shutdown::new();
         let guard = shutdown.guard_named("mail");
         shutdown.child().trigger("a child alone is no news");
@@ -124,7 +116,7 @@ fn one_event_for_each_stage_and_drain() {
 fn one_event_for_a_drain_with_progress() {
     let _another = tracing::Dispatch::new(Panics); // as above
     let lines = Lines::default();
-    tracing::subscriber::with_default(lines.clone(), || {
+    tracing::subscriber::with_default(lines.subscriber(), || {
         let shutdown = Shutdown::new();
         let guard = shutdown.guard();
         let mut drain = shutdown.drain(HOUR);
@@ -143,7 +135,7 @@ fn one_event_for_a_drain_with_progress() {
 fn one_event_for_a_failure_and_a_warning_for_panics() {
     let _another = tracing::Dispatch::new(Panics); // as above
     let lines = Lines::default();
-    tracing::subscriber::with_default(lines.clone(), || {
+    tracing::subscriber::with_default(lines.subscriber(), || {
         let shutdown = Shutdown::new();
         assert!(shutdown.fail("disk full"));
         assert!(!shutdown.fail("a second one is no news"));
@@ -177,7 +169,7 @@ fn one_event_for_a_failure_and_a_warning_for_panics() {
 fn one_event_for_each_phase_that_is_asked() {
     let _another = tracing::Dispatch::new(Panics); // as above
     let lines = Lines::default();
-    tracing::subscriber::with_default(lines.clone(), || {
+    tracing::subscriber::with_default(lines.subscriber(), || {
         let shutdown = Shutdown::new();
         let workers = shutdown.phase("workers").build();
         let storage = shutdown.phase("storage").after(&workers).build();
@@ -214,7 +206,7 @@ fn one_event_for_each_phase_that_is_asked() {
 #[test]
 fn one_event_for_a_time_limit_that_ran_out() {
     let lines = Lines::default();
-    tracing::subscriber::set_global_default(lines.clone()).unwrap();
+    tracing::subscriber::set_global_default(lines.subscriber()).unwrap();
     let shutdown = Shutdown::new();
     let limit = Duration::from_millis(1);
     let workers = shutdown.phase("workers").time_limit(limit).build();
@@ -233,28 +225,11 @@ fn one_event_for_a_time_limit_that_ran_out() {
 /// A subscriber that blocks, as on a full pipe, delays no waker.
 #[test]
 fn g5_events_of_phases_come_after_the_wakers() {
-    struct Watches(Arc<Counter>, Arc<Mutex<Vec<usize>>>);
-
-    impl Subscriber for Watches {
-        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            metadata.target().starts_with("winddown")
-        }
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn event(&self, _: &Event<'_>) {
-            self.1.lock().unwrap().push(self.0.count());
-        }
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
-    }
-
     let _another = tracing::Dispatch::new(Panics); // as above
     let (counter, waker) = Counter::new();
-    let seen = Arc::default();
-    let watches = Watches(counter, Arc::clone(&seen));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sees = seen.clone();
+    let watches = OnEvent(move |_: &Event<'_>| sees.lock().unwrap().push(counter.count()));
     tracing::subscriber::with_default(watches, || {
         let shutdown = Shutdown::new();
         let first = shutdown.phase("first").by_hand().build();

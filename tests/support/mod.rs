@@ -13,6 +13,8 @@ pub mod child;
 pub mod model;
 #[cfg(not(loom))]
 pub mod program;
+#[cfg(feature = "tracing")]
+pub mod subscriber;
 
 use std::mem::forget;
 use std::pin::Pin;
