@@ -233,7 +233,7 @@ impl Node {
             tasks,
             line: OnceLock::new(),
         };
-        if node.policy.is_some() && !node.policy().lame_duck.is_zero() {
+        if node.has_lame_duck() {
             node.extra();
         }
         node
@@ -297,7 +297,7 @@ impl Node {
             Box::new(Extra {
                 children: Mutex::new(Slab::new()),
                 watchers: WakerSet::new(),
-                requested: (!self.policy().lame_duck.is_zero()).then(WakerQueue::new),
+                requested: self.has_lame_duck().then(WakerQueue::new),
                 forced: WakerQueue::new(),
                 below: OnceLock::new(),
             })
@@ -320,6 +320,12 @@ impl Node {
 
     pub(crate) fn policy(&self) -> &Policy {
         self.policy.as_deref().unwrap_or(&Policy::DEFAULT)
+    }
+
+    #[inline]
+    fn has_lame_duck(&self) -> bool {
+        let policy = self.policy.as_ref();
+        policy.is_some_and(|policy| !policy.lame_duck.is_zero())
     }
 
     /// Takes the link to the parent, and the node out of the parent's lists. Returns the parent.

@@ -206,12 +206,8 @@ impl Node {
     /// Returns which line of this child takes guards at this origin.
     #[inline]
     fn line_index(&self, origin: Origin) -> LineIndex {
-        let first = match self.line.get() {
-            Some(line) => line,
-            None => self
-                .line
-                .get_or_init(|| Line::new(LineAbove::of(self, origin))),
-        };
+        let make = || Line::new(LineAbove::of(self, origin));
+        let first = self.line.get_or_init(make);
         match first.origin().is(&origin) {
             true => 0,
             false => self.other_line(origin),
