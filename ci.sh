@@ -488,7 +488,8 @@ processors() (
             # Without a runner: tests start their own program again, which would be the runner.
             libraries=$libraries/lib
             export "${upper}_RUSTFLAGS=-Clink-arg=-Wl,--dynamic-linker=$libraries/ld-linux.so.2,-rpath=$libraries"
-            test_for "$name" 250 --examples --all-features
+            debian_rust cargo build -Zbuild-std --target i686-unknown-linux-gnu --all-features --examples
+            test_for "$name" 450 --all-features
         else
             export "${upper}_RUNNER=qemu-$name-static -L $libraries"
             test_for "$name" 150 --no-default-features

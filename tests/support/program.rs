@@ -295,7 +295,7 @@ pub fn time_is_set() -> bool {
     let timeout = timeout_of_the_thread();
     let timeout = u64::from_str_radix(timeout.trim_start_matches("0x"), 16).expect("hexadecimal");
     // -1, or no pointer to a time.
-    let never = if cfg!(target_arch = "x86_64") {
+    let never = if cfg!(any(target_arch = "x86_64", target_arch = "x86")) {
         u32::MAX
     } else {
         0
@@ -308,9 +308,9 @@ pub fn time_is_set() -> bool {
 fn timeout_of_the_thread() -> String {
     use nix::libc;
 
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
     const POLL: libc::c_long = libc::SYS_poll;
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "x86")))]
     const POLL: libc::c_long = libc::SYS_ppoll;
 
     let poll = format!("{POLL} ");
