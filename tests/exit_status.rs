@@ -33,10 +33,12 @@ mod cases {
     use winddown::{Builder, Cause, Shutdown};
 
     #[cfg(target_os = "linux")]
+    use crate::support::HOUR;
+    #[cfg(target_os = "linux")]
     use crate::support::child::skipped;
     use crate::support::child::{Role, command, roles, trials};
+    use crate::support::park;
     use crate::support::program::{Program, pid_1_test};
-    use crate::support::{HOUR, park};
 
     pub(crate) const ROLES: &[Role] = &roles![
         dies_of_its_signal,
