@@ -81,10 +81,11 @@ mod linux {
 
         let report = metrics.track(report(metrics.clone()));
         smol::spawn(report).detach();
-        let close = storage.supervise("storage", close(storage.clone(), database.clone()));
+        // Work of its phase; but its failure begins the whole shutdown, and not that of the phase alone.
+        let close = shutdown.supervise("storage", close(storage.clone(), database.clone()));
         smol::spawn(storage.track(close)).detach();
         for _ in 0..2 {
-            let work = workers.supervise("worker", work(jobs.clone(), database.clone()));
+            let work = shutdown.supervise("worker", work(jobs.clone(), database.clone()));
             smol::spawn(workers.track(work)).detach();
         }
         say(format_args!(

@@ -26,7 +26,9 @@ impl Shutdown {
     ///
     /// In all else it is a child: its guards count here, its cause and its deadline are those of this
     /// shutdown, and the force reaches it at once. It may be requested alone, as any child; that asks
-    /// no other phase, but it counts as asked.
+    /// no other phase, but it counts as asked. That goes for a failure too: to stop the whole when a
+    /// task of a phase fails, wrap the task with [`supervise`](Shutdown::supervise) or
+    /// [`critical`](Shutdown::critical) of the whole, and [`track`](Shutdown::track) it in the phase.
     ///
     /// ```
     /// use std::time::Duration;

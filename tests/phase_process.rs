@@ -51,6 +51,8 @@ mod cases {
             every_acknowledged_job_is_in_the_database,
             #[cfg(target_os = "linux")]
             force_ends_the_example_in_the_middle,
+            #[cfg(target_os = "linux")]
+            failed_worker_stops_the_whole_example,
         ]
     }
 
@@ -340,5 +342,17 @@ mod cases {
         let rest = program.rest();
         assert!(rest.is_empty(), "no later phase is asked: {rest:#?}");
         assert!(example.rows() < 1_000);
+    }
+
+    /// Not only its phase: then the server would go on to queue jobs, and no worker would take them.
+    #[cfg(target_os = "linux")]
+    fn failed_worker_stops_the_whole_example() {
+        let mut example = Example::start();
+        let database = rusqlite::Connection::open(&example.database).unwrap();
+        database.execute_batch("DROP TABLE jobs").unwrap();
+        assert_eq!(example.queue(1), 1);
+        let program = &mut example.server.program;
+        program.line("phase: http");
+        assert_eq!(program.code(), 1);
     }
 }
