@@ -14,7 +14,8 @@ use winddown::DrainError;
 pub struct ServeError {
     /// The error of a listener that can't go on.
     pub listener: Option<io::Error>,
-    /// The connections that were open when the time was up, or the shutdown was forced.
+    /// Why connections were given up. Its report has all guards of the server's shutdown that were held
+    /// then: the connections, the requests of a [`GuardLayer`](crate::GuardLayer), and others.
     pub drain: Option<DrainError>,
 }
 

@@ -73,6 +73,28 @@
 //!
 //! So the drain ends in a few seconds, and none of these is an error.
 //!
+//! # Before other parts
+//!
+//! A server on a [phase](winddown::Shutdown::phase) ends before the phases that come after it. A request
+//! that hangs would take their time too, so give the phase a limit. Then they are told, while the server
+//! goes on until the grace period is over.
+//!
+#![cfg_attr(feature = "tokio", doc = "```")]
+#![cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+//! use std::time::Duration;
+//! use winddown::Shutdown;
+//! use winddown_http::{GuardLayer, Server};
+//!
+//! let shutdown = Shutdown::new();
+//! let limit = Duration::from_secs(15);
+//! let http = shutdown.phase("http").time_limit(limit).build();
+//! let storage = shutdown.phase("storage").after(&http).build();
+//!
+//! let server = Server::tokio(&http);
+//! let layer = GuardLayer::new(&http, "request");
+//! # let _ = (storage, server, layer);
+//! ```
+//!
 //! # What remains
 //!
 //! - A TCP handshake that ends between the last look at the queue and the close of the listener makes a

@@ -247,9 +247,13 @@ impl<E> Server<E> {
     ///
     /// [`ServeError`]: connections were open at the end of the
     /// [`grace_period`](winddown::Builder::grace_period), or when the shutdown was forced. They are
-    /// dropped then, but for upgraded ones. Or the listener failed, and not for want of descriptors
-    /// or memory: then the connections are told to finish, but the shutdown is not requested. For
-    /// that, see [`supervise`](winddown::Shutdown::supervise).
+    /// dropped then, but for upgraded ones. With
+    /// [`force_at_deadline`](winddown::Builder::force_at_deadline) the process ends at the end of the
+    /// grace period too, and most likely before this error is printed: set an
+    /// [`abort_timeout`](winddown::Builder::abort_timeout), which is the time between the force and the
+    /// end. Or the listener failed, and not for want of descriptors or memory: then the connections are
+    /// told to finish, but the shutdown is not requested. For that, see
+    /// [`supervise`](winddown::Shutdown::supervise).
     ///
     /// # Cancel safety
     ///
@@ -421,8 +425,10 @@ impl<E> Server<E> {
                     None => future::pending().await,
                 }
             };
-            let drained = connections.drain_until(deadline).await;
-            if drained.is_err() {
+            let mut drained = connections.drain_until(deadline).await;
+            if let Err(error) = &mut drained {
+                // The guards of a `GuardLayer` are not those of the phase, and say more.
+                error.report = shutdown.report();
                 abort.trigger("the drain has ended");
             }
             match (failed, drained) {

@@ -237,18 +237,21 @@ fn end_of_the_grace_period_names_what_is_open() {
         let grace = Duration::from_millis(300);
         let shutdown = Shutdown::builder().grace_period(grace).build();
         let server = Running::start(runtime, &shutdown, Settings::default(), app());
+        let request = shutdown.guard_named("request"); // as of a `GuardLayer`
         let mut client = server.connect();
         client.request("/sleep/600000").unwrap();
-        until("it is in flight", || shutdown.in_flight() == 2);
+        until("it is in flight", || shutdown.in_flight() == 3);
         shutdown.request_shutdown();
         let error = server.join().unwrap_err();
         println!("{error}");
         assert!(error.listener.is_none());
         let drain = error.drain.unwrap();
         assert_eq!(drain.kind, DrainErrorKind::TimedOut);
-        assert_eq!(drain.report.iter().next().unwrap().name, Some("connection"));
+        let names: Vec<_> = drain.report.iter().map(|line| line.name).collect();
+        assert_eq!(names, [Some("request"), Some("connection")]);
         // It is dropped then.
         assert_eq!(client.until_closed(), b"");
+        drop(request);
         until("its guard is released", || shutdown.in_flight() == 0);
     }
 }
