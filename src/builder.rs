@@ -128,9 +128,10 @@ impl Builder {
     /// within 50 ms, whatever executors, `main`, destructors or wakers do, because the thread that
     /// keeps this time runs no code but this crate's. So set a grace period somewhat longer than drains
     /// need, or a program that is done at the last moment has no time to say so. A drain that waits for
-    /// the whole grace period, as `drained` does, ends at the same instant, and the process may be gone
-    /// before its error is printed: use a `drain` with a shorter time for that. A shutdown that is not
-    /// installed becomes forced then. The [`ForcePolicy`] does not matter.
+    /// the whole grace period, as `drained` does, ends at the same instant, and the process is most
+    /// likely gone before its error is printed: use a `drain` with a shorter time for that, or set an
+    /// `abort_timeout`. A shutdown that is not installed becomes forced then. The [`ForcePolicy`] does
+    /// not matter.
     ///
     /// Only the shutdown that was built forces itself. A [child](crate::Shutdown::child) that is requested
     /// alone is not forced at its own deadline, which only ends its drains.
@@ -235,7 +236,9 @@ impl Builder {
 
     /// Sets the exit code with which the force ends the process. Defaults to 1.
     ///
-    /// Unix hands on the lowest eight bits of it. A shutdown that is not installed ignores it.
+    /// Unix hands on the lowest eight bits of it. To die of the second signal instead, as shells expect
+    /// it, use [`force_by_signal`](Builder::force_by_signal). A shutdown that is not installed ignores
+    /// it.
     ///
     /// ```no_run
     /// use winddown::Shutdown;

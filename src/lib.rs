@@ -18,9 +18,12 @@
 //! // The waiter tells it to stop.
 //! spawn(shutdown.track(work_until(shutdown.waiter())));
 //!
-//! // Until the first signal, and then until all work is done. The second
-//! // signal, or the end of the grace period, ends the process with code 1.
-//! shutdown.drained().await?; // or an error with the lines that are not done
+//! // Until the first signal. The second, or the end of the grace period,
+//! // ends the process with code 1, whatever it does.
+//! shutdown.waiter().await;
+//! // Until all work is done. After 25 s, while there still is time to say so,
+//! // an error with the lines that are not done.
+//! shutdown.drain(Duration::from_secs(25)).await?;
 //! # Ok(())
 //! # }
 //! ```

@@ -528,9 +528,13 @@ impl Shutdown {
     /// Wraps a future that must not end. If it ends, panics or is dropped before a shutdown was
     /// requested, that is a failure, which begins the shutdown. A panic is a failure afterwards, too.
     ///
-    /// The [`cause`](Shutdown::cause) names the task and says what became of it. On a child, it is the
-    /// child's shutdown that begins. The future holds no guard; see [`track`](Shutdown::track). For a
-    /// task that may end, use [`supervise`](Shutdown::supervise).
+    /// The [`cause`](Shutdown::cause) names the task and says what became of it. The future holds no
+    /// guard; see [`track`](Shutdown::track). For a task that may end, use
+    /// [`supervise`](Shutdown::supervise).
+    ///
+    /// On a child or a phase, it is the shutdown of that part alone that begins. Where the whole has to
+    /// stop, call it on the whole, and track the future in its phase:
+    /// `workers.track(shutdown.critical("mail", mail))`.
     ///
     /// ```
     /// use futures_lite::future;
@@ -554,8 +558,9 @@ impl Shutdown {
     /// failure afterwards, too.
     ///
     /// The [`cause`](Shutdown::cause) names the task and has the error. The wrapped future returns the
-    /// [`Failure`] in place of the error. On a child, it is the child's shutdown that begins. The
-    /// future holds no guard; see [`track`](Shutdown::track).
+    /// [`Failure`] in place of the error. The future holds no guard; see [`track`](Shutdown::track). On
+    /// a child or a phase, it is the shutdown of that part alone that begins, as with
+    /// [`critical`](Shutdown::critical).
     ///
     /// ```
     /// use futures_lite::future;
@@ -655,7 +660,12 @@ impl Shutdown {
     /// [`drain`](Shutdown::drain) does until the [`deadline`](Shutdown::deadline): the end of the
     /// [`grace_period`](crate::Builder::grace_period).
     ///
-    /// It may be awaited before the request. It waits without limit if no grace period was set.
+    /// It may be awaited before the request. It waits without limit if no grace period was set. With
+    /// [`force_at_deadline`](crate::Builder::force_at_deadline) the process ends at that same deadline,
+    /// and most likely before the error is printed. So wait for the shutdown there, and then
+    /// [`drain`](Shutdown::drain) for a shorter time; or set an
+    /// [`abort_timeout`](crate::Builder::abort_timeout), which leaves time between the force and the end
+    /// of the process.
     ///
     /// For threads: `waiter.wait_blocking()`, and then
     /// `drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))`.

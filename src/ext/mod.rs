@@ -294,6 +294,11 @@ pub trait ShutdownExt: Sized {
     /// 50 ms, because the driver of its runtime may not have told it yet what the kernel has; then it ends
     /// when it is pending next. Fused.
     ///
+    /// The receiver of tokio's channel is no stream, but becomes one by
+    /// `stream::poll_fn(|cx| receiver.poll_recv(cx))`. A thread that reads a channel of std needs no
+    /// adapter: it ends when the last sender is dropped, which
+    /// [`call_on_shutdown`](crate::Shutdown::call_on_shutdown) can do.
+    ///
     /// ```
     /// use futures_lite::{StreamExt, future, stream};
     /// use winddown::{Shutdown, ShutdownExt};
