@@ -96,8 +96,13 @@ layers() {
     python3 tests/layers.py
 }
 
-# README's own command, the core without signals, and the tests that optional features add.
+# README's own command, the core without signals, and the tests that optional features add. On Windows also those that
+# send the events of a console, by an example of winddown-console.
 test() {
+    if [[ $(uname) = MINGW* ]]; then
+        cargo build -p winddown -p winddown-console --examples
+        run_tests 10 cargo test -p winddown -p winddown-console --test windows --test events
+    fi
     cargo test
     cargo test --no-default-features
     cargo test -p winddown-http
