@@ -31,7 +31,7 @@ restart     no request fails while servers restart and their parent holds the li
 rolling     no request fails while HAProxy's two servers restart in turn, on four runtimes; 9 min
 recipes     every recipe runs with its framework, and stops in the middle of its work; 1 min, first 20 min
 kubernetes  the manifest conforms to the API's schemas, its times add up, and the pod has few rights; 3 s, first 20 s
-systemd     systemd accepts the unit files, and rejects a broken one; 10 s
+systemd     systemd accepts the unit files, rejects a broken one, and restarts the server under load; 1 min
 loom        the shipped atomics and locks under every interleaving within the bounds of the models; 1 min
 mutations   every model of `loom` fails when the code is changed as tests/mutations.toml says; 30 min
 fuzz        twice ten million random operations, against a model and on three threads; G10 as users build; 1 min
@@ -226,7 +226,8 @@ kubernetes() {
     "$venv/bin/python" tests/kubernetes/check.py examples/kubernetes/winddown.yaml
 }
 
-# The unit files, as systemd reads them; and a broken one, to show that systemd rejects that.
+# The unit files, as systemd reads them, and a broken one, to show that systemd rejects that. Then systemd runs them: see
+# the head of tests/systemd/live.py.
 systemd() {
     need_packages systemd
     cargo build --example smol --features systemd
@@ -240,6 +241,7 @@ systemd() {
     unit_is_valid "$folder/winddown.service"
     unit_is_valid "$folder/winddown.socket"
     ! unit_is_valid "$folder/broken.service" || { echo "ci.sh: systemd accepts the broken one too" >&2; return 1; }
+    as_root timeout -s KILL 300 python3 tests/systemd/live.py "$built/debug/examples/smol"
 }
 
 # Whether systemd accepts a unit file: it then prints nothing.
