@@ -21,6 +21,7 @@ fn main() -> ExitCode {
 
 #[cfg(unix)]
 mod cases {
+    #[cfg(target_os = "linux")]
     use std::os::unix::process::ExitStatusExt;
     use std::thread;
     use std::time::{Duration, Instant};
