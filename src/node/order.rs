@@ -14,6 +14,7 @@ pub(crate) struct PhaseLink {
     /// The index in the parent's order.
     pub(crate) key: usize,
     /// Whether it may set timers.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) timed: bool,
 }
 
@@ -51,6 +52,10 @@ pub(crate) enum Step {
     /// For the parent, for other phases, or for the program.
     Waiting,
     /// A timer is running.
+    #[cfg_attr(
+        target_family = "wasm",
+        allow(dead_code, reason = "there are no timers")
+    )]
     Delayed,
     Asked,
     Over,

@@ -188,12 +188,12 @@ impl Node {
         let key = order.phases.vacant_key();
         let node = Self::child_at(parent, |parent, child| {
             let PhaseSettings { name, .. } = settings;
-            let timed = settings.time_limit.is_some() || !settings.delay.is_zero();
             let link = PhaseLink {
                 name,
                 child,
                 key,
-                timed,
+                #[cfg(not(target_family = "wasm"))]
+                timed: settings.time_limit.is_some() || !settings.delay.is_zero(),
             };
             let link = Box::new(link);
             Place::Phase { parent, link }
