@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("error: {message}");
+            common::say_error(format_args!("error: {message}"));
             ExitCode::FAILURE
         }
     }
@@ -49,7 +49,7 @@ async fn serve(options: Options) -> Result<(), String> {
             }
             Err(error) => {
                 // Out of descriptors, most likely: give the connections time to end.
-                eprintln!("can't accept: {error}");
+                common::say_error(format_args!("can't accept: {error}"));
                 task::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -82,7 +82,7 @@ async fn connection(stream: TcpStream, shutdown: Shutdown, stop: Waiter) {
         // Finishes the request in flight, if there is one, and closes.
         .on_shutdown(stop, Connection::graceful_shutdown);
     if let Err(error) = connection.await {
-        eprintln!("connection: {error}");
+        common::say_error(format_args!("connection: {error}"));
     }
 }
 

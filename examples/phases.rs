@@ -41,7 +41,7 @@ mod linux {
         match smol::block_on(run()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("error: {error}");
+                say_error(format_args!("error: {error}"));
                 ExitCode::FAILURE
             }
         }
@@ -114,6 +114,11 @@ mod linux {
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 
+    /// The same for stderr, and `eprintln!`.
+    fn say_error(line: impl Display) {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+
     // HTTP: accepts, and puts jobs into the queue.
 
     async fn accept(listener: TcpListener, http: Shutdown, queue: Sender<u32>) {
@@ -127,7 +132,7 @@ mod linux {
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: give the connections time to end.
-                    eprintln!("can't accept: {error}");
+                    say_error(format_args!("can't accept: {error}"));
                     smol::Timer::after(Duration::from_millis(100)).await;
                 }
             }
@@ -142,7 +147,7 @@ mod linux {
             .serve_connection(FuturesIo::new(stream), service)
             .on_shutdown(http.waiter(), Http::graceful_shutdown);
         if let Err(error) = connection.await {
-            eprintln!("connection: {error}");
+            say_error(format_args!("connection: {error}"));
         }
     }
 

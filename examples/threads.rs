@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("error: {message}");
+            common::say_error(format_args!("error: {message}"));
             ExitCode::FAILURE
         }
     }
@@ -47,13 +47,13 @@ fn serve(options: Options) -> Result<(), String> {
             thread::Builder::new().spawn(move || {
                 let _guard = guard;
                 if let Err(error) = requests(&Arc::new(stream), &shutdown, &connections, &idle) {
-                    eprintln!("connection: {error}");
+                    common::say_error(format_args!("connection: {error}"));
                 }
             })
         });
         if let Err(error) = started {
             // Out of descriptors or threads, most likely: give the connections time to end.
-            eprintln!("can't accept: {error}");
+            common::say_error(format_args!("can't accept: {error}"));
             thread::sleep(Duration::from_millis(100));
         }
     }

@@ -30,7 +30,7 @@ async fn main() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("error: {message}");
+            common::say_error(format_args!("error: {message}"));
             ExitCode::FAILURE
         }
     }
@@ -54,7 +54,7 @@ async fn serve(options: Options) -> Result<(), String> {
             Ok((stream, peer)) => start(stream, peer.ip(), &shutdown, &connections),
             Err(error) => {
                 // Out of descriptors, most likely: give the connections time to end.
-                eprintln!("can't accept: {error}");
+                common::say_error(format_args!("can't accept: {error}"));
                 sleep(Duration::from_millis(100)).await;
             }
         }
@@ -99,7 +99,7 @@ async fn connection(stream: TcpStream, peer: IpAddr, shutdown: Shutdown, stop: W
         // Finishes the request in flight, if there is one, and closes.
         .on_shutdown(stop, Connection::graceful_shutdown);
     if let Err(error) = connection.await {
-        eprintln!("connection: {error}");
+        common::say_error(format_args!("connection: {error}"));
     }
 }
 

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
 
 #[cfg(target_os = "linux")]
 mod cases {
+    use std::fs;
     use std::io::Write;
     use std::net::TcpListener;
     use std::process::Command;
@@ -62,7 +63,8 @@ mod cases {
             bad_input,
             request_cut_off,
             request_cut_off_for_good,
-            stdout_closed,
+            output_closed,
+            output_closed_and_late,
             g14_queued_connections_are_answered,
             sigint_ignored_at_start,
             signals_blocked_at_start,
@@ -441,15 +443,38 @@ mod cases {
     }
 
     /// In `server | tee log`, Ctrl-C ends the reader too.
-    fn stdout_closed(name: &str) {
-        let mut server = Server::start_unheard(name);
+    fn output_closed(name: &str) {
+        const DESCRIPTORS: usize = 64;
+        let mut server = Server::start_unheard(name, "1h", DESCRIPTORS);
+        // Something to say about a connection, and about the listener.
+        let mut garbage = server.connect();
+        garbage.write("\x16\x03\x01\x02 this is not HTTP\r\n\r\n");
+        assert!(garbage.closed());
+        let many: Vec<_> = (0..DESCRIPTORS).map(|_| server.connect()).collect();
+        let open = format!("/proc/{}/fd", server.program.pid());
+        until("no descriptor is left", || {
+            fs::read_dir(&open).unwrap().count() >= DESCRIPTORS
+        });
+        drop(many);
         ask(&server, "GET /healthz", 200, "ok\n");
+
         let mut held = server.hold("GET /healthz");
         server.program.send(SIGINT);
         server.refuses();
         held.finish();
         assert_answer(&mut held, 200, "ok\n");
         assert_eq!(server.program.code(), 0);
+    }
+
+    /// The same when the server has to say that it is late.
+    fn output_closed_and_late(name: &str) {
+        let mut server = Server::start_unheard(name, "200ms", 64);
+        let mut held = server.hold("GET /healthz");
+        let sent = Instant::now();
+        server.program.send(SIGTERM);
+        assert_eq!(server.program.code(), 1);
+        assert!(sent.elapsed() >= Duration::from_millis(200));
+        assert!(held.closed_with_nothing());
     }
 
     /// The kernel accepts connections while the process is stopped. The signal comes before the process

@@ -83,6 +83,11 @@ pub fn say(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
+/// Prints a line to stderr, where `eprintln!` would panic: in `server 2>&1 | tee log` too.
+pub fn say_error(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Returns the message for requests that outlasted the deadline.
 pub fn late(options: &Options, report: &Report) -> String {
     let deadline = humantime::format_duration(options.deadline);

@@ -1,7 +1,9 @@
 //! Real child processes: their lines, their signals, their end.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write, empty};
 use std::net::{SocketAddr, TcpStream};
+#[cfg(unix)]
+use std::os::{fd::OwnedFd, unix::net::UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -54,12 +56,19 @@ impl Program {
 
     /// Starts a program and leaves its stdout unread.
     pub fn start_unread(command: &mut Command) -> Self {
-        let mut child = command
+        let child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("can't start {command:?}: {error}"));
-        let stderr = lines(child.stderr.take().expect("it is piped"));
+            .spawn();
+        Self::of(child.unwrap_or_else(|error| panic!("can't start {command:?}: {error}")))
+    }
+
+    /// Takes over a child, and leaves its stdout unread.
+    fn of(mut child: Child) -> Self {
+        let stderr = match child.stderr.take() {
+            Some(pipe) => lines(pipe),
+            None => lines(empty()),
+        };
         Self {
             #[cfg(unix)]
             target: Pid::from_raw(child.id().try_into().expect("a pid fits")),
@@ -67,15 +76,6 @@ impl Program {
             stdout: None,
             stderr,
         }
-    }
-
-    /// Reads the first line of a stdout that was left unread, and closes it.
-    pub fn only_line(&mut self) -> String {
-        let mut line = String::new();
-        BufReader::new(self.child.stdout.take().expect("it is piped"))
-            .read_line(&mut line)
-            .expect("it is text");
-        line
     }
 
     #[cfg(unix)]
@@ -443,12 +443,26 @@ impl Server {
         Self { program, address }
     }
 
-    /// Starts a server whose stdout is closed once it is ready.
-    pub fn start_unheard(name: &str) -> Self {
-        let mut command = Command::new(example(name));
-        let command = command.args(["127.0.0.1:0", "1h"]).stdin(Stdio::null());
-        let mut program = Program::start_unread(command);
-        let line = program.only_line();
+    /// Starts a server with so many descriptors. Once it is ready, its stdout and stderr have no reader.
+    #[cfg(unix)]
+    pub fn start_unheard(name: &str, deadline: &str, descriptors: usize) -> Self {
+        let (input, output) = UnixStream::pair().expect("there are descriptors");
+        let same = output.try_clone().expect("there are descriptors");
+        let child = Command::new("sh")
+            .args(["-c", r#"ulimit -n "$1"; shift; exec "$@""#, "sh"])
+            .arg(descriptors.to_string())
+            .arg(example(name))
+            .args(["127.0.0.1:0", deadline])
+            .stdin(Stdio::null())
+            .stdout(OwnedFd::from(output))
+            .stderr(OwnedFd::from(same))
+            .spawn()
+            .expect("it can be started");
+        let program = Program::of(child);
+        let mut line = String::new();
+        BufReader::new(input)
+            .read_line(&mut line)
+            .expect("it is text");
         let address = line.trim_end().strip_prefix(READY).expect("it is ready");
         let address = address.parse().expect("an address");
         Self { program, address }

@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("error: {message}");
+            common::say_error(format_args!("error: {message}"));
             ExitCode::FAILURE
         }
     }
