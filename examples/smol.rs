@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use smol::Async;
+use smol::future::FutureExt;
 use smol::net::{TcpListener, TcpStream};
 use smol::stream::StreamExt;
 use smol_hyper::rt::{FuturesIo, SmolTimer};
@@ -84,9 +85,22 @@ async fn show_progress(drain: &mut Drain, deadline: Instant) {
             let _ = write!(f, "{}", seconds()); // fails for no terminal
         });
     let bar = ProgressBar::new_spinner().with_style(style);
-    bar.enable_steady_tick(Duration::from_secs(1));
     let mut progress = drain.progress();
-    while let Some(left) = progress.next().await {
+    loop {
+        // Not by a thread of the bar, which panics if the system starts none.
+        let changed = async { Some(progress.next().await) };
+        let second = async {
+            smol::Timer::after(Duration::from_secs(1)).await;
+            None
+        };
+        let left = match changed.or(second).await {
+            Some(Some(left)) => left,
+            Some(None) => break,
+            None => {
+                bar.tick();
+                continue;
+            }
+        };
         let connections = if left == 1 {
             "connection"
         } else {

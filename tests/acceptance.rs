@@ -65,6 +65,7 @@ mod cases {
             request_cut_off_for_good,
             output_closed,
             output_closed_and_late,
+            without_threads,
             g14_queued_connections_are_answered,
             sigint_ignored_at_start,
             signals_blocked_at_start,
@@ -475,6 +476,26 @@ mod cases {
         assert_eq!(server.program.code(), 1);
         assert!(sent.elapsed() >= Duration::from_millis(200));
         assert!(held.closed_with_nothing());
+    }
+
+    /// No memory is left for the stack of another thread when the signal comes.
+    fn without_threads(name: &str) {
+        let server = Server::start(name);
+        let mut held = server.hold("GET /healthz");
+        let pid = server.program.pid();
+        let size = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+        let pages: u64 = size.split(' ').next().unwrap().parse().unwrap();
+        let limit = pages * 4096 + (1 << 20);
+        let limited = Command::new("prlimit")
+            .args(["--pid", &pid.to_string(), &format!("--as={limit}:")])
+            .status();
+        assert!(limited.expect("util-linux is installed").success());
+        server.program.send(SIGTERM);
+        server.program.line("stopping: SIGTERM");
+        held.finish();
+        assert_answer(&mut held, 200, "ok\n");
+        server.program.line("request: GET /healthz");
+        ends_well(server);
     }
 
     /// The kernel accepts connections while the process is stopped. The signal comes before the process
