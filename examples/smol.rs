@@ -54,6 +54,9 @@ async fn serve(options: Options) -> Result<(), String> {
             Err(error) => {
                 // Out of descriptors, most likely: give the connections time to end.
                 common::say_error(format_args!("can't accept: {error}"));
+                if options.gives_up(&shutdown) {
+                    break;
+                }
                 smol::Timer::after(Duration::from_millis(100)).await;
             }
         }

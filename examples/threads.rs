@@ -54,6 +54,9 @@ fn serve(options: Options) -> Result<(), String> {
         if let Err(error) = started {
             // Out of descriptors or threads, most likely: give the connections time to end.
             common::say_error(format_args!("can't accept: {error}"));
+            if options.gives_up(&shutdown) {
+                break;
+            }
             thread::sleep(Duration::from_millis(100));
         }
     }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -55,6 +56,9 @@ async fn serve(options: Options) -> Result<(), String> {
             Err(error) => {
                 // Out of descriptors, most likely: give the connections time to end.
                 common::say_error(format_args!("can't accept: {error}"));
+                if options.gives_up(&shutdown) {
+                    break;
+                }
                 sleep(Duration::from_millis(100)).await;
             }
         }
@@ -63,10 +67,23 @@ async fn serve(options: Options) -> Result<(), String> {
     // The last ones, asked of the kernel itself: tokio may not have heard of them.
     drop(incoming);
     let listener = listener.into_std().map_err(|error| error.to_string())?;
-    while let Ok((stream, peer)) = listener.accept() {
-        if stream.set_nonblocking(true).is_ok() {
-            if let Ok(stream) = TcpStream::from_std(stream) {
-                start(stream, peer.ip(), &shutdown, &connections);
+    loop {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                let stream = stream
+                    .set_nonblocking(true)
+                    .and_then(|()| TcpStream::from_std(stream));
+                if let Ok(stream) = stream {
+                    start(stream, peer.ip(), &shutdown, &connections);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => {
+                common::say_error(format_args!("can't accept: {error}"));
+                if options.gives_up(&shutdown) {
+                    break;
+                }
+                sleep(Duration::from_millis(100)).await;
             }
         }
     }

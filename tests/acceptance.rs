@@ -20,8 +20,8 @@ fn main() -> ExitCode {
 #[cfg(target_os = "linux")]
 mod cases {
     use std::fs;
-    use std::io::Write;
-    use std::net::TcpListener;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
     use std::process::Command;
     use std::thread;
     use std::time::{Duration, Instant};
@@ -66,6 +66,7 @@ mod cases {
             output_closed,
             output_closed_and_late,
             without_threads,
+            without_descriptors,
             g14_queued_connections_are_answered,
             sigint_ignored_at_start,
             signals_blocked_at_start,
@@ -478,6 +479,15 @@ mod cases {
         assert!(held.closed_with_nothing());
     }
 
+    /// Sets a limit of a running server.
+    fn limit(server: &Server, limit: &str) {
+        let pid = server.program.pid().to_string();
+        let limited = Command::new("prlimit")
+            .args(["--pid", &pid, limit])
+            .status();
+        assert!(limited.expect("util-linux is installed").success());
+    }
+
     /// No memory is left for the stack of another thread when the signal comes.
     fn without_threads(name: &str) {
         let server = Server::start(name);
@@ -485,17 +495,47 @@ mod cases {
         let pid = server.program.pid();
         let size = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
         let pages: u64 = size.split(' ').next().unwrap().parse().unwrap();
-        let limit = pages * 4096 + (1 << 20);
-        let limited = Command::new("prlimit")
-            .args(["--pid", &pid.to_string(), &format!("--as={limit}:")])
-            .status();
-        assert!(limited.expect("util-linux is installed").success());
+        limit(&server, &format!("--as={}:", pages * 4096 + (1 << 20)));
         server.program.send(SIGTERM);
         server.program.line("stopping: SIGTERM");
         held.finish();
         assert_answer(&mut held, 200, "ok\n");
         server.program.line("request: GET /healthz");
         ends_well(server);
+    }
+
+    /// More clients than descriptors connect again and again, so the queue of the listener is never empty.
+    /// The server leaves it in time to answer what it has accepted.
+    fn without_descriptors(name: &str) {
+        let server = Server::start_with_deadline(name, "4s");
+        let open = || {
+            let open = fs::read_dir(format!("/proc/{}/fd", server.program.pid()));
+            open.unwrap().count()
+        };
+        ask(&server, "GET /healthz", 200, "ok\n");
+        let mut slow = server.begin("GET /sleep?duration=2500ms");
+        let most = open() + 2;
+        // Descriptors above the limit, such as those that this process has from its parent, stay open.
+        limit(&server, &format!("--nofile={most}:"));
+        let address = server.address;
+        let clients: Vec<_> = (0..12)
+            .map(|_| {
+                thread::spawn(move || {
+                    while let Ok(mut stream) = TcpStream::connect(address) {
+                        let _ = write!(stream, "{}", head("GET /sleep?duration=20ms", "A: b"));
+                        let _ = stream.read(&mut [0; 1000]);
+                    }
+                })
+            })
+            .collect();
+        until("no descriptor is left", || open() >= most);
+        server.program.send(SIGTERM);
+        assert_answer(&mut slow, 200, WELCOME);
+        let mut program = server.program;
+        assert_eq!(program.code(), 0);
+        for client in clients {
+            client.join().unwrap();
+        }
     }
 
     /// The kernel accepts connections while the process is stopped. The signal comes before the process

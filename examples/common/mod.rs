@@ -62,6 +62,14 @@ impl Options {
             .map_err(|error| error.to_string())
     }
 
+    /// Returns whether a server that stops has to leave the queue of its listener, because it can't accept
+    /// for lack of descriptors or threads. Half of the deadline is for what it has accepted.
+    #[allow(dead_code, reason = "winddown-http gives up by itself")]
+    pub fn gives_up(&self, shutdown: &Shutdown) -> bool {
+        let half = self.deadline / 2 + MARGIN;
+        shutdown.is_stopping() && shutdown.remaining().is_some_and(|left| left < half)
+    }
+
     /// Returns the listener that the service manager holds for the program, as systemd does for a
     /// `.socket` unit; or else binds the address. Says that it listens.
     pub fn listen(&self) -> Result<TcpListener, String> {

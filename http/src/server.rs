@@ -177,7 +177,9 @@ impl<E> Server<E> {
     /// Sets how many connections may be open, upgraded ones included. Defaults to no limit.
     ///
     /// At the limit, further connections wait in the queue of the kernel. At a shutdown they are accepted
-    /// as others end.
+    /// as others end, for the [`pause`](Server::pause) and the
+    /// [`client_timeout`](Server::client_timeout), and for half of the grace period at most. The kernel
+    /// resets the rest.
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -406,8 +408,9 @@ impl<E> Server<E> {
                 // Once the connections are told, they make room in the time of a client.
                 let patience = times.pause + times.client;
                 let give_up = async {
-                    let left = shutdown.remaining().unwrap_or(FOREVER);
-                    timer.sleep(patience.min(left)).or(shutdown.forced()).await;
+                    // The other half is for what was accepted.
+                    let half = shutdown.remaining().unwrap_or(FOREVER) / 2;
+                    timer.sleep(patience.min(half)).or(shutdown.forced()).await;
                 };
                 accept(incoming, stop, &slots, &timer, give_up, spawn).await
             };

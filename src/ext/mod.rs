@@ -294,6 +294,10 @@ pub trait ShutdownExt: Sized {
     /// 50 ms, because the driver of its runtime may not have told it yet what the kernel has; then it ends
     /// when it is pending next. Fused.
     ///
+    /// An error is an item too. A listener without a free descriptor always has one, whether or not a
+    /// connection waits. So a loop that pauses after an error has to give up in time for what it has
+    /// accepted.
+    ///
     /// The receiver of tokio's channel is no stream, but becomes one by
     /// `stream::poll_fn(|cx| receiver.poll_recv(cx))`. A thread that reads a channel of std needs no
     /// adapter: it ends when the last sender is dropped, which
