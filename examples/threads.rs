@@ -141,7 +141,7 @@ impl Idle {
             streams.insert(thread, stream.clone());
         }
         // Takes no bytes: a connection that has read some is no longer idle.
-        let peeked = stream.peek(&mut [0]);
+        let peeked = uninterrupted(|| stream.peek(&mut [0]));
         self.lock().remove(&thread);
         stream.set_read_timeout(Some(common::HEADER_TIMEOUT))?;
         match peeked {
@@ -159,6 +159,17 @@ impl Idle {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ThreadId, Arc<TcpStream>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Calls `read` again if it was interrupted: a signal, or Ctrl-Z and `fg`, interrupts a read that has a
+/// timeout, whatever `SA_RESTART` says.
+fn uninterrupted(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match read() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }
 
@@ -184,7 +195,7 @@ impl Head {
                 Ok(None) if buffer.len() < 64 * 1024 => {}
                 _ => return Ok(None),
             }
-            match stream.read(&mut bytes)? {
+            match uninterrupted(|| stream.read(&mut bytes))? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => buffer.extend_from_slice(&bytes[..read]),
             }

@@ -31,7 +31,7 @@ mod cases {
     use nix::sys::signal::Signal::{self, SIGCONT, SIGINT, SIGSTOP, SIGTERM};
 
     use crate::support::child::trials;
-    use crate::support::program::{Client, Program, Server, example, pid_1_test};
+    use crate::support::program::{Client, Program, Server, example, pid_1_test, threads_sleep};
     use crate::support::until;
 
     const SERVERS: [&str; 5] = ["async_std", "axum", "smol", "threads", "tokio"];
@@ -65,6 +65,7 @@ mod cases {
             request_cut_off_for_good,
             output_closed,
             output_closed_and_late,
+            stopped_and_continued,
             without_threads,
             without_descriptors,
             g14_queued_connections_are_answered,
@@ -477,6 +478,31 @@ mod cases {
         assert_eq!(server.program.code(), 1);
         assert!(sent.elapsed() >= Duration::from_millis(200));
         assert!(held.closed_with_nothing());
+    }
+
+    /// A job of a shell, by Ctrl-Z and `fg`. The kernel interrupts a read that has a timeout.
+    fn stopped_and_continued(name: &str) {
+        let server = Server::start(name);
+        let mut idle = server.connect();
+        let mut held = server.hold("GET /healthz");
+        for _ in 0..3 {
+            idle.send("GET /healthz");
+            assert_answer(&mut idle, 200, "ok\n");
+            server.program.line("request: GET /healthz");
+            until("its threads sleep", || {
+                threads_sleep(server.program.pid(), None)
+            });
+            server.program.send(SIGSTOP);
+            server.program.stopped();
+            server.program.send(SIGCONT);
+        }
+        idle.send("GET /healthz");
+        assert_answer(&mut idle, 200, "ok\n");
+        held.finish();
+        assert_answer(&mut held, 200, "ok\n");
+        let mut program = server.program;
+        program.send(SIGTERM);
+        assert_eq!(program.code(), 0);
     }
 
     /// Sets a limit of a running server.
