@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{Kind, Load, Plan, Tally};
-use crate::server::Server;
+use crate::server::{Config, Server};
 use crate::settings::{Settings, name};
 use crate::table::{Table, median_and_max};
 
@@ -87,7 +87,7 @@ fn restarts(settings: &Settings, program: &Path, way: Way, table: &Table) -> Res
         .filter(|_| way == Way::Activated);
     let start = || {
         let listener = listener.try_clone().map_err(|error| error.to_string())?;
-        Server::inherit(program, listener, activate)
+        Server::inherit(program, listener, activate, &Config::default())
     };
 
     let begun = Instant::now();
@@ -149,7 +149,8 @@ fn restarts(settings: &Settings, program: &Path, way: Way, table: &Table) -> Res
     Ok(failed)
 }
 
-fn failures(tally: &Tally) -> usize {
+/// Returns the number of requests that were not answered.
+pub fn failures(tally: &Tally) -> usize {
     tally.refused as usize + tally.lost.len() + tally.wrong.len()
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use crate::client::{Kind, Load, Plan};
-use crate::server::Server;
+use crate::server::{Config, Server};
 use crate::settings::{Settings, name, old_wiring};
 use crate::table::Table;
 
@@ -44,7 +44,7 @@ fn handovers(settings: &Settings, program: &Path, table: &Table) -> Result<(), S
     let start = |address: SocketAddr| {
         let listener = listen(address).map_err(|error| error.to_string())?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
-        let server = Server::inherit(program, listener, None)?;
+        let server = Server::inherit(program, listener, None, &Config::default())?;
         server.wait_until_ready()?;
         Ok::<_, String>((server, address))
     };

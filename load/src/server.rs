@@ -1,6 +1,7 @@
 //! A server in a child process.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -17,16 +18,45 @@ use nix::unistd::Pid;
 /// How long a server may take to start, and to stop once its deadline is over.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long requests in flight may take.
-pub const DEADLINE: Duration = Duration::from_secs(10);
-
 const READY: &str = "ready: listening on http://";
+
+/// What a server is told when it starts.
+pub struct Config {
+    /// How long requests in flight may take.
+    pub deadline: Duration,
+    pub lame_duck: Duration,
+    pub env: Vec<(&'static str, OsString)>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(10),
+            lame_duck: Duration::ZERO,
+            env: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Returns the time from the signal to the deadline.
+    pub fn grace(&self) -> Duration {
+        self.lame_duck + self.deadline
+    }
+}
 
 pub struct Server {
     child: Child,
+    grace: Duration,
     ready: Receiver<SocketAddr>,
-    last: Arc<Mutex<VecDeque<String>>>,
+    output: Arc<Output>,
     reader: Option<JoinHandle<()>>,
+}
+
+/// What a server prints.
+#[derive(Default)]
+struct Output {
+    last: Mutex<VecDeque<String>>,
 }
 
 /// How a server ended.
@@ -34,14 +64,16 @@ pub struct End {
     pub status: ExitStatus,
     /// From the signal to the exit.
     pub time: Duration,
+    /// The last lines that it printed.
+    pub last: String,
 }
 
 impl Server {
     /// Starts a server that binds a port of its own.
-    pub fn bind(program: &Path) -> Result<Self, String> {
+    pub fn bind(program: &Path, config: &Config) -> Result<Self, String> {
         let mut command = Command::new(program);
         command.stdin(Stdio::null());
-        Self::start(command)
+        Self::start(command, config)
     }
 
     /// Starts a server that takes over a listener, as `sd_listen_fds(3)` says. `activate` starts it, if
@@ -53,6 +85,7 @@ impl Server {
         program: &Path,
         listener: TcpListener,
         activate: Option<&Path>,
+        config: &Config,
     ) -> Result<Self, String> {
         let mut command = Command::new("sh");
         command
@@ -62,14 +95,18 @@ impl Server {
             .args(activate)
             .arg(program)
             .stdin(OwnedFd::from(listener));
-        Self::start(command)
+        Self::start(command, config)
     }
 
-    fn start(mut command: Command) -> Result<Self, String> {
+    fn start(mut command: Command, config: &Config) -> Result<Self, String> {
+        let milliseconds = |time: Duration| format!("{}ms", time.as_millis());
         let start = || {
             let (output, input) = io::pipe()?;
             command
-                .args(["127.0.0.1:0", &format!("{}s", DEADLINE.as_secs())])
+                .arg("127.0.0.1:0")
+                .arg(milliseconds(config.deadline))
+                .arg(milliseconds(config.lame_duck))
+                .envs(config.env.iter().map(|(name, value)| (name, value)))
                 .stdout(input.try_clone()?)
                 .stderr(input);
             // The command is dropped here, and with it this process' ends of the pipe and the listener.
@@ -77,49 +114,62 @@ impl Server {
             drop(command);
             Ok((child, output))
         };
-        let (child, output) =
+        let (child, pipe) =
             start().map_err(|error: io::Error| format!("can't start a server: {error}"))?;
         let (listening, ready) = mpsc::channel();
-        let last = Arc::new(Mutex::new(VecDeque::new()));
+        let output = Arc::new(Output::default());
         let reader = {
-            let last = last.clone();
-            thread::spawn(move || read(BufReader::new(output), &listening, &last))
+            let output = output.clone();
+            thread::spawn(move || output.read(BufReader::new(pipe), &listening))
         };
         Ok(Self {
             child,
+            grace: config.grace(),
             ready,
-            last,
+            output,
             reader: Some(reader),
         })
     }
 
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
     /// Waits until it listens, and returns its address.
     pub fn wait_until_ready(&self) -> Result<SocketAddr, String> {
-        self.ready
-            .recv_timeout(PATIENCE)
-            .map_err(|_| format!("it does not listen; its last lines:\n{}", self.last_lines()))
+        self.ready.recv_timeout(PATIENCE).map_err(|_| {
+            let last = self.output.last_lines();
+            format!("it does not listen; its last lines:\n{last}")
+        })
     }
 
     pub fn signal(&self, signal: Signal) -> Result<(), String> {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
-        kill(pid, signal).map_err(|error| format!("can't send {signal}: {error}"))
+        kill(self.pid(), signal).map_err(|error| format!("can't send {signal}: {error}"))
     }
 
     /// Sends the signal, and waits for the exit.
-    pub fn stop(mut self, signal: Signal) -> Result<End, String> {
-        let begun = Instant::now();
+    pub fn stop(self, signal: Signal) -> Result<End, String> {
+        let asked = Instant::now();
         self.signal(signal)?;
+        self.wait(asked)
+    }
+
+    /// Waits for the exit of a server that was asked to stop then.
+    pub fn wait(mut self, asked: Instant) -> Result<End, String> {
         loop {
             let status = self.child.try_wait().map_err(|error| error.to_string())?;
-            let time = begun.elapsed();
+            let time = asked.elapsed();
             if let Some(status) = status {
-                return Ok(End { status, time });
+                // The reader has all once the server's end of the pipe is closed.
+                if let Some(reader) = self.reader.take() {
+                    let _ = reader.join();
+                }
+                let last = self.output.last_lines();
+                return Ok(End { status, time, last });
             }
-            if time > DEADLINE + PATIENCE {
-                return Err(format!(
-                    "it does not end; its last lines:\n{}",
-                    self.last_lines()
-                ));
+            if time > self.grace + PATIENCE {
+                let last = self.output.last_lines();
+                return Err(format!("it does not end; its last lines:\n{last}"));
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -127,16 +177,11 @@ impl Server {
 
     /// Sends SIGTERM, and waits for the exit. Returns an error if that does not say success.
     pub fn stop_well(self) -> Result<Duration, String> {
-        let last = self.last.clone();
         let end = self.stop(Signal::SIGTERM)?;
         if end.status.success() {
             return Ok(end.time);
         }
-        Err(format!("{}; its last lines:\n{}", end.status, join(&last)))
-    }
-
-    fn last_lines(&self) -> String {
-        join(&self.last)
+        Err(format!("{}; its last lines:\n{}", end.status, end.last))
     }
 }
 
@@ -152,23 +197,25 @@ impl Drop for Server {
     }
 }
 
-/// Reads what a server prints, so that it never waits for a reader, and keeps the last lines.
-fn read(output: impl BufRead, listening: &Sender<SocketAddr>, last: &Mutex<VecDeque<String>>) {
-    for line in output.lines().map_while(Result::ok) {
-        if line.starts_with("request: ") {
-            continue;
+impl Output {
+    /// Reads what a server prints, so that it never waits for a reader, and keeps the last lines.
+    fn read(&self, pipe: impl BufRead, listening: &Sender<SocketAddr>) {
+        for line in pipe.lines().map_while(Result::ok) {
+            if line.starts_with("request: ") {
+                continue;
+            }
+            if let Some(address) = line.strip_prefix(READY) {
+                let _ = address.parse().map(|address| listening.send(address));
+            }
+            let mut last = self.last.lock().unwrap();
+            if last.len() == 10 {
+                last.pop_front();
+            }
+            last.push_back(line);
         }
-        if let Some(address) = line.strip_prefix(READY) {
-            let _ = address.parse().map(|address| listening.send(address));
-        }
-        let mut last = last.lock().unwrap();
-        if last.len() == 10 {
-            last.pop_front();
-        }
-        last.push_back(line);
     }
-}
 
-fn join(lines: &Mutex<VecDeque<String>>) -> String {
-    Vec::from(lines.lock().unwrap().clone()).join("\n")
+    fn last_lines(&self) -> String {
+        Vec::from(self.last.lock().unwrap().clone()).join("\n")
+    }
 }

@@ -24,7 +24,8 @@ impl Settings {
     }
 }
 
-fn number<N: FromStr>(name: &str, default: N) -> Result<N, String> {
+/// Returns a number from the environment.
+pub fn number<N: FromStr>(name: &str, default: N) -> Result<N, String> {
     match env::var(name) {
         Ok(value) => value
             .parse()

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::client::{Kind, Load, Lost, Plan, Tally};
-use crate::server::Server;
+use crate::server::{Config, Server};
 use crate::settings::{Settings, name, old_wiring};
 use crate::table::{Table, median_and_max};
 
@@ -141,7 +141,7 @@ impl Stops {
         signal: Signal,
         load_time: Duration,
     ) -> Result<(), String> {
-        let server = Server::bind(program)?;
+        let server = Server::bind(program, &Config::default())?;
         let address = server.wait_until_ready()?;
         let plan = Plan {
             address,
@@ -187,7 +187,7 @@ impl Stops {
 }
 
 /// Says what was lost, and when as seen from the signal.
-fn describe(lost: &Lost, asked: Instant) -> String {
+pub fn describe(lost: &Lost, asked: Instant) -> String {
     // Rounded, so that losses of one cause are one line.
     let when = |at: Instant| match at.checked_duration_since(asked) {
         None => "before the signal".to_owned(),

@@ -10,12 +10,12 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::client::{Kind, Load, Plan};
-use crate::server::Server;
+use crate::server::{Config, Server};
 use crate::settings::{Settings, name};
 use crate::table::Table;
 
 /// What a client sends before it falls silent, and never reads.
-const UNRULY: [(&str, &[u8]); 3] = [
+pub const UNRULY: [(&str, &[u8]); 3] = [
     ("silent", b""),
     ("half a head", b"GET / HTTP/1.1\r\nHos"),
     ("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
@@ -65,7 +65,7 @@ fn stop(
     (title, sent): (&str, &[u8]),
     table: &Table,
 ) -> Result<(), String> {
-    let server = Server::bind(program)?;
+    let server = Server::bind(program, &Config::default())?;
     let address = server.wait_until_ready()?;
     let plan = Plan {
         address,
@@ -74,8 +74,7 @@ fn stop(
     let kinds = iter::repeat([Kind::New, Kind::Kept]).flatten();
     let load = Load::start(plan, kinds.take(settings.clients));
     thread::sleep(Duration::from_millis(200));
-    let unruly: io::Result<Vec<_>> = (0..COUNT).map(|_| misbehave(address, sent)).collect();
-    let unruly = unruly.map_err(|error| format!("a client that misbehaves: {error}"))?;
+    let unruly = unruly(address, sent)?;
     thread::sleep(Duration::from_millis(100));
     let end = server.stop(Signal::SIGTERM)?;
     let tally = load.end();
@@ -110,6 +109,12 @@ fn stop(
         ));
     }
     Ok(())
+}
+
+/// Connects clients that misbehave, and sends this from each.
+pub fn unruly(address: SocketAddr, sent: &[u8]) -> Result<Vec<TcpStream>, String> {
+    let unruly: io::Result<Vec<_>> = (0..COUNT).map(|_| misbehave(address, sent)).collect();
+    unruly.map_err(|error| format!("a client that misbehaves: {error}"))
 }
 
 fn misbehave(address: SocketAddr, sent: &[u8]) -> io::Result<TcpStream> {
