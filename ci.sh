@@ -28,6 +28,7 @@ signals     the tests under nohup, and with HUP, INT, QUIT and TERM ignored, the
 perf        instructions of frequent operations, of a request and of a connection, against recorded ones; 1 min, first 3 min
 stop        no connection is lost when a server stops under load, whatever some clients do; 4 min
 restart     no request fails while servers restart and their parent holds the listener; 4 min
+soak        nothing is lost and nothing grows under random load, faults, stops and restarts of all servers; 11 min
 rolling     no request fails while HAProxy's two servers restart in turn, on four runtimes; 9 min
 recipes     every recipe runs with its framework, and stops in the middle of its work; 1 min, first 20 min
 kubernetes  the manifest conforms to the API's schemas, its times add up, and the pod has few rights; 3 s, first 20 s
@@ -197,6 +198,14 @@ restart() {
     need_packages systemd
     ACTIVATE=$(command -v systemd-socket-activate) run_load 900 restart
     run_load 300 reuseport
+}
+
+# See the heads of load/src/soak.rs and fault.rs. A short run: SOAK_SECONDS=60 SERVERS="smol tokio" ./ci.sh soak. A
+# failing run names its seed: SOAK_SEED.
+soak() {
+    need_packages libfaketime
+    LIBFAKETIME=$(dpkg -L libfaketime | grep '/libfaketimeMT\.so\.1$') \
+        run_load $((${SOAK_SECONDS:-600} + 300)) soak
 }
 
 # Runs a verb of the program that counts, against each example server of SERVERS, for so many seconds at most.

@@ -212,7 +212,7 @@ impl Client {
 
         // Squared, so that most are short and connections are many.
         let share = self.random.f64() * self.random.f64();
-        let duration = (share * (self.plan.longest + 1) as f64) as u64;
+        let duration = Duration::from_millis((share * (self.plan.longest + 1) as f64) as u64);
         let idle = connection.since.elapsed();
         let written = Instant::now();
         match connection.ask(duration, self.says_close) {
@@ -261,7 +261,7 @@ struct Answer {
     body: Vec<u8>,
 }
 
-struct Connection {
+pub struct Connection {
     stream: TcpStream,
     connected: Instant,
     /// When it was connected, or when the last answer was read.
@@ -270,6 +270,16 @@ struct Connection {
 }
 
 impl Connection {
+    /// Opens a connection with a request in flight that takes a minute: the server has accepted it,
+    /// because it has answered another request.
+    #[cfg(target_os = "linux")]
+    pub fn hold(address: SocketAddr) -> io::Result<Self> {
+        let mut connection = Self::open(address)?;
+        connection.ask(Duration::ZERO, false)?;
+        connection.write(Duration::from_secs(60), false)?;
+        Ok(connection)
+    }
+
     fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -295,14 +305,7 @@ impl Connection {
     }
 
     /// Sends a request, and reads the whole answer.
-    fn ask(&mut self, duration: u64, says_close: bool) -> io::Result<Answer> {
-        let close = if says_close {
-            "connection: close\r\n"
-        } else {
-            ""
-        };
-        let head =
-            format!("GET /sleep?duration={duration}ms HTTP/1.1\r\nhost: load\r\n{close}\r\n");
+    fn ask(&mut self, duration: Duration, says_close: bool) -> io::Result<Answer> {
         let named = |what: &'static str| {
             move |error: io::Error| match error.kind() {
                 // std's words for a timeout would not be understood.
@@ -310,13 +313,23 @@ impl Connection {
                 kind => io::Error::new(kind, format!("{what}: {error}")),
             }
         };
-        self.stream
-            .write_all(head.as_bytes())
-            .map_err(named("write"))?;
+        self.write(duration, says_close).map_err(named("write"))?;
         let answer = self.read().map_err(named("read"))?;
         self.since = Instant::now();
         self.answered += 1;
         Ok(answer)
+    }
+
+    fn write(&mut self, duration: Duration, says_close: bool) -> io::Result<()> {
+        let duration = duration.as_millis();
+        let close = if says_close {
+            "connection: close\r\n"
+        } else {
+            ""
+        };
+        let head =
+            format!("GET /sleep?duration={duration}ms HTTP/1.1\r\nhost: load\r\n{close}\r\n");
+        self.stream.write_all(head.as_bytes())
     }
 
     fn read(&mut self) -> io::Result<Answer> {

@@ -1,10 +1,14 @@
 //! Counts what becomes of requests while servers stop, restart, and meet clients that misbehave.
 //!
-//! `winddown-load stop|unruly|restart|reuseport PROGRAM...`: each program takes the arguments of
+//! `winddown-load stop|unruly|restart|reuseport|soak PROGRAM...`: each program takes the arguments of
 //! `examples/`. [`USAGE`] has the rest.
 
 #[cfg(unix)]
 mod client;
+#[cfg(target_os = "linux")]
+mod fault;
+#[cfg(target_os = "linux")]
+mod proc;
 #[cfg(unix)]
 mod restart;
 #[cfg(unix)]
@@ -13,6 +17,8 @@ mod reuseport;
 mod server;
 #[cfg(unix)]
 mod settings;
+#[cfg(target_os = "linux")]
+mod soak;
 #[cfg(unix)]
 mod stop;
 #[cfg(unix)]
@@ -22,17 +28,21 @@ mod unruly;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: winddown-load stop|unruly|restart|reuseport PROGRAM...
+const USAGE: &str = "usage: winddown-load stop|unruly|restart|reuseport|soak PROGRAM...
   stop        stops each server under load, by SIGTERM and SIGINT in turn; and the old wiring
   unruly      stops each server while clients misbehave
   restart     restarts each server while this process holds its listener
   reuseport   hands over between two processes that share a port by SO_REUSEPORT
+  soak        faults, stops and restarts of all servers at once, at random; on Linux
 From the environment:
   STOPS=20          stops of each server by stop, and handovers by reuseport
   CLIENTS=24        clients at once
   RESTARTS=10       restarts of each server in each of the ways of restart
   REQUESTS=50000    requests to each server in restart, at least
-  ACTIVATE=PROGRAM  restart starts the servers by systemd-socket-activate too";
+  ACTIVATE=PROGRAM  restart starts the servers by systemd-socket-activate too
+  SOAK_SECONDS=600  how long soak takes
+  SOAK_SEED=        what soak chooses by; random if not given
+  LIBFAKETIME=FILE  the library by which soak sets the clock of the servers";
 
 #[cfg(unix)]
 fn main() -> ExitCode {
@@ -48,6 +58,8 @@ fn main() -> ExitCode {
             "unruly" => unruly::run(&settings, &programs),
             "restart" => restart::run(&settings, &programs),
             "reuseport" => reuseport::run(&settings, &programs),
+            #[cfg(target_os = "linux")]
+            "soak" => soak::run(&settings, &programs),
             _ => Err(USAGE.to_owned()),
         }
     });

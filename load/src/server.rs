@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -57,6 +58,8 @@ pub struct Server {
 #[derive(Default)]
 struct Output {
     last: Mutex<VecDeque<String>>,
+    /// Whether the reader is to close the pipe.
+    closed: AtomicBool,
 }
 
 /// How a server ended.
@@ -143,6 +146,12 @@ impl Server {
         })
     }
 
+    /// Closes the pipe that the server prints to, once it has printed its next line.
+    #[cfg(target_os = "linux")]
+    pub fn close_output(&self) {
+        self.output.closed.store(true, Ordering::Relaxed); // no dependent data
+    }
+
     pub fn signal(&self, signal: Signal) -> Result<(), String> {
         kill(self.pid(), signal).map_err(|error| format!("can't send {signal}: {error}"))
     }
@@ -201,6 +210,9 @@ impl Output {
     /// Reads what a server prints, so that it never waits for a reader, and keeps the last lines.
     fn read(&self, pipe: impl BufRead, listening: &Sender<SocketAddr>) {
         for line in pipe.lines().map_while(Result::ok) {
+            if self.closed.load(Ordering::Relaxed) {
+                return;
+            }
             if line.starts_with("request: ") {
                 continue;
             }
