@@ -438,8 +438,9 @@ tsan() (
     # These need both: signals to a running thread and to a waiting one, or to one that hangs; or `winddown` is parked.
     kept_back=(g4_with_a_waker_that_hangs after_the_debounce_the_second_forces without_descriptors)
     # It reports tokio, because it does not know that tokio registers with a copy of the descriptor that it waits for.
-    # It needs more memory itself than the last three leave.
-    unfit=(axum:: tokio:: of_a_tokio_listener g4_without_threads g6_without_threads g12_without_threads)
+    # It needs more memory itself than the last four leave.
+    unfit=(axum:: tokio:: of_a_tokio_listener g4_without_threads g6_without_threads g12_without_threads
+        ::without_threads)
 
     block() { export "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=env --block-signal=$1"; }
     block INT,TERM
@@ -460,9 +461,9 @@ tsan() (
 asan() (
     # A panic payload whose drop panics is leaked on purpose: dropping the next payload could panic again, without end.
     leak=g5_waker_whose_panic_panics_again_wakes_the_rest
-    # The sanitizer needs more memory itself than the last three leave.
+    # The sanitizer needs more memory itself than the last four leave.
     run_sanitized address 'fn main() { std::mem::forget(std::hint::black_box(vec![0])) }' \
-        "$leak" g4_without_threads g6_without_threads g12_without_threads
+        "$leak" g4_without_threads g6_without_threads g12_without_threads ::without_threads
     print_title "but for leaks: $leak"
     ASAN_OPTIONS=detect_leaks=0 run_tests 1 sanitized_test --test waiter -- "$leak"
 )
