@@ -37,6 +37,8 @@ mod linux {
 
     type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
+    const GRACE_PERIOD: Duration = Duration::from_secs(30);
+
     pub(super) fn main() -> ExitCode {
         match smol::block_on(run()) {
             Ok(()) => ExitCode::SUCCESS,
@@ -53,9 +55,7 @@ mod linux {
         let database = args.next().unwrap_or_else(|| "jobs.sqlite".into());
 
         // The order in which the parts stop: the reverse of that in which they start.
-        let shutdown = Shutdown::builder()
-            .grace_period(Duration::from_secs(30))
-            .install()?;
+        let shutdown = Shutdown::builder().grace_period(GRACE_PERIOD).install()?;
         let http = shutdown.phase("http").build();
         let workers = shutdown
             .phase("workers")
@@ -133,6 +133,10 @@ mod linux {
                 Err(error) => {
                     // Out of descriptors, most likely: give the connections time to end.
                     say_error(format_args!("can't accept: {error}"));
+                    let left = http.remaining().unwrap_or(Duration::MAX);
+                    if http.is_stopping() && left < GRACE_PERIOD / 2 {
+                        break; // the rest is for what it has accepted
+                    }
                     smol::Timer::after(Duration::from_millis(100)).await;
                 }
             }
