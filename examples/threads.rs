@@ -36,6 +36,11 @@ fn serve(options: Options) -> Result<(), String> {
 
     // Connections that the kernel has accepted are served, also those that wait in its queue.
     let idle = Arc::new(Idle::default());
+    // Not after the loop below: it may need the descriptors of idle connections.
+    let _told = connections.call_on_shutdown({
+        let idle = idle.clone();
+        move || idle.close()
+    });
     let accepting = connections.guard();
     let mut incoming = Box::pin(listener.incoming().finish_on_shutdown(shutdown.waiter()));
     for accepted in stream::block_on(&mut incoming) {
@@ -68,8 +73,6 @@ fn serve(options: Options) -> Result<(), String> {
     if let Some(cause) = shutdown.cause() {
         common::say(format_args!("stopping: {cause}"));
     }
-    connections.waiter().wait_blocking();
-    idle.close();
     shutdown
         .drain_blocking(options.deadline)
         .map_err(|error| common::late(&options, &error.report))?;
@@ -88,10 +91,13 @@ fn requests(
     stream.set_read_timeout(Some(common::HEADER_TIMEOUT))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut buffer = Vec::new();
+    // Accepted late, for lack of descriptors: its first request may be on its way.
+    let mut late = connections.is_stopping();
     loop {
-        if buffer.is_empty() && !idle.until_data(stream, connections)? {
+        if !late && buffer.is_empty() && !idle.until_data(stream, connections)? {
             return Ok(());
         }
+        late = false;
         let Some(head) = Head::read(stream, &mut buffer)? else {
             return respond(stream, 400, "", true, true);
         };

@@ -68,6 +68,7 @@ mod cases {
             stopped_and_continued,
             without_threads,
             without_descriptors,
+            accepted_late,
             g14_queued_connections_are_answered,
             sigint_ignored_at_start,
             signals_blocked_at_start,
@@ -454,9 +455,8 @@ mod cases {
         garbage.write("\x16\x03\x01\x02 this is not HTTP\r\n\r\n");
         assert!(garbage.closed());
         let many: Vec<_> = (0..DESCRIPTORS).map(|_| server.connect()).collect();
-        let open = format!("/proc/{}/fd", server.program.pid());
         until("no descriptor is left", || {
-            fs::read_dir(&open).unwrap().count() >= DESCRIPTORS
+            lowest_free_descriptor(&server) == DESCRIPTORS
         });
         drop(many);
         ask(&server, "GET /healthz", 200, "ok\n");
@@ -514,6 +514,14 @@ mod cases {
         assert!(limited.expect("util-linux is installed").success());
     }
 
+    /// Returns the descriptor that the server opens next, if its limit is higher.
+    fn lowest_free_descriptor(server: &Server) -> usize {
+        let open = format!("/proc/{}/fd", server.program.pid());
+        let is_free =
+            |descriptor: &usize| fs::symlink_metadata(format!("{open}/{descriptor}")).is_err();
+        (0..).find(is_free).unwrap()
+    }
+
     /// No memory is left for the stack of another thread when the signal comes.
     fn without_threads(name: &str) {
         let server = Server::start(name);
@@ -534,14 +542,9 @@ mod cases {
     /// The server leaves it in time to answer what it has accepted.
     fn without_descriptors(name: &str) {
         let server = Server::start_with_deadline(name, "4s");
-        let open = || {
-            let open = fs::read_dir(format!("/proc/{}/fd", server.program.pid()));
-            open.unwrap().count()
-        };
         ask(&server, "GET /healthz", 200, "ok\n");
         let mut slow = server.begin("GET /sleep?duration=2500ms");
-        let most = open() + 2;
-        // Descriptors above the limit, such as those that this process has from its parent, stay open.
+        let most = lowest_free_descriptor(&server) + 2;
         limit(&server, &format!("--nofile={most}:"));
         let address = server.address;
         let clients: Vec<_> = (0..12)
@@ -554,7 +557,9 @@ mod cases {
                 })
             })
             .collect();
-        until("no descriptor is left", || open() >= most);
+        until("no descriptor is left", || {
+            lowest_free_descriptor(&server) >= most
+        });
         server.program.send(SIGTERM);
         assert_answer(&mut slow, 200, WELCOME);
         let mut program = server.program;
@@ -562,6 +567,29 @@ mod cases {
         for client in clients {
             client.join().unwrap();
         }
+    }
+
+    /// A connection that finds a descriptor only after the others were told to finish. Its client sends a
+    /// request after that.
+    fn accepted_late(name: &str) {
+        let server = Server::start(name);
+        let mut held = server.hold("GET /healthz");
+        let mut idle = server.connect();
+        idle.send("GET /healthz");
+        assert_answer(&mut idle, 200, "ok\n");
+        let most = lowest_free_descriptor(&server);
+        limit(&server, &format!("--nofile={most}:"));
+        let mut late = server.connect();
+        assert_eq!(server.queued(), 1);
+        server.program.send(SIGTERM);
+        assert!(idle.closed_with_nothing());
+        until("the other is accepted", || server.queued() == 0);
+        late.send("GET /healthz");
+        assert_answer(&mut late, 200, "ok\n");
+        held.finish();
+        assert_answer(&mut held, 200, "ok\n");
+        let mut program = server.program;
+        assert_eq!(program.code(), 0);
     }
 
     /// The kernel accepts connections while the process is stopped. The signal comes before the process

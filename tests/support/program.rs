@@ -480,6 +480,13 @@ impl Server {
         });
     }
 
+    /// Returns the number of connections that the kernel has accepted and the server has not.
+    #[cfg(target_os = "linux")]
+    pub fn queued(&self) -> u64 {
+        let anywhere = SocketAddr::from(([0; 4], 0));
+        queues(self.address, anywhere).map_or(0, |(_, queued)| queued)
+    }
+
     /// Sends a request on a connection of its own, and waits until the server has received it.
     pub fn begin(&self, request: &str) -> Client {
         let mut client = self.connect();
