@@ -1,11 +1,13 @@
-//! Long random sequences of public operations against a simple model.
+//! Long sequences of public operations against a simple model.
 //!
-//! A delay of a phase never ends here: it is real time, kept by a thread, and a world has its own order.
-//!
-//! Every world has a seed, which is printed if the world fails or hangs. `FUZZ_SEED=... cargo test
+//! Every random world has a seed, which is printed if the world fails or hangs. `FUZZ_SEED=... cargo test
 //! --test fuzz` runs that world again; `FUZZ_OPS=10000000` runs as many operations.
 
+#[path = "fuzz/choices.rs"]
+mod choices;
 mod support;
+#[path = "fuzz/world.rs"]
+mod world;
 
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -14,29 +16,42 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::{Poll, Waker};
-use std::thread;
 use std::time::Duration;
+use std::{env, iter, thread};
 
+use choices::Choices;
 use fastrand::Rng;
-use futures_lite::Stream;
-use support::{Counter, PATIENCE, poll};
-use winddown::{Callback, Drain, DrainError, DropGuard, Guard, Reached, Shutdown, Stage, Waiter};
+use support::{PATIENCE, counter, poll};
+use winddown::{Drain, DrainError, Guard, Shutdown, Stage};
+use world::{Future, PHASES, THREADS, Threads, Waiting};
 
-const NAMES: [&str; 3] = ["mail", "index", "disk"];
-const PHASES: [&str; 2] = ["workers", "storage"];
+/// Runs worlds, and says which one fails or hangs.
+struct Runner {
+    starts: mpsc::Sender<String>,
+}
+
+impl Runner {
+    fn start() -> Self {
+        let (starts, started) = mpsc::channel();
+        thread::spawn(move || watch(&started));
+        Self { starts }
+    }
+
+    fn run(&self, name: String, world: impl FnOnce() -> usize) -> usize {
+        let sent = self.starts.send(name.clone());
+        sent.expect("the watchdog outlives the worlds");
+        catch_unwind(AssertUnwindSafe(world)).unwrap_or_else(|panic| {
+            eprintln!("failed with {name}");
+            resume_unwind(panic)
+        })
+    }
+}
 
 /// Runs worlds until they have done as many operations as asked for.
 fn worlds(mut world: impl FnMut(u64) -> usize) {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>());
-    let (starts, started) = mpsc::channel();
-    thread::spawn(move || watch(&started));
-    let mut run = |seed| {
-        starts.send(seed).expect("the watchdog outlives the worlds");
-        catch_unwind(AssertUnwindSafe(|| world(seed))).unwrap_or_else(|panic| {
-            eprintln!("failed with FUZZ_SEED={seed}");
-            resume_unwind(panic)
-        })
-    };
+    let number = |name| env::var(name).ok().map(|text| text.parse::<u64>());
+    let runner = Runner::start();
+    let mut run = |seed| runner.run(format!("FUZZ_SEED={seed}"), || world(seed));
     if let Some(seed) = number("FUZZ_SEED") {
         run(seed.expect("FUZZ_SEED is a number"));
         return;
@@ -51,705 +66,25 @@ fn worlds(mut world: impl FnMut(u64) -> usize) {
     println!("{done} operations with FUZZ_SEED={first} to {}", seed - 1);
 }
 
-/// Receives the seed of each world as it starts. Prints the seed of a world that hangs, and ends the
+/// Receives the name of each world as it starts. Prints the name of a world that hangs, and ends the
 /// process: the threads of that world can't be ended alone.
 #[allow(
     clippy::exit,
     clippy::disallowed_methods,
     reason = "the harness would wait for a test that hangs"
 )]
-fn watch(started: &mpsc::Receiver<u64>) {
+fn watch(started: &mpsc::Receiver<String>) {
     let mut last = None;
     loop {
         match started.recv_timeout(PATIENCE) {
-            Ok(seed) => last = Some(seed),
+            Ok(name) => last = Some(name),
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                let seed = last.expect("the first world starts at once");
+                let name = last.expect("the first world starts at once");
                 // Not `eprintln`: the harness would keep that text, and end with this process.
-                let _ = writeln!(io::stderr(), "hangs with FUZZ_SEED={seed}");
+                let _ = writeln!(io::stderr(), "hangs with {name}");
                 std::process::exit(1);
             }
-        }
-    }
-}
-
-/// What the model knows of one shutdown.
-#[derive(Default)]
-struct Node {
-    parent: Option<usize>,
-    slots: u8,
-    stage: Option<Stage>,
-    cause: Option<String>,
-    /// The cause is a failure, so it stays.
-    failed: bool,
-    closed: bool,
-    phase: Option<Phase>,
-}
-
-/// What the model knows of a phase.
-struct Phase {
-    name: &'static str,
-    by_hand: bool,
-    delayed: bool,
-    /// The phases that must be over first.
-    after: Vec<usize>,
-    step: Step,
-}
-
-#[derive(Clone, Copy, PartialEq, PartialOrd)]
-enum Step {
-    Waiting,
-    Delayed,
-    Asked,
-    Over,
-    /// Nothing holds it any more.
-    Gone,
-}
-
-/// A future for a stage, whichever type it has.
-enum Future {
-    Waiter(Waiter),
-    Reached(Reached),
-}
-
-/// A task that waits for a stage.
-struct Waiting {
-    node: usize,
-    stage: Stage,
-    future: Future,
-    counter: Arc<Counter>,
-    waker: Waker,
-    registered: bool,
-    wakes: usize,
-}
-
-impl Waiting {
-    fn new(node: usize, stage: Stage, future: Future) -> Self {
-        let (counter, waker) = Counter::new();
-        Self {
-            node,
-            stage,
-            future,
-            counter,
-            waker,
-            registered: false,
-            wakes: 0,
-        }
-    }
-
-    fn poll(&mut self) -> Poll<()> {
-        match &mut self.future {
-            Future::Waiter(future) => poll(future, &self.waker),
-            Future::Reached(future) => poll(future, &self.waker),
-        }
-    }
-
-    fn copy(&self) -> Self {
-        let future = match &self.future {
-            Future::Waiter(future) => Future::Waiter(future.clone()),
-            Future::Reached(future) => Future::Reached(future.clone()),
-        };
-        Self::new(self.node, self.stage, future)
-    }
-
-    /// Will wait with another waker; returns the one until now.
-    fn another_waker(&mut self) -> Arc<Counter> {
-        let (counter, waker) = Counter::new();
-        self.waker = waker;
-        self.registered = false;
-        self.wakes = 0;
-        std::mem::replace(&mut self.counter, counter)
-    }
-}
-
-/// A callback, and how often its function was called.
-struct Calling {
-    node: usize,
-    callback: Callback,
-    calls: Arc<AtomicUsize>,
-    called: bool,
-}
-
-struct Draining {
-    node: usize,
-    drain: Drain,
-    counter: Arc<Counter>,
-    waker: Waker,
-    /// The wakes that were counted when it was last pending.
-    pending: Option<usize>,
-}
-
-/// Shutdowns, what hangs on them, and what the model says of it.
-struct World {
-    rng: Rng,
-    nodes: Vec<Node>,
-    /// `None` once it was dropped.
-    handles: Vec<Option<Shutdown>>,
-    waiting: Vec<Waiting>,
-    guards: Vec<(usize, Guard, &'static str)>,
-    draining: Vec<Draining>,
-    calling: Vec<Calling>,
-    drop_guards: Vec<(usize, DropGuard)>,
-    /// How many futures there are at most. Few, and more nodes are dropped that nothing holds.
-    crowd: usize,
-}
-
-/// The line on which drop guards are made.
-const DROP_GUARD: u32 = line!() + 4;
-
-#[rustfmt::skip]
-fn drop_guard(shutdown: &Shutdown) -> DropGuard {
-    shutdown.drop_guard()
-}
-
-impl Step {
-    fn max_of(self, other: Self) -> Self {
-        if self < other { other } else { self }
-    }
-}
-
-impl World {
-    fn new(seed: u64) -> Self {
-        let mut rng = Rng::with_seed(seed);
-        let crowd = if rng.bool() { 100 } else { 5 };
-        Self {
-            crowd,
-            rng,
-            nodes: vec![Node::default()],
-            handles: vec![Some(Shutdown::new())],
-            waiting: Vec::new(),
-            guards: Vec::new(),
-            draining: Vec::new(),
-            calling: Vec::new(),
-            drop_guards: Vec::new(),
-        }
-    }
-
-    /// The node, its parent, and so on up.
-    fn above(&self, node: usize) -> impl Iterator<Item = usize> {
-        std::iter::successors(Some(node), |node| self.nodes[*node].parent)
-    }
-
-    fn held(&self, node: usize) -> usize {
-        let below = |(at, ..): &&(usize, Guard, &str)| self.above(*at).any(|at| at == node);
-        self.guards.iter().filter(below).count()
-    }
-
-    fn reached(&self, node: usize, stage: Stage) -> bool {
-        self.nodes[node].stage >= Some(stage)
-    }
-
-    /// The node and those below have come to this stage, unless they were further. The force reaches
-    /// also phases that were not asked.
-    fn raise(&mut self, node: usize, stage: Stage, cause: &str, failed: bool) {
-        let mut reached = vec![false; self.nodes.len()];
-        for at in node..self.nodes.len() {
-            let parent = self.nodes[at].parent;
-            let asked =
-                (self.nodes[at].phase.as_ref()).is_none_or(|phase| phase.step >= Step::Asked);
-            let below = parent.is_some_and(|parent| reached[parent]);
-            reached[at] = at == node || (below && (asked || stage == Stage::Forced));
-            if !reached[at] {
-                continue;
-            }
-            let (cause, failed) = match parent.filter(|_| at != node) {
-                Some(parent) => (self.nodes[parent].cause.clone(), self.nodes[parent].failed),
-                None => (Some(cause.to_owned()), failed),
-            };
-            let model = &mut self.nodes[at];
-            if model.stage.is_none() {
-                model.cause = cause;
-                model.failed = failed;
-            }
-            model.stage = model.stage.max(Some(stage));
-        }
-        for waiting in &mut self.waiting {
-            if waiting.registered && self.nodes[waiting.node].stage >= Some(waiting.stage) {
-                waiting.registered = false;
-                waiting.wakes += 1;
-            }
-        }
-        for calling in &mut self.calling {
-            calling.called |= self.nodes[calling.node].stage >= Some(Stage::Stopping);
-        }
-    }
-
-    /// Begins the shutdown, unless it has begun. Returns whether it has not.
-    fn begin(&mut self, node: usize, cause: &str) -> bool {
-        let began = self.nodes[node].stage.is_none();
-        if began {
-            self.asked_alone(node);
-            self.raise(node, Stage::Stopping, cause, false);
-        }
-        began
-    }
-
-    /// A failure takes the place of the cause, here and above, where there is one that is no failure.
-    fn fail(&mut self, node: usize, cause: &str) -> bool {
-        let began = self.begin(node, cause);
-        for at in 0..self.nodes.len() {
-            let same = began && self.nodes[at].cause.as_deref() == Some(cause);
-            let above = self.above(node).any(|above| above == at);
-            let model = &mut self.nodes[at];
-            if model.failed || model.stage.is_none() {
-                continue;
-            }
-            if above || same {
-                model.cause = Some(cause.to_owned());
-                model.failed = true;
-            }
-        }
-        began
-    }
-
-    /// The node was asked by the program.
-    fn asked_alone(&mut self, node: usize) {
-        if let Some(phase) = &mut self.nodes[node].phase {
-            phase.step = phase.step.max_of(Step::Asked);
-        }
-    }
-
-    /// Takes every step of phases that is due.
-    fn advance(&mut self) {
-        for node in (0..self.nodes.len()).rev() {
-            // A child keeps its parent, so children are looked at first.
-            if self.nodes[node].phase.is_some() && !self.lives(node) {
-                self.gone(node);
-            }
-        }
-        while (0..self.nodes.len()).any(|node| self.takes_step(node)) {}
-    }
-
-    fn takes_step(&mut self, node: usize) -> bool {
-        let (Some(phase), Some(parent)) = (&self.nodes[node].phase, self.nodes[node].parent) else {
-            return false;
-        };
-        let is_over = |at: &usize| {
-            let phase = self.nodes[*at].phase.as_ref().unwrap();
-            phase.step >= Step::Over
-        };
-        let ready = self.reached(parent, Stage::Stopping)
-            && !phase.by_hand
-            && phase.after.iter().all(is_over);
-        let delayed = phase.delayed && !self.reached(parent, Stage::Forced);
-        let step = match phase.step {
-            Step::Waiting if ready && delayed => Step::Delayed,
-            Step::Waiting if ready => Step::Asked,
-            Step::Asked if self.nodes[node].closed || self.held(node) == 0 => Step::Over,
-            _ => return false,
-        };
-        self.nodes[node].phase.as_mut().unwrap().step = step;
-        match step {
-            Step::Asked => {
-                let Node { cause, failed, .. } = &self.nodes[parent];
-                let (cause, failed) = (cause.clone().unwrap(), *failed);
-                self.raise(node, Stage::Stopping, &cause, failed);
-            }
-            Step::Over => self.close(node),
-            _ => {}
-        }
-        true
-    }
-
-    /// Whether something holds the node, or a node below.
-    fn lives(&self, node: usize) -> bool {
-        let held = |at: usize| {
-            self.handles[at].is_some()
-                || self.waiting.iter().any(|waiting| waiting.node == at)
-                || self.guards.iter().any(|(of, ..)| *of == at)
-                || self.draining.iter().any(|drain| drain.node == at)
-                || self.drop_guards.iter().any(|(of, _)| *of == at)
-                || self.calling.iter().any(|calling| calling.node == at)
-        };
-        let below = |at: &usize| self.above(*at).any(|at| at == node);
-        (node..self.nodes.len()).filter(below).any(held)
-    }
-
-    /// The phases that came after this one come after what it came after.
-    fn gone(&mut self, node: usize) {
-        let phase = self.nodes[node].phase.as_mut().unwrap();
-        let step = std::mem::replace(&mut phase.step, Step::Gone);
-        // The last guard of one that was asked is gone, so it was over before.
-        if step >= Step::Asked {
-            return;
-        }
-        let before = phase.after.clone();
-        let phases = self.nodes.iter_mut().filter_map(|node| node.phase.as_mut());
-        for phase in phases.filter(|phase| phase.after.contains(&node)) {
-            phase.after.extend(&before);
-        }
-    }
-
-    /// Whether the phase was forced and not asked. It is closed when it is looked at without a guard,
-    /// which the model does not know.
-    fn may_be_closed(&self, node: usize) -> bool {
-        let waits = |phase: &Phase| phase.step < Step::Asked;
-        self.reached(node, Stage::Forced)
-            && self.nodes[node].phase.as_ref().is_some_and(waits)
-            && self.held(node) == 0
-    }
-
-    fn close(&mut self, node: usize) {
-        self.nodes[node].closed = true;
-    }
-
-    /// A drain's answer, against the model's.
-    fn settled(&mut self, node: usize, late: bool) -> Option<Result<(), usize>> {
-        let held = self.held(node);
-        if self.nodes[node].closed || held == 0 {
-            self.close(node);
-            Some(Ok(()))
-        } else if late || self.reached(node, Stage::Forced) {
-            Some(Err(held))
-        } else {
-            None
-        }
-    }
-
-    fn step(&mut self) {
-        self.operate();
-        self.advance();
-    }
-
-    /// One random operation.
-    fn operate(&mut self) {
-        let node = self.rng.usize(..self.nodes.len());
-        let Some(shutdown) = self.handles[node].clone() else {
-            return;
-        };
-        match self.rng.u32(..1000) {
-            0..8 => {
-                let taken = self.nodes[node].slots < 2 && !self.reached(node, Stage::Forced);
-                let line = line!() + 1;
-                assert_eq!(shutdown.request_shutdown(), taken);
-                if taken {
-                    let model = &mut self.nodes[node];
-                    model.slots += 1;
-                    let stage = match model.slots {
-                        2 => Stage::Forced,
-                        _ => Stage::Stopping,
-                    };
-                    self.asked_alone(node);
-                    let cause = format!("requested at {}:{line}", file!());
-                    self.raise(node, stage, &cause, false);
-                }
-            }
-            8..10 => {
-                let reason = format!("reason {}", self.rng.u8(..));
-                let began = shutdown.trigger(reason.as_str());
-                assert_eq!(began, self.begin(node, &reason));
-            }
-            10..12 => {
-                let error = self.rng.u64(..).to_string();
-                let began = shutdown.fail(error.as_str());
-                assert_eq!(began, self.fail(node, &format!("failed: {error}")));
-            }
-            12..20 if self.nodes.len() < 16 => {
-                self.handles.push(Some(shutdown.child()));
-                let Node {
-                    stage,
-                    cause,
-                    failed,
-                    ..
-                } = &self.nodes[node];
-                self.nodes.push(Node {
-                    parent: Some(node),
-                    stage: *stage,
-                    cause: cause.clone(),
-                    failed: *failed,
-                    ..Node::default()
-                });
-            }
-            20..33 if self.nodes.len() < 16 => {
-                // Mostly a sibling, because only siblings have an order.
-                let parent = self.nodes[node].parent.filter(|_| self.rng.u8(..4) > 0);
-                match parent.and_then(|at| Some((at, self.handles[at].clone()?))) {
-                    Some((at, shutdown)) => self.make_phase(at, &shutdown),
-                    None => self.make_phase(node, &shutdown),
-                }
-            }
-            33..40 if self.handles.iter().flatten().count() > 1 => self.handles[node] = None,
-            40..50 if self.calling.len() < 30 => {
-                let calls = Arc::new(AtomicUsize::new(0));
-                let counts = calls.clone();
-                let callback = shutdown.call_on_shutdown(move || {
-                    counts.fetch_add(1, SeqCst);
-                });
-                self.calling.push(Calling {
-                    node,
-                    callback,
-                    calls,
-                    called: self.reached(node, Stage::Stopping),
-                });
-            }
-            50..55 => {
-                if let Some(index) = self.any(self.calling.len()) {
-                    let calling = self.calling.swap_remove(index);
-                    drop(calling.callback);
-                    assert_eq!(calling.calls.load(SeqCst), usize::from(calling.called));
-                    assert_eq!(Arc::strong_count(&calling.calls), 1, "a function stayed");
-                }
-            }
-            55..57 if self.drop_guards.len() < 10 => {
-                self.drop_guards.push((node, drop_guard(&shutdown)));
-            }
-            57..59 => {
-                if let Some(index) = self.any(self.drop_guards.len()) {
-                    let (at, guard) = self.drop_guards.swap_remove(index);
-                    if self.rng.u8(..4) == 0 {
-                        drop(guard);
-                        let cause = format!("drop guard of {}:{DROP_GUARD} dropped", file!());
-                        self.begin(at, &cause);
-                    } else {
-                        guard.disarm();
-                    }
-                }
-            }
-            59..200 if self.waiting.len() < self.crowd => {
-                let (stage, future) = match self.rng.u8(..4) {
-                    0 => (Stage::Requested, Future::Reached(shutdown.requested())),
-                    1 => (Stage::Forced, Future::Reached(shutdown.forced())),
-                    _ => (Stage::Stopping, Future::Waiter(shutdown.waiter())),
-                };
-                self.waiting.push(Waiting::new(node, stage, future));
-            }
-            200..500 => self.poll_waiting(),
-            500..600 => {
-                if let Some(index) = self.any(self.waiting.len()) {
-                    let dropped = self.waiting.swap_remove(index);
-                    let Waiting { counter, .. } = dropped;
-                    drop((dropped.future, dropped.waker));
-                    assert_eq!(Arc::strong_count(&counter), 1, "a waker stayed behind");
-                }
-            }
-            600..750 if self.guards.len() < self.crowd.min(60) => {
-                let open = self.above(node).all(|at| !self.nodes[at].closed);
-                let name = NAMES[self.rng.usize(..NAMES.len())];
-                let guard = shutdown.guard_named(name);
-                if !open || self.above(node).all(|at| !self.may_be_closed(at)) {
-                    assert_eq!(guard.is_some(), open);
-                }
-                self.guards.extend(guard.map(|guard| (node, guard, name)));
-            }
-            750..780 => {
-                if let Some(index) = self.any(self.guards.len()) {
-                    let (node, guard, name) = &self.guards[index];
-                    let clone = (*node, guard.clone(), *name);
-                    self.guards.push(clone);
-                }
-            }
-            780..940 => {
-                if let Some(index) = self.any(self.guards.len()) {
-                    drop(self.guards.swap_remove(index));
-                }
-            }
-            940..943 => {
-                let expected = self.settled(node, true);
-                let got = shutdown.drain_blocking(Duration::ZERO);
-                assert_eq!(Some(got.map_err(|left| left.report.guards())), expected);
-            }
-            943..955 if self.draining.len() < 6 => {
-                let (counter, waker) = Counter::new();
-                self.draining.push(Draining {
-                    node,
-                    drain: shutdown.drain(Duration::MAX),
-                    counter,
-                    waker,
-                    pending: None,
-                });
-            }
-            955..975 => self.poll_draining(),
-            975..985 => {
-                if let Some(index) = self.any(self.draining.len()) {
-                    self.draining.swap_remove(index);
-                }
-            }
-            _ => self.look(node, &shutdown),
-        }
-    }
-
-    fn make_phase(&mut self, node: usize, shutdown: &Shutdown) {
-        let name = PHASES[self.rng.usize(..PHASES.len())];
-        let (by_hand, mut delayed) = (self.rng.u8(..4) == 0, self.rng.u8(..8) == 0);
-        delayed &= !by_hand;
-        let mut builder = shutdown.phase(name);
-        let mut after = Vec::new();
-        for (at, handle) in self.handles.iter().enumerate() {
-            let is_phase = self.nodes[at].phase.is_some() && self.nodes[at].parent == Some(node);
-            let Some(before) = handle.as_ref().filter(|_| is_phase && !by_hand) else {
-                continue;
-            };
-            if self.rng.bool() {
-                builder = builder.after(before);
-                after.push(at);
-            }
-        }
-        if by_hand {
-            builder = builder.by_hand();
-        }
-        if delayed {
-            builder = builder.delay(Duration::MAX);
-        }
-        self.handles.push(Some(builder.build()));
-        // It takes over the force and nothing else.
-        let parent = &self.nodes[node];
-        let stage = parent.stage.filter(|stage| *stage == Stage::Forced);
-        let cause = stage.and(parent.cause.clone());
-        let failed = stage.is_some() && parent.failed;
-        let step = Step::Waiting;
-        self.nodes.push(Node {
-            parent: Some(node),
-            stage,
-            cause,
-            failed,
-            phase: Some(Phase {
-                name,
-                by_hand,
-                delayed,
-                after,
-                step,
-            }),
-            ..Node::default()
-        });
-    }
-
-    /// The innermost phase of a node, below another.
-    fn phase_below(&self, at: usize, node: usize) -> Option<&'static str> {
-        let below = self.above(at).take_while(|at| *at != node);
-        let mut phases = below.filter_map(|at| self.nodes[at].phase.as_ref());
-        phases.next().map(|phase| phase.name)
-    }
-
-    fn any(&mut self, len: usize) -> Option<usize> {
-        (len > 0).then(|| self.rng.usize(..len))
-    }
-
-    /// Polls one, or a copy of it, or with another waker.
-    fn poll_waiting(&mut self) {
-        let Some(index) = self.any(self.waiting.len()) else {
-            return;
-        };
-        if self.rng.u8(..8) == 0 {
-            self.waiting[index] = self.waiting[index].copy();
-        }
-        let old = (self.rng.u8(..4) == 0).then(|| self.waiting[index].another_waker());
-        let (node, stage) = (self.waiting[index].node, self.waiting[index].stage);
-        let ready = self.reached(node, stage);
-        let waiting = &mut self.waiting[index];
-        let before = old.as_ref().map(|old| old.count());
-        assert_eq!(waiting.poll().is_ready(), ready);
-        waiting.registered = !ready;
-        if let Some(old) = old {
-            assert_eq!(Some(old.count()), before);
-            if !ready {
-                assert_eq!(Arc::strong_count(&old), 1, "a waker stayed behind");
-            }
-        }
-    }
-
-    fn poll_draining(&mut self) {
-        let Some(index) = self.any(self.draining.len()) else {
-            return;
-        };
-        let node = self.draining[index].node;
-        let expected = self.settled(node, false);
-        let held = self.held(node);
-        let progress = self.rng.bool();
-        let Draining {
-            drain,
-            counter,
-            waker,
-            pending,
-            ..
-        } = &mut self.draining[index];
-        if progress {
-            let mut progress = drain.progress();
-            let cx = &mut std::task::Context::from_waker(waker);
-            let left = std::pin::Pin::new(&mut progress).poll_next(cx);
-            let expected = expected.map_or(Some(held), |_| None);
-            assert_eq!(left, Poll::Ready(expected));
-            *pending = expected.map(|_| counter.count());
-        } else {
-            let count =
-                |result: Result<(), DrainError>| result.map_err(|left| left.report.guards());
-            let got = poll(drain, waker).map(count);
-            assert_eq!(got, expected.map_or(Poll::Pending, Poll::Ready));
-            *pending = expected.is_none().then(|| counter.count());
-        }
-    }
-
-    /// What can be asked of one shutdown.
-    fn look(&self, node: usize, shutdown: &Shutdown) {
-        let model = &self.nodes[node];
-        let stage = model.stage.unwrap_or(Stage::Running);
-        assert_eq!(shutdown.stage(), stage);
-        assert_eq!(shutdown.is_requested(), stage >= Stage::Requested);
-        assert_eq!(shutdown.is_stopping(), stage >= Stage::Stopping);
-        assert_eq!(shutdown.is_forced(), stage == Stage::Forced);
-        let cause = shutdown.cause().map(|cause| cause.to_string());
-        assert_eq!(cause, model.cause);
-        let failed = shutdown
-            .cause()
-            .is_some_and(|cause| cause.error().is_some());
-        assert_eq!(failed, model.failed);
-        let held = self.held(node);
-        assert_eq!(shutdown.in_flight(), held);
-        let report = shutdown.report();
-        assert_eq!(report.guards(), held);
-        for name in NAMES {
-            for phase in [None, Some(PHASES[0]), Some(PHASES[1])] {
-                let mut lines = report.iter();
-                let line = lines.find(|line| (line.name, line.phase) == (Some(name), phase));
-                let counted = |(at, _, of): &&(usize, Guard, &str)| {
-                    *of == name
-                        && self.above(*at).any(|at| at == node)
-                        && self.phase_below(*at, node) == phase
-                };
-                let expected = self.guards.iter().filter(counted).count();
-                assert_eq!(line.map_or(0, |line| line.guards), expected);
-            }
-        }
-    }
-
-    /// Each task was woken as often as the model says.
-    fn check(&self) {
-        for (node, handle) in self.handles.iter().enumerate() {
-            if let Some(shutdown) = handle {
-                self.look(node, shutdown);
-            }
-        }
-        for waiting in &self.waiting {
-            assert_eq!(waiting.counter.count(), waiting.wakes);
-        }
-        for calling in &self.calling {
-            assert_eq!(calling.calls.load(SeqCst), usize::from(calling.called));
-        }
-        for drain in &self.draining {
-            let over = self.nodes[drain.node].closed
-                || self.held(drain.node) == 0
-                || self.reached(drain.node, Stage::Forced);
-            if let (true, Some(before)) = (over, drain.pending) {
-                assert!(drain.counter.count() > before, "a drain sleeps");
-            }
-        }
-    }
-
-    fn end(mut self) {
-        self.handles.clear();
-        self.draining.clear();
-        for (_, guard) in self.drop_guards.drain(..) {
-            guard.disarm();
-        }
-        for Calling {
-            callback, calls, ..
-        } in self.calling.drain(..)
-        {
-            drop(callback);
-            assert_eq!(Arc::strong_count(&calls), 1, "a function stayed");
-        }
-        while let Some(Waiting { future, .. }) = self.waiting.pop() {
-            drop(future);
         }
     }
 }
@@ -758,41 +93,11 @@ impl World {
 /// thread. A seed says it all.
 #[test]
 fn sequential_operations_match_the_model() {
-    type Job = Box<dyn FnOnce() + Send>;
-
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..3)
-            .map(|_| {
-                let (sender, jobs) = mpsc::channel::<Job>();
-                scope.spawn(move || jobs.into_iter().for_each(|job| job()));
-                sender
-            })
-            .collect();
-        worlds(|seed| {
-            let mut world = World::new(seed);
-            let (batches, mut ops) = (world.rng.usize(1..20), 0);
-            for _ in 0..batches {
-                let steps = world.rng.usize(1..100);
-                ops += steps;
-                let thread = &threads[world.rng.usize(..threads.len())];
-                let (sender, back) = mpsc::channel();
-                let job = Box::new(move || {
-                    let result = catch_unwind(AssertUnwindSafe(move || {
-                        for _ in 0..steps {
-                            world.step();
-                        }
-                        world.check();
-                        world
-                    }));
-                    let _ = sender.send(result);
-                });
-                thread.send(job).expect("the threads wait for jobs");
-                let result = back.recv().expect("every job answers");
-                world = result.unwrap_or_else(|panic| resume_unwind(panic));
-            }
-            world.end();
-            ops
-        });
+    let threads = Threads::start();
+    worlds(|seed| {
+        let mut rng = Rng::with_seed(seed);
+        let bytes = iter::repeat_with(move || rng.u8(..));
+        world::run(Choices::new(bytes), &threads)
     });
 }
 
@@ -1134,49 +439,28 @@ impl Hands {
 /// they meet is the machine's, so a failing one may need a few runs.
 #[test]
 fn concurrent_operations_add_up() {
-    const THREADS: usize = 3;
-
-    type Job = Box<dyn FnOnce() + Send>;
-
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|_| {
-                let (sender, jobs) = mpsc::channel::<Job>();
-                scope.spawn(move || jobs.into_iter().for_each(|job| job()));
-                sender
+    let threads = Threads::start();
+    worlds(|seed| {
+        let mut rng = Rng::with_seed(seed);
+        let all = Arc::new(Shared::new(&mut rng));
+        let steps = rng.usize(1..1000);
+        let barrier = Arc::new(Barrier::new(THREADS));
+        let begin = |thread| {
+            let (all, barrier, mut rng) = (all.clone(), barrier.clone(), rng.fork());
+            threads.begin(thread, move || {
+                barrier.wait();
+                let mut hands = Hands::default();
+                for _ in 0..steps {
+                    hands.step(&all, &mut rng);
+                }
+                hands.put_down(&all);
             })
-            .collect();
-        worlds(|seed| {
-            let mut rng = Rng::with_seed(seed);
-            let all = Arc::new(Shared::new(&mut rng));
-            let steps = rng.usize(1..1000);
-            let barrier = Arc::new(Barrier::new(THREADS));
-            let (sender, back) = mpsc::channel();
-            for thread in &threads {
-                let (all, barrier, sender) = (all.clone(), barrier.clone(), sender.clone());
-                let mut rng = rng.fork();
-                let job = Box::new(move || {
-                    barrier.wait();
-                    let result = catch_unwind(AssertUnwindSafe(|| {
-                        let mut hands = Hands::default();
-                        for _ in 0..steps {
-                            hands.step(&all, &mut rng);
-                        }
-                        hands.put_down(&all);
-                    }));
-                    drop(all);
-                    let _ = sender.send(result);
-                });
-                thread.send(job).expect("the threads wait for jobs");
-            }
-            for _ in 0..THREADS {
-                let result = back.recv().expect("every job answers");
-                result.unwrap_or_else(|panic| resume_unwind(panic));
-            }
-            let all = Arc::into_inner(all).expect("the jobs are done");
-            all.check();
-            all.end();
-            THREADS * steps
-        });
+        };
+        let jobs: Vec<_> = (0..THREADS).map(begin).collect();
+        jobs.into_iter().for_each(world::finish);
+        let all = Arc::into_inner(all).expect("the jobs are done");
+        all.check();
+        all.end();
+        THREADS * steps
     });
 }

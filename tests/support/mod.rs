@@ -9,6 +9,7 @@
 
 #[cfg(not(loom))]
 pub mod child;
+pub mod counter;
 #[cfg(loom)]
 pub mod model;
 #[cfg(not(loom))]
@@ -17,13 +18,13 @@ pub mod program;
 pub mod subscriber;
 
 use std::mem::forget;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+
+pub use counter::{Counter, poll};
 
 /// How long a test waits for one event before it fails. No passing test waits that long.
 ///
@@ -33,27 +34,6 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A time that no test lives to see.
 pub const HOUR: Duration = Duration::from_secs(3600);
-
-/// Counts how often it is woken. Not loom's atomics, so it adds no interleavings to a model.
-#[derive(Default)]
-pub struct Counter(AtomicUsize);
-
-impl Counter {
-    pub fn new() -> (Arc<Self>, Waker) {
-        let counter = Arc::new(Self::default());
-        (counter.clone(), counter.into())
-    }
-
-    pub fn count(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-impl Wake for Counter {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
 
 /// Calls a function each time it is woken.
 pub struct Call<F>(pub F);
@@ -68,11 +48,6 @@ impl<F: Fn() + Send + Sync + 'static> Wake for Call<F> {
     fn wake(self: Arc<Self>) {
         (self.0)();
     }
-}
-
-/// Polls a future once, with this waker.
-pub fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
 /// Drains without waiting, and returns whether no guard was left.
