@@ -2,6 +2,7 @@
 //!
 //! A delay of a phase never ends here: it is real time, kept by a thread, and a world has its own order.
 
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
@@ -59,7 +60,8 @@ pub(crate) fn finish<T>(result: mpsc::Receiver<thread::Result<T>>) -> T {
 
 /// Runs a world, which wanders from thread to thread, until its end. Returns the number of operations.
 pub(crate) fn run(choices: Choices, threads: &Threads) -> usize {
-    let mut world = World::new(choices);
+    // Kept if it fails: a destructor that panics, too, would end the process before the world is named.
+    let mut world = ManuallyDrop::new(World::new(choices));
     let batches = 1 + world.choices.below(19);
     for _ in 0..batches {
         if world.choices.are_used_up() {
@@ -74,7 +76,7 @@ pub(crate) fn run(choices: Choices, threads: &Threads) -> usize {
         }));
     }
     let operations = world.operations;
-    world.end();
+    ManuallyDrop::into_inner(world).end();
     operations
 }
 
