@@ -36,6 +36,7 @@ systemd     systemd accepts the unit files, rejects a broken one, and restarts t
 loom        the shipped atomics and locks under every interleaving within the bounds of the models; 1 min
 mutations   every model of `loom` fails when the code is changed as tests/mutations.toml says; 30 min
 fuzz        twice ten million random operations, against a model and on three threads; G10 as users build; 1 min
+guided      the same model, with operations that libFuzzer chooses by the code that they run; 10 min, first 12 min
 features    every combination of features passes clippy; 5 min
 msrv        Rust 1.85 checks and tests the library; 14 min
 package     the published files are the right ones, and build; 1 min
@@ -76,6 +77,7 @@ lint() {
     # bench reads a clock that macOS does not have.
     [ "$(uname)" != Darwin ] || crates+=(--exclude winddown-bench)
     cargo fmt --all --check
+    cargo fmt --manifest-path fuzz/Cargo.toml --check
     if command -v shellcheck >/dev/null; then
         shellcheck ci.sh .ci/run
     else
@@ -274,13 +276,32 @@ mutations() {
     python3 tests/mutations.py target/mutations ${MUTATION:+"$MUTATION"}
 }
 
-# FUZZ_OPS is the number of operations in each of the two tests.
+# FUZZ_OPS is the number of operations in each of the two tests with random ones.
 fuzz() {
-    run_tests 2 env FUZZ_OPS="${FUZZ_OPS:-10000000}" \
+    run_tests 3 env FUZZ_OPS="${FUZZ_OPS:-10000000}" \
         cargo test --release --no-default-features --test fuzz -- --nocapture
     # Only in a release build does tokio's waker differ from its clone.
     run_tests 2 cargo test --release --no-default-features --lib -- g10_
 }
+
+# FUZZ_SECONDS is how long it runs. CONTRIBUTING.md says what to do with what it finds.
+guided() (
+    need_packages g++
+    local host option options=()
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    # What cargo-fuzz builds with, but for a sanitizer. Build scripts are built without it, because of --target.
+    for option in level=4 inline-8bit-counters pc-table trace-compares; do
+        options+=("-Cllvm-args=-sanitizer-coverage-$option")
+    done
+    export RUSTFLAGS="-Cpasses=sancov-module ${options[*]} -Ccodegen-units=1 -Cdebug-assertions --cfg fuzzing"
+    export CARGO_TARGET_DIR=$PWD/target/guided
+    local fuzz=(--manifest-path fuzz/Cargo.toml --release --locked --target "$host")
+    cargo clippy "${fuzz[@]}" -- -D warnings
+    cargo build "${fuzz[@]}"
+    mkdir -p "$CARGO_TARGET_DIR/found" "$CARGO_TARGET_DIR/failed"
+    "$CARGO_TARGET_DIR/$host/release/operations" -max_total_time="${FUZZ_SECONDS:-600}" -timeout=20 -max_len=2048 \
+        -print_final_stats=1 -artifact_prefix="$CARGO_TARGET_DIR/failed/" "$CARGO_TARGET_DIR/found" fuzz/corpus
+)
 
 features() {
     need_tool cargo-hack

@@ -2,6 +2,9 @@
 //!
 //! Every random world has a seed, which is printed if the world fails or hangs. `FUZZ_SEED=... cargo test
 //! --test fuzz` runs that world again; `FUZZ_OPS=10000000` runs as many operations.
+//!
+//! `./ci.sh guided` looks for worlds that run code which no other has run. Those that it found are the files
+//! of `fuzz/corpus/`.
 
 #[path = "fuzz/choices.rs"]
 mod choices;
@@ -11,13 +14,14 @@ mod world;
 
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::{Poll, Waker};
 use std::time::Duration;
-use std::{env, iter, thread};
+use std::{env, fs, iter, thread};
 
 use choices::Choices;
 use fastrand::Rng;
@@ -99,6 +103,21 @@ fn sequential_operations_match_the_model() {
         let bytes = iter::repeat_with(move || rng.u8(..));
         world::run(Choices::new(bytes), &threads)
     });
+}
+
+/// The worlds of `fuzz/corpus/`.
+#[test]
+fn worlds_of_the_corpus_match_the_model() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let (threads, runner) = (Threads::start(), Runner::start());
+    let mut operations = 0;
+    for file in fs::read_dir(&folder).expect("the corpus can be listed") {
+        let path = file.expect("the corpus can be listed").path();
+        let input = fs::read(&path).expect("a file of the corpus can be read");
+        let world = || world::run(Choices::new(input), &threads);
+        operations += runner.run(path.display().to_string(), world);
+    }
+    assert!(operations > 0, "{} has no world", folder.display());
 }
 
 /// One shutdown of those that several threads use at once, and what has been seen of it.
