@@ -428,8 +428,9 @@ run_sanitized() {
     shift 2
     need_packages clang-22 libclang-rt-22-dev
     export CARGO_TARGET_DIR=$PWD/target/$sanitizer
-    # A backtrace of instrumented code takes longer than tests wait; so does the second that ThreadSanitizer sleeps at exit.
-    export RUST_BACKTRACE=0 TSAN_OPTIONS=atexit_sleep_ms=0
+    # A backtrace of instrumented code takes longer than tests wait. So does the second that ThreadSanitizer sleeps at exit,
+    # and its report of threads that the force does not join.
+    export RUST_BACKTRACE=0 TSAN_OPTIONS=atexit_sleep_ms=0:report_thread_leaks=0
     local flags=("-Zsanitizer=$sanitizer" -Zexternal-clangrt -Clinker=clang-22 "-Clink-arg=-fsanitize=$sanitizer")
     export RUSTFLAGS=${flags[*]} RUSTDOCFLAGS=${flags[*]}
 
