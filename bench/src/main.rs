@@ -11,6 +11,8 @@ mod report;
 mod rows;
 #[cfg(unix)]
 mod served;
+#[cfg(target_os = "linux")]
+mod stopped;
 mod svg;
 
 use std::process::ExitCode;
@@ -107,6 +109,9 @@ fn run(options: Options) -> Result<(), String> {
     } else {
         println!("Measured on {}.\n", report::processor());
         print!("{}", report::table(&measured));
+        if let Some(note) = rows::note(&measured) {
+            println!("\n{note}");
+        }
     }
     Ok(())
 }

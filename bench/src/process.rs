@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
@@ -17,12 +18,16 @@ pub struct Process {
 
 impl Process {
     pub fn start(role: &str) -> Self {
-        let mut child = Command::new(env::current_exe().expect("this program has a path"))
-            .args(["--role", role])
+        let this = env::current_exe().expect("this program has a path");
+        Self::run(Command::new(this).args(["--role", role]))
+    }
+
+    pub fn run(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("this program can be started again");
+            .expect("the program can be started");
         let stdout = child.stdout.take().expect("it is a pipe");
         Self {
             child,
@@ -57,6 +62,12 @@ impl Process {
         time_of(clock_getcpuclockid(self.pid()).expect("the child is alive"))
     }
 
+    /// A line of the kernel about its memory, in KiB.
+    #[cfg(target_os = "linux")]
+    pub fn memory(&self, what: &str) -> f64 {
+        memory(&self.child.id().to_string(), what)
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id() as i32)
     }
@@ -67,6 +78,35 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A line of `/proc/PROCESS/status`, in KiB.
+#[cfg(target_os = "linux")]
+pub fn memory(process: &str, what: &str) -> f64 {
+    std::fs::read_to_string(format!("/proc/{process}/status"))
+        .expect("the process is alive")
+        .lines()
+        .find_map(|line| line.strip_prefix(what)?.strip_prefix(':'))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .expect("the kernel says how much memory a process has")
+}
+
+/// What the processes that were waited for have used of the processors.
+#[cfg(target_os = "linux")]
+pub fn cpu_time_of_ended() -> Duration {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::{TimeVal, TimeValLike};
+
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("the kernel keeps account");
+    let of = |time: TimeVal| Duration::from_micros(time.num_microseconds() as u64);
+    of(usage.user_time()) + of(usage.system_time())
+}
+
+/// Lets this process have as many descriptors as it may, and returns how many.
+pub fn raise_limit() -> u64 {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the soft limit may be raised");
+    hard
 }
 
 /// The same clock in every process.

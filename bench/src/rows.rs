@@ -6,13 +6,15 @@ mod phases;
 mod server;
 #[cfg(unix)]
 mod signals;
+#[cfg(target_os = "linux")]
+mod stop;
 mod waiting;
 mod work;
 
 use std::hint::black_box;
 use std::sync::Arc;
 
-use crate::harness::{Contender, Row, timed_on};
+use crate::harness::{Contender, Measured, Row, timed_on};
 
 pub fn all() -> Vec<Row> {
     let mut rows = waiting::rows();
@@ -23,7 +25,19 @@ pub fn all() -> Vec<Row> {
     rows.extend(signals::rows());
     #[cfg(unix)]
     rows.extend(server::rows());
+    #[cfg(target_os = "linux")]
+    rows.extend(stop::rows());
     rows
+}
+
+/// What is to be said of these rows, but for their numbers.
+pub fn note(measured: &[Measured]) -> Option<&'static str> {
+    #[cfg(target_os = "linux")]
+    if measured.iter().any(|row| row.name.starts_with("stop,")) {
+        return stop::note();
+    }
+    let _ = measured;
+    None
 }
 
 /// What a child process does: the name of its row, then two words.
@@ -33,6 +47,8 @@ pub fn play(role: &str) {
         ["count", what, times] => crate::count::role(what, times),
         #[cfg(unix)]
         ["server", name, runtime] => server::role(name, runtime),
+        #[cfg(target_os = "linux")]
+        ["stop", name, runtime] => crate::stopped::role(name, runtime),
         #[cfg(unix)]
         [row, name, load] => signals::role(row, name, load),
         _ => panic!("there is no role '{role}'"),

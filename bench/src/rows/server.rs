@@ -17,13 +17,12 @@ use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use smol::Async;
 use smol_hyper::rt::FuturesIo;
 
 use crate::harness::{Contender, Goal, OURS, Row};
 use crate::peers::{Peer, SwansongInterrupt, Token, Winddown};
-use crate::process::Process;
+use crate::process::{Process, raise_limit};
 
 const CONNECTIONS: usize = 1_000;
 /// Requests on each connection for a sample.
@@ -121,12 +120,6 @@ impl Load {
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 const BODY: &[u8] = b"Welcome HTTP Server\n";
-
-/// The processes need more descriptors than shells usually give.
-fn raise_limit() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the soft limit may be raised");
-}
 
 /// What a child does.
 pub fn role(name: &str, runtime: &str) {
