@@ -154,7 +154,7 @@ perf() {
         twice=$(collected "$1" $(($2 * 2)))
         echo $(((twice - once + $2 / 2) / $2))
     }
-    local name recorded now what peer bare grown=0
+    local name recorded now what base peer peers bare grown=0
     rustc --version
     head -1 bench/instructions.txt
     while read -r name recorded; do
@@ -162,15 +162,20 @@ perf() {
         echo "$name: $now instructions, recorded are $recorded"
         ((now > 0 && now * 100 <= recorded * 101)) || grown=1
     done < <(grep -v '^#\|:' bench/instructions.txt)
-    echo "Beyond the same server without a shutdown:"
     for what in request connection; do
-        bare=$(count "$what:bare" 1000)
-        for peer in winddown guard token hyper-util swansong; do
-            now=$(($(count "$what:$peer" 1000) - bare))
-            recorded=$(sed -n "s/^$what:$peer //p" bench/instructions.txt)
-            echo "$what:$peer: $now instructions${recorded:+, recorded are $recorded}"
-            # A few are noise: what is subtracted is thousands.
-            ((now <= ${recorded:-now} + 20)) || grown=1
+        # The same server without a shutdown, and those that are compared with it.
+        for peers in "bare winddown guard token hyper-util swansong" "auto http http-guard" \
+            "smol-bare smol-winddown smol-guard smol-token smol-swansong"; do
+            read -r base peers <<<"$peers"
+            bare=$(count "$what:$base" 1000)
+            echo "$what:$base: $bare instructions. Beyond them:"
+            for peer in $peers; do
+                now=$(($(count "$what:$peer" 1000) - bare))
+                recorded=$(sed -n "s/^$what:$peer //p" bench/instructions.txt)
+                echo "$what:$peer: $now instructions${recorded:+, recorded are $recorded}"
+                # A few are noise: what is subtracted is thousands.
+                ((now <= ${recorded:-now} + 20)) || grown=1
+            done
         done
     done
     if ((grown)); then
