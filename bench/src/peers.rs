@@ -23,6 +23,7 @@ macro_rules! row_of_peers {
             .with($contender::<$crate::peers::SwansongInterrupt>($($arg)?))
             .with($contender::<$crate::peers::SwansongWaiter>($($arg)?))
             .with($contender::<$crate::peers::Triggered>($($arg)?))
+            .with($contender::<$crate::peers::SignalMod>($($arg)?))
             .with($contender::<$crate::peers::AsyncShutdown>($($arg)?))
             .with($contender::<$crate::peers::Watch>($($arg)?))
             .with($contender::<$crate::peers::RawEvent>($($arg)?))
@@ -168,6 +169,36 @@ impl Peer for Triggered {
 
     fn request(&self) {
         self.trigger.trigger();
+    }
+}
+
+/// Without its listeners for signals.
+pub struct SignalMod {
+    trigger: signal_mod::ShutdownTrigger,
+    pub token: signal_mod::ShutdownToken,
+}
+
+impl Peer for SignalMod {
+    const NAME: &'static str = "signal-mod";
+
+    fn new() -> Self {
+        let coordinator = signal_mod::Coordinator::builder().build();
+        Self {
+            trigger: coordinator.trigger(),
+            token: coordinator.token(),
+        }
+    }
+
+    fn is_requested(&self) -> bool {
+        self.token.is_initiated()
+    }
+
+    fn waiter(&self) -> impl Future + Send {
+        self.token.wait()
+    }
+
+    fn request(&self) {
+        self.trigger.trigger(signal_mod::ShutdownReason::Requested);
     }
 }
 

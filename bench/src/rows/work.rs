@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use super::{counted, on};
 use crate::harness::{Contender, Goal, OURS, Row, timed, timed_on};
-use crate::peers::{Peer, Token, Winddown};
+use crate::peers::{Peer, SignalMod, Token, Winddown};
 
 pub fn rows() -> Vec<Row> {
     let mut rows = Vec::from([1, 2, 4].map(guard));
@@ -56,6 +56,12 @@ fn guard(threads: usize) -> Row {
     .with(contender("tokio-graceful", threads, graceful, |it| {
         it.guard()
     }))
+    .with(contender(
+        SignalMod::NAME,
+        threads,
+        SignalMod::new(),
+        |it| it.token.subsystem_guard(),
+    ))
     .with(contender("async-shutdown", threads, manager, move |it| {
         it.delay_shutdown_token().expect(taken)
     }))
@@ -88,6 +94,12 @@ fn child(siblings: usize) -> Row {
         siblings,
         swansong::Swansong::new(),
         |it| it.child(),
+    ))
+    .with(contender(
+        SignalMod::NAME,
+        siblings,
+        SignalMod::new(),
+        |it| it.token.child(),
     ));
     match siblings {
         0 => row,
@@ -143,5 +155,15 @@ fn connections() -> Row {
             (child, guard)
         },
         |parent| drop(parent.shut_down()),
+    ))
+    .with(contender(
+        SignalMod::NAME,
+        SignalMod::new,
+        |parent| {
+            let child = parent.token.child();
+            let guard = child.1.subsystem_guard();
+            (child, guard)
+        },
+        Peer::request,
     ))
 }
