@@ -108,8 +108,10 @@ impl Drain {
     /// Waits as the drain does, and shows meanwhile how many guards are left.
     ///
     /// The first item of the stream is the count when the drain begins. Then the stream is woken
-    /// whenever a guard is dropped, and gives the count if that has changed; several drops may be one
-    /// item. It ends when the drain is ready; await the drain then to learn how it ended.
+    /// when a guard is dropped, and gives the count if that has changed. It is woken once between two
+    /// polls, so several drops may be one item: a task that does something else between two items is
+    /// woken less often. The stream ends when the drain is ready; await the drain then to learn how it
+    /// ended.
     ///
     /// ```
     /// use futures_lite::{StreamExt, future};
