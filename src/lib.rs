@@ -57,21 +57,22 @@
 //! |---|---|---|
 //! | a server that takes a future | `shutdown.waiter()` | the server stops |
 //! | a server's own future | [`until_deadline`](ShutdownExt::until_deadline) | it runs on; dropped at the deadline |
-//! | a listener, a queue of jobs | [`finish_on_shutdown`](ShutdownExt::finish_on_shutdown) | what is ready is given out, then it ends |
+//! | a listener | [`finish_on_shutdown`](ShutdownExt::finish_on_shutdown) | what is ready is given out, then it ends |
+//! | a queue of jobs | [two loops](ShutdownExt::finish_on_shutdown#queues-of-jobs) | it is closed, and emptied |
 //! | another stream | [`end_on_shutdown`](ShutdownExt::end_on_shutdown) | it ends |
 //! | a connection that can end well | [`on_shutdown`](ShutdownExt::on_shutdown) | it is told, and finishes |
 //! | a future that may be dropped | [`cancel_on_shutdown`](ShutdownExt::cancel_on_shutdown) | it is dropped; `None` |
 //! | work that may go on | [`abort_on_force`](ShutdownExt::abort_on_force) | nothing; dropped by the force |
 //! | work that may go on for a while | [`limit_on_shutdown`](ShutdownExt::limit_on_shutdown) | dropped when its time is up |
 //! | an iterator, in a thread | [`stop_on_shutdown`](ShutdownExt::stop_on_shutdown) | it ends before the next item |
-//! | a reader | `seal_on_shutdown` | the end of the file; writing goes on |
+//! | a reader | `seal_on_shutdown`, with the feature `futures-io` or `tokio-io` | the end of the file; writing goes on |
 //! | a loop | [`is_stopping`](Waiter::is_stopping) | true |
 //! | a readiness probe | [`is_requested`](Shutdown::is_requested) | true, also during the lame duck |
 //! | a thread that only waits | [`wait_blocking`](Waiter::wait_blocking) | it goes on |
 //! | a function | [`call_on_shutdown`](Shutdown::call_on_shutdown) | it is called |
 //! | work that must be finished | [`guard`](Shutdown::guard), [`track`](Shutdown::track) | [`drain`](Shutdown::drain) waits for it |
 //! | a task that must not fail | [`supervise`](Shutdown::supervise), [`critical`](Shutdown::critical) | nothing; its failure begins the shutdown |
-//! | a scope that must not be left | [`drop_guard`](Shutdown::drop_guard) | nothing; its drop begins the shutdown |
+//! | a scope or a thread that must not end | [`drop_guard`](Shutdown::drop_guard) | nothing; its drop begins the shutdown |
 //! | a part that may end alone | [`child`](Shutdown::child) | it is told too |
 //! | a part that ends later | [`phase`](Shutdown::phase) | it is told when its turn has come |
 //!

@@ -558,9 +558,9 @@ impl Shutdown {
     /// failure afterwards, too.
     ///
     /// The [`cause`](Shutdown::cause) names the task and has the error. The wrapped future returns the
-    /// [`Failure`] in place of the error. The future holds no guard; see [`track`](Shutdown::track). On
-    /// a child or a phase, it is the shutdown of that part alone that begins, as with
-    /// [`critical`](Shutdown::critical).
+    /// [`Failure`] in place of the error, which is to be `Send` and `Sync`. The future holds no guard; see
+    /// [`track`](Shutdown::track). On a child or a phase, it is the shutdown of that part alone that
+    /// begins, as with [`critical`](Shutdown::critical).
     ///
     /// ```
     /// use futures_lite::future;

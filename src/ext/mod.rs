@@ -288,20 +288,17 @@ pub trait ShutdownExt: Sized {
 
     /// Ends the stream after a shutdown, as soon as it has no item ready.
     ///
-    /// For a listener, whose connections the kernel has accepted for the program already, and for a
-    /// queue of jobs: what is ready at the shutdown is still given out. A stream that always has an item
-    /// ends after 4,096 items more. From when it is first pending after the shutdown, it goes on for about
-    /// 50 ms, because the driver of its runtime may not have told it yet what the kernel has; then it ends
-    /// when it is pending next. Fused.
+    /// For a listener, whose connections the kernel has accepted for the program already: what is ready
+    /// at the shutdown is still given out. From when it is first pending after the shutdown, it goes on for
+    /// about 50 ms, because the driver of its runtime may not have told it yet what the kernel has; then it
+    /// ends when it is pending next. Fused.
+    ///
+    /// A stream that always has an item ends after 4,096 items more, which is as long as Linux makes the
+    /// queue of a listener by default. What is left then stays in the stream; see `into_inner`.
     ///
     /// An error is an item too. A listener without a free descriptor always has one, whether or not a
     /// connection waits. So a loop that pauses after an error has to give up in time for what it has
     /// accepted.
-    ///
-    /// The receiver of tokio's channel is no stream, but becomes one by
-    /// `stream::poll_fn(|cx| receiver.poll_recv(cx))`. A thread that reads a channel of std needs no
-    /// adapter: it ends when the last sender is dropped, which
-    /// [`call_on_shutdown`](crate::Shutdown::call_on_shutdown) can do.
     ///
     /// ```
     /// use futures_lite::{StreamExt, future, stream};
@@ -313,6 +310,40 @@ pub trait ShutdownExt: Sized {
     /// shutdown.request_shutdown();
     /// let done: Vec<_> = future::block_on(jobs.collect());
     /// assert_eq!(done, ["one", "two"]);
+    /// ```
+    ///
+    /// # Queues of jobs
+    ///
+    /// A queue of jobs may be longer. Close it at the shutdown, so that nothing is added, and then empty
+    /// it. The worker holds a guard meanwhile. A thread that reads a channel of std needs less: its loop
+    /// ends when every sender is dropped.
+    ///
+    /// ```
+    /// use tokio::sync::mpsc::Receiver;
+    /// use winddown::{ShutdownExt, Waiter};
+    ///
+    /// async fn work(mut jobs: Receiver<u32>, mut waiter: Waiter) {
+    ///     while let Some(Some(job)) =
+    ///         jobs.recv().cancel_on_shutdown(&mut waiter).await
+    ///     {
+    ///         finish(job).await;
+    ///     }
+    ///     jobs.close();
+    ///     while let Some(job) = jobs.recv().await {
+    ///         finish(job).await;
+    ///     }
+    /// }
+    /// # async fn finish(_: u32) {}
+    /// #
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let shutdown = winddown::Shutdown::new();
+    /// # let (sender, jobs) = tokio::sync::mpsc::channel(9);
+    /// # sender.try_send(1).unwrap();
+    /// # shutdown.request_shutdown();
+    /// # work(jobs, shutdown.waiter()).await;
+    /// # assert!(sender.try_send(2).is_err());
+    /// # }
     /// ```
     fn finish_on_shutdown<W: BorrowMut<Waiter>>(self, waiter: W) -> FinishOnShutdown<Self, W>
     where
@@ -348,8 +379,8 @@ pub trait ShutdownExt: Sized {
     /// reader that is idle is woken. Flushing, writing and closing are passed through, so that the
     /// last answer can be given.
     ///
-    /// With feature `futures-io` it is an `AsyncRead`, `AsyncBufRead` and `AsyncWrite` of
-    /// futures-io, with `tokio-io` of tokio.
+    /// Needs one of two features: with `futures-io` it is an `AsyncRead`, `AsyncBufRead` and `AsyncWrite`
+    /// of futures-io, with `tokio-io` of tokio.
     ///
     #[cfg_attr(feature = "futures-io", doc = "```")]
     #[cfg_attr(not(feature = "futures-io"), doc = "```ignore")]
