@@ -15,7 +15,8 @@ pub struct ServeError {
     /// The error of a listener that can't go on.
     pub listener: Option<io::Error>,
     /// Why connections were given up. Its report has all guards of the server's shutdown that were held
-    /// then: the connections, the requests of a [`GuardLayer`](crate::GuardLayer), and others.
+    /// then: the connections, the requests of a [`GuardLayer`](crate::GuardLayer), and others. If that
+    /// shutdown is a phase, the guards of other parts are in the report of the whole.
     pub drain: Option<DrainError>,
 }
 

@@ -38,7 +38,8 @@ pub struct GuardLayer {
 }
 
 impl GuardLayer {
-    /// Makes a layer whose guards have this name in the report.
+    /// Makes a layer whose guards have this name in the report. The line that the report gives is one of
+    /// this crate: to tell routes apart, use [`named_by`](GuardLayer::named_by).
     ///
     /// ```
     /// use axum::Router;

@@ -76,8 +76,8 @@
 //! # Before other parts
 //!
 //! A server on a [phase](winddown::Shutdown::phase) ends before the phases that come after it. A request
-//! that hangs would take their time too, so give the phase a limit. Then they are told, while the server
-//! goes on until the grace period is over.
+//! that hangs would take their time too, so give the phase a limit, longer than the pause and the
+//! `client_timeout` together. Then they are told, while the server goes on until the grace period is over.
 //!
 #![cfg_attr(feature = "tokio", doc = "```")]
 #![cfg_attr(not(feature = "tokio"), doc = "```ignore")]
