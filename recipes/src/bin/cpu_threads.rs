@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(10))
         .force_at_deadline()
+        .abort_timeout(Duration::from_secs(1)) // to say what is not done
         .install()?;
     let threads: Vec<_> = (0..2)
         .map(|number| {

@@ -4,7 +4,7 @@
 //! does at the shutdown.
 //!
 //! - **`impl Future<Output = ()>`** for a part that only has to end. The library needs no winddown, and
-//!   takes a `Waiter`, a `CancellationToken` or a channel alike.
+//!   takes a `Waiter`, `token.cancelled_owned()`, or the end of a channel in an `async` block.
 //! - **[`Waiter`]** for loops that look at `is_stopping`, and for work that asks how much time
 //!   `remaining` gives it.
 //! - **[`Shutdown`]** for a part with work that must be finished: it takes guards. Give it a child or a
