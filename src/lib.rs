@@ -58,7 +58,7 @@
 //! | a server that takes a future | `shutdown.waiter()` | the server stops |
 //! | a server's own future | [`until_deadline`](ShutdownExt::until_deadline) | it runs on; dropped at the deadline |
 //! | a listener | [`finish_on_shutdown`](ShutdownExt::finish_on_shutdown) | what is ready is given out, then it ends |
-//! | a queue of jobs | [two loops](ShutdownExt::finish_on_shutdown#queues-of-jobs) | it is closed, and emptied |
+//! | a queue of jobs | two loops, as in [`finish_on_shutdown`](ShutdownExt::finish_on_shutdown) | it is closed, and emptied |
 //! | another stream | [`end_on_shutdown`](ShutdownExt::end_on_shutdown) | it ends |
 //! | a connection that can end well | [`on_shutdown`](ShutdownExt::on_shutdown) | it is told, and finishes |
 //! | a future that may be dropped | [`cancel_on_shutdown`](ShutdownExt::cancel_on_shutdown) | it is dropped; `None` |

@@ -1,4 +1,6 @@
 //! [`ShutdownExt`]: what a shutdown means for a future, a connection, a stream, an iterator, a reader.
+//!
+//! Long because the documentation of each adapter stands here; none has more than a line of code.
 
 pub(crate) mod future;
 mod inner;
