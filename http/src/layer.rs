@@ -17,7 +17,7 @@ use crate::hold::Hold;
 use crate::service::{Unsent, close_if_requested};
 
 /// Returns the name of a request.
-type Name = Arc<dyn Fn(&Parts) -> &'static str + Send + Sync>;
+type Name = Box<dyn Fn(&Parts) -> &'static str + Send + Sync>;
 
 /// A layer of tower that holds a guard for each request until its answer is sent, and has answers say
 /// `connection: close` on HTTP/1 once the shutdown was requested.
@@ -32,7 +32,10 @@ type Name = Arc<dyn Fn(&Parts) -> &'static str + Send + Sync>;
 ///
 /// Once a drain of the shutdown has completed, requests are served without a guard.
 #[derive(Clone)]
-pub struct GuardLayer {
+pub struct GuardLayer(Arc<Settings>);
+
+/// Shared, because a service is cloned for each request.
+struct Settings {
     shutdown: Shutdown,
     name: Name,
 }
@@ -73,10 +76,10 @@ impl GuardLayer {
         shutdown: &Shutdown,
         name: impl Fn(&Parts) -> &'static str + Send + Sync + 'static,
     ) -> Self {
-        Self {
+        Self(Arc::new(Settings {
             shutdown: shutdown.clone(),
-            name: Arc::new(name),
-        }
+            name: Box::new(name),
+        }))
     }
 }
 
@@ -165,7 +168,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let GuardLayer { shutdown, name } = &self.layer;
+        let Settings { shutdown, name } = &*self.layer.0;
         let (mut parts, body) = request.into_parts();
         let mut guard = shutdown.guard_named(name(&parts)).map(Arc::new);
         if let Some(held) = &guard {
@@ -181,7 +184,7 @@ where
         GuardFuture {
             future: self.inner.call(Request::from_parts(parts, body)),
             guard,
-            close: http1.then(|| shutdown.clone()),
+            close: http1.then(|| shutdown.waiter()),
         }
     }
 }
@@ -195,7 +198,7 @@ pin_project! {
         future: F,
         guard: Option<Arc<Guard>>,
         // On HTTP/1.
-        close: Option<Shutdown>,
+        close: Option<Waiter>,
     }
 }
 

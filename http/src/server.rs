@@ -353,7 +353,7 @@ impl<E> Server<E> {
         // Drains above wait for the listener, so that connections still in its queue are served.
         let listening = connections.guard_named("listener");
         let common = Common {
-            shutdown: shutdown.clone(),
+            shutdown: shutdown.waiter(),
             stop: connections.waiter(),
             timer: timer.clone(),
             client_timeout: times.client,

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use winddown::{Guard, Shutdown, Waiter};
+use winddown::{Guard, Waiter};
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::monitor::{InFlight, Monitor};
@@ -149,8 +149,9 @@ impl Unsent {
 /// What the services of all connections have in common.
 #[derive(Clone)]
 pub(crate) struct Common {
-    /// Tells that answers are to say `connection: close`.
-    pub(crate) shutdown: Shutdown,
+    /// Tells that answers are to say `connection: close`. A waiter, because a clone of it is cheaper than
+    /// one of the shutdown.
+    pub(crate) shutdown: Waiter,
     /// Tells that a request body is to be finished.
     pub(crate) stop: Waiter,
     pub(crate) timer: SharedTimer,
@@ -215,7 +216,7 @@ pin_project! {
         in_flight: Option<Arc<InFlight>>,
         connect: bool,
         // On HTTP/1.
-        close: Option<Shutdown>,
+        close: Option<Waiter>,
     }
 }
 
@@ -248,7 +249,7 @@ where
 
 /// Has an HTTP/1 answer say `connection: close` once the shutdown was requested, unless it hands the
 /// connection over to another protocol.
-pub(crate) fn close_if_requested(shutdown: &Shutdown, status: StatusCode, headers: &mut HeaderMap) {
+pub(crate) fn close_if_requested(shutdown: &Waiter, status: StatusCode, headers: &mut HeaderMap) {
     if shutdown.is_requested() && status != StatusCode::SWITCHING_PROTOCOLS {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
