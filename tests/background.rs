@@ -79,14 +79,11 @@ fn any_number_of_timers_shares_one_thread() {
 fn timers_that_have_ended_leave_no_thread() {
     let _alone = alone();
     let moment = Duration::from_millis(1);
-    for shutdown in [
-        begun(Shutdown::builder().lame_duck(moment)),
-        begun(force_at(moment)),
+    for (builder, last) in [
+        (Shutdown::builder().lame_duck(moment), Stage::Stopping),
+        (force_at(moment), Stage::Forced),
     ] {
-        let last = match shutdown.stage() {
-            Stage::Requested => Stage::Stopping,
-            _ => Stage::Forced,
-        };
+        let shutdown = begun(builder);
         until("the stage is reached", || shutdown.stage() == last);
         until("the thread ends", || threads().is_empty());
     }
