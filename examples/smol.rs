@@ -128,19 +128,7 @@ async fn connection(stream: TcpStream, shutdown: Shutdown, stop: Waiter) {
         .timer(SmolTimer::new())
         .header_read_timeout(common::HEADER_TIMEOUT)
         .serve_connection(FuturesIo::new(stream), service);
-    let served = if stop.is_stopping() {
-        // Accepted late, for lack of descriptors: its first request may be on its way, and the answer
-        // will say that it was the last.
-        connection.await
-    } else {
-        // Finishes the request in flight, if there is one, and closes.
-        connection
-            .on_shutdown(stop, Connection::graceful_shutdown)
-            .await
-    };
-    if let Err(error) = served {
-        common::say_error(format_args!("connection: {error}"));
-    }
+    common::serve(connection, stop, Connection::graceful_shutdown).await;
 }
 
 async fn answer(

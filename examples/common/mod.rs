@@ -5,9 +5,10 @@ use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{IpAddr, TcpListener};
+use std::pin::Pin;
 use std::time::Duration;
 
-use winddown::{Report, Shutdown};
+use winddown::{Report, Shutdown, ShutdownExt, Waiter};
 
 /// How long connections are told after the listener: a client whose connection was just accepted sends
 /// its first request meanwhile.
@@ -94,6 +95,26 @@ pub fn say(line: impl Display) {
 /// Prints a line to stderr, where `eprintln!` would panic: in `server 2>&1 | tee log` too.
 pub fn say_error(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Runs a connection until it has ended. At the shutdown `finish` has it answer the request in flight, if
+/// there is one, and close.
+#[allow(dead_code, reason = "not every server is on hyper itself")]
+pub async fn serve<C, E>(connection: C, stop: Waiter, finish: impl FnOnce(Pin<&mut C>))
+where
+    C: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    let served = if stop.is_stopping() {
+        // Accepted late, for lack of descriptors: its first request may be on its way, and the answer
+        // will say that it was the last.
+        connection.await
+    } else {
+        connection.on_shutdown(stop, finish).await
+    };
+    if let Err(error) = served {
+        say_error(format_args!("connection: {error}"));
+    }
 }
 
 /// Returns the message for requests that outlasted the deadline.
