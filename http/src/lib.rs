@@ -20,11 +20,10 @@
 //!         .route("/", get(async || "hello"))
 //!         .layer(GuardLayer::new(&shutdown, "request"));
 //!     let listener = TcpListener::bind("127.0.0.1:8000").await?;
+//!     let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown);
 //!
 //!     // Until a signal, and then until the last answer is sent.
-//!     Server::tokio(&shutdown)
-//!         .serve(TokioIncoming::new(listener), app)
-//!         .await?;
+//!     Server::tokio(&shutdown).serve(incoming, app).await?;
 //!     Ok(())
 //! }
 //! ```
@@ -52,8 +51,8 @@
 //!
 //! 1. **Requested.** From now on HTTP/1 answers say `connection: close`. If there is a
 //!    [lame duck](winddown::Builder::lame_duck), the server accepts all the same.
-//! 2. **Stopping.** It takes the connections that the kernel has accepted, and closes the listener: new
-//!    ones are refused.
+//! 2. **Stopping.** New connections are refused. It takes those that the kernel has accepted, and closes
+//!    the listener.
 //! 3. **Told**, the [`pause`](Server::pause) later, by a [phase](winddown::Shutdown::phase). HTTP/2
 //!    connections get a GOAWAY, and go on with the requests that cross it. HTTP/1 connections without
 //!    a request are closed. A request whose head has begun to arrive may still arrive.
@@ -97,10 +96,11 @@
 //!
 //! # What remains
 //!
-//! - A TCP handshake that ends between the last look at the queue and the close of the listener makes a
-//!   connection that the kernel resets. The two are next to each other, but the thread may lose the
-//!   processor there. See the README for how often that is. A listener that a service manager holds has
-//!   no such moment.
+//! - A TCP handshake that takes longer than 50 ms, and is under way when the server stops, may end after the
+//!   listener has closed. The kernel resets it. A listener that a service manager holds has no such moment.
+//! - Without [`refuse_on_shutdown`](TokioIncoming#method.refuse_on_shutdown), and where [`refuse_new`] has no
+//!   effect, so may any handshake that ends between the last look at the queue and the close. The two are
+//!   next to each other, but the thread may lose the processor there. See the README for how often that is.
 //! - A client that keeps its connection alive, and sends nothing within the pause, may send a request at
 //!   the moment when the connection is closed. Clients repeat such a request, as HTTP/1.1 has it, if
 //!   it is idempotent. On HTTP/2 it is answered.
@@ -212,6 +212,7 @@ mod hold;
 mod io;
 mod layer;
 mod monitor;
+mod refuse;
 mod rt;
 mod server;
 mod service;
@@ -222,6 +223,7 @@ pub use body::{Chunk, RequestBody, RequestBodyError, ResponseBody};
 pub use error::ServeError;
 pub use hold::{EndWith, Hold, StreamingExt};
 pub use layer::{GuardFuture, GuardLayer, GuardService, RequestGuard};
+pub use refuse::refuse_new;
 #[cfg(feature = "smol")]
 pub use rt::smol::{SmolExecutor, SmolIncoming};
 #[cfg(feature = "tokio")]

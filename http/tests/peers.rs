@@ -72,7 +72,8 @@ async fn serve(peer: Peer, listener: tokio::net::TcpListener, shutdown: Shutdown
     match peer {
         WinddownHttp => {
             let server = Server::tokio(&shutdown);
-            let _ = server.serve(TokioIncoming::new(listener), router()).await;
+            let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown);
+            let _ = server.serve(incoming, router()).await;
         }
         Axum => {
             let server = axum::serve(listener, router());

@@ -29,8 +29,12 @@ fn stops(keep_alive: bool) {
         println!("keep-alive {keep_alive}, {runtime:?}, {STOPS} stops: {total:?}");
         assert!(total.answered > STOPS * 24);
         assert_eq!(total.lost_kept, 0);
-        // About one stop in a hundred loses some, on a machine that is busy with other things.
-        assert!(losing <= 3, "{losing} of {STOPS} stops lost connections");
+        // Where the kernel can't be told to refuse, a handshake may end between the last look and the close.
+        let allowed = if cfg!(target_os = "linux") { 0 } else { 3 };
+        assert!(
+            losing <= allowed,
+            "{losing} of {STOPS} stops lost connections"
+        );
     }
 }
 

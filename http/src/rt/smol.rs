@@ -16,6 +16,7 @@ use smol::net::unix::UnixStream;
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use winddown::Shutdown;
 
+use crate::rt::refusal::Refusal;
 use crate::server::Server;
 
 /// hyper's executor on `smol::spawn`.
@@ -68,7 +69,10 @@ impl Server<SmolExecutor> {
 #[cfg_attr(docsrs, doc(cfg(feature = "smol")))]
 #[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
-pub struct SmolIncoming<L = TcpListener>(Arc<Async<L>>);
+pub struct SmolIncoming<L = TcpListener> {
+    listener: Arc<Async<L>>,
+    refusal: Refusal,
+}
 
 impl<L> SmolIncoming<L> {
     /// Makes the stream, of `smol::net::TcpListener`, of `smol::net::unix::UnixListener`, or of a
@@ -87,7 +91,10 @@ impl<L> SmolIncoming<L> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn new(listener: impl Into<Arc<Async<L>>>) -> Self {
-        Self(listener.into())
+        Self {
+            listener: listener.into(),
+            refusal: Refusal::default(),
+        }
     }
 
     /// Asks the kernel for a connection before it is believed that there is none.
@@ -97,9 +104,9 @@ impl<L> SmolIncoming<L> {
         mut accept: impl FnMut(&L) -> io::Result<S>,
     ) -> Poll<io::Result<S>> {
         loop {
-            match accept(self.0.get_ref()) {
+            match accept(self.listener.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.0.poll_readable(cx))?;
+                    ready!(self.listener.poll_readable(cx))?;
                 }
                 accepted => return Poll::Ready(accepted),
             }
@@ -107,10 +114,37 @@ impl<L> SmolIncoming<L> {
     }
 }
 
+impl SmolIncoming<TcpListener> {
+    /// Refuses new connections from the shutdown on, and gives out those that the kernel has accepted. So
+    /// none is lost when the listener closes. On Linux; elsewhere it changes nothing.
+    ///
+    /// **Only for a listener that this process alone has**, as [`refuse_new`](crate::refuse_new) says.
+    ///
+    /// ```
+    /// use smol::net::TcpListener;
+    /// use winddown::Shutdown;
+    /// use winddown_http::SmolIncoming;
+    ///
+    /// # smol::block_on(async {
+    /// # let shutdown = Shutdown::new();
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let incoming = SmolIncoming::new(listener).refuse_on_shutdown(&shutdown);
+    /// # let _ = incoming;
+    /// # Ok::<(), std::io::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn refuse_on_shutdown(mut self, shutdown: &Shutdown) -> Self {
+        self.refusal = Refusal::at_shutdown(shutdown);
+        self
+    }
+}
+
 impl Stream for SmolIncoming<TcpListener> {
     type Item = io::Result<FuturesIo<TcpStream>>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { listener, refusal } = &mut *self;
+        refusal.poll(cx, listener.get_ref());
         let (stream, _) = ready!(self.poll_accept(cx, TcpListener::accept))?;
         // It fails for a connection that is gone, which reading will tell.
         let _ = stream.set_nodelay(true);

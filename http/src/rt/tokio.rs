@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::net::{UnixListener, UnixStream};
 use winddown::Shutdown;
 
+use crate::rt::refusal::Refusal;
 use crate::server::Server;
 
 impl Server<TokioExecutor> {
@@ -43,7 +44,10 @@ impl Server<TokioExecutor> {
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 #[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
-pub struct TokioIncoming<L = TcpListener>(L);
+pub struct TokioIncoming<L = TcpListener> {
+    listener: L,
+    refusal: Refusal,
+}
 
 impl<L> TokioIncoming<L> {
     /// Makes the stream, of a `TcpListener` or a `UnixListener`.
@@ -61,17 +65,48 @@ impl<L> TokioIncoming<L> {
     /// # }
     /// ```
     pub fn new(listener: L) -> Self {
-        Self(listener)
+        Self {
+            listener,
+            refusal: Refusal::default(),
+        }
+    }
+}
+
+impl TokioIncoming<TcpListener> {
+    /// Refuses new connections from the shutdown on, and gives out those that the kernel has accepted. So
+    /// none is lost when the listener closes. On Linux; elsewhere it changes nothing.
+    ///
+    /// **Only for a listener that this process alone has**, as [`refuse_new`](crate::refuse_new) says.
+    ///
+    /// ```
+    /// use tokio::net::TcpListener;
+    /// use winddown::Shutdown;
+    /// use winddown_http::TokioIncoming;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # let shutdown = Shutdown::new();
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown);
+    /// # let _ = incoming;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn refuse_on_shutdown(mut self, shutdown: &Shutdown) -> Self {
+        self.refusal = Refusal::at_shutdown(shutdown);
+        self
     }
 }
 
 impl Stream for TokioIncoming<TcpListener> {
     type Item = io::Result<TokioIo<TcpStream>>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let stream = match accept_now(&self.0) {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { listener, refusal } = &mut *self;
+        refusal.poll(cx, listener);
+        let stream = match accept_now(listener) {
             Some(accepted) => TcpStream::from_std(accepted?.into())?,
-            None => ready!(self.0.poll_accept(cx))?.0,
+            None => ready!(listener.poll_accept(cx))?.0,
         };
         // It fails for a connection that is gone, which reading will tell.
         let _ = stream.set_nodelay(true);
@@ -84,9 +119,9 @@ impl Stream for TokioIncoming<UnixListener> {
     type Item = io::Result<TokioIo<UnixStream>>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let stream = match accept_now(&self.0) {
+        let stream = match accept_now(&self.listener) {
             Some(accepted) => UnixStream::from_std(OwnedFd::from(accepted?).into())?,
-            None => ready!(self.0.poll_accept(cx))?.0,
+            None => ready!(self.listener.poll_accept(cx))?.0,
         };
         Poll::Ready(Some(Ok(TokioIo::new(stream))))
     }

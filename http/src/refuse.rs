@@ -1,0 +1,65 @@
+//! A listener that refuses, before it closes.
+
+use std::io;
+#[cfg(unix)]
+use std::os::fd::AsFd as AsSocket;
+#[cfg(windows)]
+use std::os::windows::io::AsSocket;
+
+/// Has the kernel refuse new connections, while those that it has accepted stay in the queue of the
+/// listener, and those whose handshake has begun still come into it.
+///
+/// So a server that takes what is in the queue, and then closes the listener, loses no connection at that
+/// moment. [`TokioIncoming`] and [`SmolIncoming`] call it when they are told to. This is for other accept
+/// loops:
+///
+/// [`TokioIncoming`]: crate::TokioIncoming#method.refuse_on_shutdown
+/// [`SmolIncoming`]: crate::SmolIncoming#method.refuse_on_shutdown
+///
+/// ```
+/// use std::net::TcpListener;
+/// use winddown::Shutdown;
+/// use winddown_http::refuse_new;
+///
+/// # let shutdown = Shutdown::new();
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let socket = listener.try_clone()?;
+/// let refusing = shutdown.call_on_shutdown(move || {
+///     // Without it, the stop goes on all the same.
+///     let _ = refuse_new(&socket);
+/// });
+/// # drop(refusing);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// **Only for a listener that this process alone has.** It can't be taken back, and holds for every process
+/// that shares the socket: a service manager that keeps it for the next start, or a parent that has
+/// forked. These lose nothing anyway, as the queue goes on to the next process.
+///
+/// It binds the socket to a network interface that does not exist.
+///
+/// # Errors
+///
+/// That of the system. Linux needs to be 5.1 or newer; before 5.7, or if the listener is bound to an
+/// interface, the process needs the capability `CAP_NET_RAW`. Elsewhere there is no such option, and the
+/// error is [`Unsupported`](io::ErrorKind::Unsupported).
+///
+/// # Blocking
+///
+/// It does not block.
+pub fn refuse_new(listener: &impl AsSocket) -> io::Result<()> {
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    {
+        use std::num::NonZeroU32;
+
+        // The largest that the kernel takes. It numbers interfaces from 1.
+        const NOWHERE: Option<NonZeroU32> = NonZeroU32::new(i32::MAX as u32);
+        // This is `SO_BINDTOIFINDEX`, which is for both versions of IP.
+        socket2::SockRef::from(listener).bind_device_by_index_v4(NOWHERE)
+    }
+    #[cfg(not(any(target_os = "android", target_os = "linux")))]
+    {
+        let _ = listener;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}

@@ -1,0 +1,115 @@
+//! Refused connections, and those in the queue.
+#![cfg(target_os = "linux")]
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures_lite::Stream;
+use winddown::Shutdown;
+use winddown_http::{SmolIncoming, TokioIncoming, refuse_new};
+
+fn listen(address: &str) -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind(address).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn assert_refused(address: SocketAddr) {
+    let error = TcpStream::connect(address).expect_err("it was not refused");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+/// On IPv4, IPv6 and both.
+#[test]
+fn the_queue_outlives_the_refusal() {
+    for (bound, ip) in [
+        ("127.0.0.1:0", "127.0.0.1"),
+        ("0.0.0.0:0", "127.0.0.1"),
+        ("[::1]:0", "::1"),
+        ("[::]:0", "::1"),
+        ("[::]:0", "127.0.0.1"),
+    ] {
+        let Ok(listener) = TcpListener::bind(bound) else {
+            assert!(bound.starts_with('['), "{bound}");
+            continue; // a machine without IPv6
+        };
+        let mut address = listener.local_addr().unwrap();
+        address.set_ip(ip.parse().unwrap());
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"hello").unwrap();
+
+        refuse_new(&listener).unwrap();
+        assert_refused(address);
+        let (mut accepted, _) = listener.accept().unwrap();
+        drop(listener);
+        let mut sent = [0; 5];
+        accepted.read_exact(&mut sent).unwrap();
+        assert_eq!(&sent, b"hello");
+        accepted.write_all(b"welcome").unwrap();
+        drop(accepted);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "welcome");
+    }
+}
+
+struct Told(AtomicBool);
+
+impl Wake for Told {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A stream of connections refuses at the shutdown and not before, tells its task, and gives out what the
+/// queue holds.
+fn refuses_at_the_shutdown<T>(
+    incoming: impl Stream<Item = io::Result<T>>,
+    shutdown: &Shutdown,
+    address: SocketAddr,
+) {
+    let mut incoming = pin!(incoming);
+    let told = Arc::new(Told(AtomicBool::new(false)));
+    let waker = Waker::from(told.clone());
+    let mut next = || {
+        incoming
+            .as_mut()
+            .poll_next(&mut Context::from_waker(&waker))
+    };
+
+    assert!(next().is_pending());
+    let _first = TcpStream::connect(address).unwrap();
+    assert!(matches!(next(), Poll::Ready(Some(Ok(_)))));
+    assert!(next().is_pending());
+    let _queued = TcpStream::connect(address).unwrap();
+
+    told.0.store(false, Ordering::SeqCst);
+    shutdown.request_shutdown();
+    assert!(told.0.load(Ordering::SeqCst));
+    assert!(matches!(next(), Poll::Ready(Some(Ok(_)))));
+    assert_refused(address);
+    assert!(next().is_pending());
+}
+
+#[test]
+fn smol_incoming() {
+    let (listener, address) = listen("127.0.0.1:0");
+    let shutdown = Shutdown::new();
+    let incoming = SmolIncoming::new(smol::Async::new(listener).unwrap());
+    let incoming = incoming.refuse_on_shutdown(&shutdown);
+    refuses_at_the_shutdown(incoming, &shutdown, address);
+}
+
+#[tokio::test]
+async fn tokio_incoming() {
+    let (listener, address) = listen("127.0.0.1:0");
+    let shutdown = Shutdown::new();
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown);
+    refuses_at_the_shutdown(incoming, &shutdown, address);
+}
