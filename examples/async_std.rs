@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 async fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
     let connections = shutdown.phase("connections").delay(common::PAUSE).build();
-    let listener = options.listen()?;
+    let (listener, _refusing) = options.listen(&shutdown)?;
     let listener = TcpListener::from(listener);
 
     // Connections that the kernel has accepted are served, also those that wait in its queue.

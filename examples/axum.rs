@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
 
 async fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
-    let listener = options.listen()?;
+    let (listener, _refusing) = options.listen(&shutdown)?;
     let listener = listener
         .set_nonblocking(true)
         .and_then(|()| TcpListener::from_std(listener))

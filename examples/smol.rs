@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 async fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
     let connections = shutdown.phase("connections").delay(common::PAUSE).build();
-    let listener = options.listen()?;
+    let (listener, _refusing) = options.listen(&shutdown)?;
     let listener = Async::new(listener).map_err(|error| error.to_string())?;
     let listener = TcpListener::from(listener);
 

@@ -31,8 +31,9 @@ fn main() -> ExitCode {
 fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
     let connections = shutdown.phase("connections").delay(common::PAUSE).build();
+    let (listener, _refusing) = options.listen(&shutdown)?;
     // Non-blocking from the start: the mode belongs to the socket, which a restarted server may share.
-    let listener = Async::new(options.listen()?).map_err(|error| error.to_string())?;
+    let listener = Async::new(listener).map_err(|error| error.to_string())?;
 
     // Connections that the kernel has accepted are served, also those that wait in its queue.
     let idle = Arc::new(Idle::default());

@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,7 +39,7 @@ async fn main() -> ExitCode {
 async fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
     let connections = shutdown.phase("connections").delay(common::PAUSE).build();
-    let listener = options.listen()?;
+    let (listener, _refusing) = options.listen(&shutdown)?;
     let listener = listener
         .set_nonblocking(true)
         .and_then(|()| TcpListener::from_std(listener))
@@ -52,7 +51,11 @@ async fn serve(options: Options) -> Result<(), String> {
         .finish_on_shutdown(shutdown.waiter());
     while let Some(accepted) = incoming.next().await {
         match accepted {
-            Ok((stream, peer)) => start(stream, peer.ip(), &shutdown, &connections),
+            Ok((stream, peer)) => {
+                let connection =
+                    connection(stream, peer.ip(), shutdown.clone(), connections.waiter());
+                tokio::spawn(connections.track(connection));
+            }
             Err(error) => {
                 // Out of descriptors, most likely: give the connections time to end.
                 common::say_error(format_args!("can't accept: {error}"));
@@ -64,31 +67,8 @@ async fn serve(options: Options) -> Result<(), String> {
         }
     }
 
-    // The last ones, asked of the kernel itself: tokio may not have heard of them.
-    drop(incoming);
-    let listener = listener.into_std().map_err(|error| error.to_string())?;
-    loop {
-        match listener.accept() {
-            Ok((stream, peer)) => {
-                let stream = stream
-                    .set_nonblocking(true)
-                    .and_then(|()| TcpStream::from_std(stream));
-                if let Ok(stream) = stream {
-                    start(stream, peer.ip(), &shutdown, &connections);
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => {
-                common::say_error(format_args!("can't accept: {error}"));
-                if options.gives_up(&shutdown) {
-                    break;
-                }
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-
     // From here on, new connections are refused.
+    drop(incoming);
     drop(listener);
     drop(accepting);
     if let Some(cause) = shutdown.cause() {
@@ -100,11 +80,6 @@ async fn serve(options: Options) -> Result<(), String> {
         .map_err(|error| common::late(&options, &error.report))?;
     common::say("stopped: every request was answered");
     Ok(())
-}
-
-fn start(stream: TcpStream, peer: IpAddr, shutdown: &Shutdown, connections: &Shutdown) {
-    let connection = connection(stream, peer, shutdown.clone(), connections.waiter());
-    tokio::spawn(connections.track(connection));
 }
 
 async fn connection(stream: TcpStream, peer: IpAddr, shutdown: Shutdown, stop: Waiter) {

@@ -8,14 +8,14 @@ use std::net::{IpAddr, TcpListener};
 use std::pin::Pin;
 use std::time::Duration;
 
-use winddown::{Report, Shutdown, ShutdownExt, Waiter};
+use winddown::{Callback, Report, Shutdown, ShutdownExt, Waiter};
 
 /// How long connections are told after the listener: a client whose connection was just accepted sends
 /// its first request meanwhile.
 pub const PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a client may take to send the head of a request.
-pub const HEADER_TIMEOUT: Duration = Duration::from_secs(8);
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a server that is late may take to say so, before its process is ended.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -73,16 +73,26 @@ impl Options {
 
     /// Returns the listener that the service manager holds for the program, as systemd does for a
     /// `.socket` unit; or else binds the address. Says that it listens.
-    pub fn listen(&self) -> Result<TcpListener, String> {
+    ///
+    /// What else it returns is to be kept: at the shutdown, it has the kernel refuse new connections. Those
+    /// in the queue stay. A listener of the service manager accepts for the next program.
+    pub fn listen(&self, shutdown: &Shutdown) -> Result<(TcpListener, Option<Callback>), String> {
         let cant_listen = |error| format!("can't listen on {}: {error}", self.address);
         let inherited = listenfd::ListenFd::from_env().take_tcp_listener(0);
-        let listener = match inherited.map_err(cant_listen)? {
-            Some(listener) => listener,
-            None => TcpListener::bind(&self.address).map_err(cant_listen)?,
+        let (listener, refusing) = match inherited.map_err(cant_listen)? {
+            Some(listener) => (listener, None),
+            None => {
+                let listener = TcpListener::bind(&self.address).map_err(cant_listen)?;
+                let socket = listener.try_clone().map_err(cant_listen)?;
+                let refuse = move || {
+                    let _ = winddown_http::refuse_new(&socket); // on Linux
+                };
+                (listener, Some(shutdown.call_on_shutdown(refuse)))
+            }
         };
         let address = listener.local_addr().map_err(cant_listen)?;
         say(format_args!("ready: listening on http://{address}"));
-        Ok(listener)
+        Ok((listener, refusing))
     }
 }
 

@@ -1,9 +1,8 @@
 //! Stops under load.
 //!
-//! A server can't lose nothing at all. A handshake may end between the server's last look at the queue and
-//! its close, and the kernel then resets the connection. Servers that take what the queue holds, and close
-//! at once, lose one in 30 to 200 stops here. So one in twenty stops is allowed over all runs, and three
-//! in twenty within one run, where chance has its part. Nothing else may be lost.
+//! Nothing may be lost. A server that only takes what the queue holds, and closes its listener at once, has
+//! one connection reset in 20 to 200 stops here: a handshake may end between its last look and the close.
+//! So the servers have the kernel refuse new connections before, which needs Linux 5.7.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -52,21 +51,11 @@ pub fn run(settings: &Settings, programs: &[PathBuf]) -> Result<(), String> {
         "exit codes",
     ]);
     let mut wrong = Vec::new();
-    let (mut reset, mut runs) = (0, 0);
     for program in programs {
         for kind in [Kind::New, Kind::Kept] {
             let stops = stops(settings, program, kind, &table)?;
             stops.judge(settings, &title(program, kind), &mut wrong);
-            reset += stops.tally.reset_first();
-            runs += 1;
         }
-    }
-    println!(
-        "reset: {reset} connections in {} stops",
-        runs * settings.stops
-    );
-    if reset > (runs * settings.stops).div_ceil(20) {
-        wrong.push(format!("{reset} connections were reset"));
     }
     let mut lost = 0;
     for kind in [Kind::New, Kind::Kept] {
@@ -166,8 +155,7 @@ impl Stops {
     /// Adds what must not be.
     fn judge(&self, settings: &Settings, title: &str, wrong: &mut Vec<String>) {
         let tally = &self.tally;
-        let reset = tally.reset_first();
-        if reset > (3 * settings.stops).div_ceil(20) || tally.lost.len() > reset {
+        if !tally.lost.is_empty() {
             wrong.push(format!("{title}: {} lost", tally.lost.len()));
         }
         if !tally.wrong.is_empty() {

@@ -40,7 +40,8 @@ async fn main() -> ExitCode {
 
 async fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
-    let listener = options.listen()?;
+    // As it was: the queue is lost with the listener.
+    let (listener, _) = options.listen(&shutdown)?;
     let listener = listener
         .set_nonblocking(true)
         .and_then(|()| TcpListener::from_std(listener))
