@@ -46,6 +46,7 @@ fn adopt(listener: StdListener) -> TcpListener {
 
 async fn winddown(listener: StdListener, progress: bool) {
     let shutdown = Shutdown::install().expect("it is the first");
+    let _refusing = super::refuse_on_shutdown(&listener, &shutdown);
     let listener = adopt(listener);
     let accepting = shutdown.guard();
     let mut incoming = listener.incoming().finish_on_shutdown(shutdown.waiter());
@@ -75,7 +76,7 @@ async fn winddown(listener: StdListener, progress: bool) {
 
 async fn winddown_http(listener: StdListener) {
     let shutdown = Shutdown::install().expect("it is the first");
-    let incoming = SmolIncoming::new(adopt(listener));
+    let incoming = SmolIncoming::new(adopt(listener)).refuse_on_shutdown(&shutdown);
     let server = HttpServer::smol(&shutdown).pause(Duration::ZERO);
     let served = server.serve(incoming, service_fn(answer)).await;
     served.expect("every connection ends");

@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -49,9 +49,13 @@ fn adopt(listener: StdListener) -> TcpListener {
 
 async fn winddown(listener: StdListener) {
     let shutdown = Shutdown::install().expect("it is the first");
+    let _refusing = super::refuse_on_shutdown(&listener, &shutdown);
     let listener = adopt(listener);
     let accepting = shutdown.guard();
-    let start = |stream| {
+    let mut incoming = stream::poll_fn(|cx| listener.poll_accept(cx).map(Some))
+        .finish_on_shutdown(shutdown.waiter());
+    while let Some(accepted) = incoming.next().await {
+        let (stream, _) = accepted.expect("there are descriptors");
         let stop = shutdown.waiter();
         tokio::spawn(shutdown.track(async move {
             let _ = Builder::new()
@@ -59,19 +63,8 @@ async fn winddown(listener: StdListener) {
                 .on_shutdown(stop, Connection::graceful_shutdown)
                 .await;
         }));
-    };
-    let mut incoming = stream::poll_fn(|cx| listener.poll_accept(cx).map(Some))
-        .finish_on_shutdown(shutdown.waiter());
-    while let Some(accepted) = incoming.next().await {
-        start(accepted.expect("there are descriptors").0);
     }
-    // The last ones, asked of the kernel itself: tokio may not have heard of them.
     drop(incoming);
-    let listener = listener.into_std().expect("it is a socket");
-    while let Ok((stream, _)) = listener.accept() {
-        stream.set_nonblocking(true).expect("it is a socket");
-        start(TcpStream::from_std(stream).expect("the runtime has a driver"));
-    }
     drop(listener);
     drop(accepting);
     let drained = shutdown.drain(PATIENCE).await;
@@ -80,7 +73,7 @@ async fn winddown(listener: StdListener) {
 
 async fn winddown_http(listener: StdListener) {
     let shutdown = Shutdown::install().expect("it is the first");
-    let incoming = TokioIncoming::new(adopt(listener));
+    let incoming = TokioIncoming::new(adopt(listener)).refuse_on_shutdown(&shutdown);
     let server = HttpServer::tokio(&shutdown).pause(Duration::ZERO);
     let served = server.serve(incoming, service_fn(answer)).await;
     served.expect("every connection ends");
