@@ -183,7 +183,9 @@
 //! - `axum::serve`, tonic's `serve_with_shutdown`, warp's `graceful` and hyper-util's `GracefulShutdown`
 //!   stop accepting and tell all connections at the same moment. Connections in the listen queue are
 //!   reset. One that was just accepted, whose request was not read, is closed. Likewise one that is
-//!   kept alive, when its next request has arrived and was not read.
+//!   kept alive, when its next request has arrived and was not read. With [`refuse_new`], and told by a
+//!   [phase](winddown::Shutdown::phase) with a [`delay`](winddown::PhaseBuilder::delay) of half a second,
+//!   they read what has come first: see the recipes for warp, actix and others.
 //! - None of them bounds a client that sends half a request head, or HTTP/2's preface and then nothing, or
 //!   answers no PING: their future does not return, though there is no work. tonic has no deadline
 //!   for it either; wrap it in [`until_deadline`](winddown::ShutdownExt::until_deadline).

@@ -6,9 +6,9 @@
 //!
 //! - **It waits for** every worker, and each worker waits for its requests. The exit code is 1 if a
 //!   worker has failed.
-//! - **It loses** the connections that come after the last worker has looked at the listen queue,
-//!   because the parent holds the listener until all have ended. A worker that is restarted alone loses
-//!   none.
+//! - **It loses** only handshakes that take longer than 50 ms: the parent has the kernel refuse new
+//!   connections, for itself and the workers, and these take the queue. A worker that is restarted alone
+//!   loses none.
 //! - **Ctrl-C** would reach parent and workers, and the SIGTERM that the parent sends would be the
 //!   second signal for each worker, which forces. `process_group(0)` keeps Ctrl-C from the workers.
 //! - **The force** of the parent orphans the workers, with the listener. So each worker asks Linux for
@@ -31,7 +31,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
 use winddown::{ForcePolicy, Shutdown};
-use winddown_http::{Server, TokioIncoming};
+use winddown_http::{Server, TokioIncoming, refuse_new};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let builder = Shutdown::builder()
@@ -53,6 +53,7 @@ fn parent(shutdown: &Shutdown) -> Result<(), Box<dyn Error>> {
     println!("ready: {}", listener.local_addr()?);
 
     shutdown.waiter().wait_blocking();
+    let _ = refuse_new(&listener);
     for worker in &workers {
         kill(Pid::from_raw(worker.id().try_into()?), Signal::SIGTERM)?;
     }

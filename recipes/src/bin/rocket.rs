@@ -7,7 +7,7 @@
 //!   loses its answer. Then it closes what is open, for which `mercy` is the time. Set the sum below
 //!   the grace period of the shutdown.
 //! - **It loses** connections in the listen queue, and requests that were not read yet from connections
-//!   that are open.
+//!   that are open. Rocket 0.5 does not give out its listener, so it can't refuse new connections first.
 //! - **Signals:** by default Rocket handles SIGINT and SIGTERM itself. `ctrlc: false` and an empty set
 //!   of `signals` turn that off.
 //! - **The runtime** of `#[rocket::main]` gives threads that block 500 ms at its end, so `main` does
