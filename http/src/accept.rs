@@ -8,13 +8,16 @@ use futures_lite::{FutureExt, Stream, StreamExt, future};
 use hyper::rt::Timer;
 use winddown::Waiter;
 
-use crate::connection::SETTLE;
 use crate::slots::Slots;
 use crate::timer::SharedTimer;
 
 /// How long the loop waits after an error that the next attempt would meet again, unless a connection
 /// ends before.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// For how long the queue is taken after the stop. The runtime may not know yet what the kernel has, and
+/// handshakes that have begun may end.
+const TAKE: Duration = Duration::from_millis(50);
 
 /// How many errors in a row, each of one connection, may be met without a pause.
 const ERRORS: u32 = 16;
@@ -51,10 +54,9 @@ where
     if accept.until(&mut stop, &mut incoming).await? == Ended::Incoming {
         return Ok(());
     }
-    // The runtime may not know yet what the kernel has. Its timer fires when it has asked. And a thread
-    // that has slept is less likely to lose the processor between the last look and the close.
-    let settled = timer.sleep(SETTLE);
-    if accept.until(settled, &mut incoming).await? == Ended::Incoming {
+    // A thread that has slept is less likely to lose the processor between the last look and the close.
+    let taken = timer.sleep(TAKE);
+    if accept.until(taken, &mut incoming).await? == Ended::Incoming {
         return Ok(());
     }
     accept.queue(pin!(give_up), &mut incoming).await

@@ -4,17 +4,15 @@ use std::borrow::BorrowMut;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
 use crate::ext::inner::inner;
-use crate::util::driver_turn::DriverTurn;
+#[cfg(not(feature = "signals"))]
+use crate::util::driver_turn::DriverTurn as Turn;
+#[cfg(feature = "signals")]
+use crate::util::shared_turn::SharedTurn as Turn;
 use crate::waiter::Waiter;
-
-/// How long a future may be pending after the shutdown before it is told. Short, because every idle
-/// connection waits for it.
-const TURN: Duration = Duration::from_millis(5);
 
 pin_project! {
     /// Made by [`ShutdownExt::on_shutdown`](crate::ShutdownExt::on_shutdown).
@@ -32,7 +30,8 @@ pin_project! {
         future: F,
         waiter: W,
         tell: Option<T>,
-        turn: DriverTurn,
+        // How long it may be pending after the shutdown before it is told.
+        turn: Turn,
     }
 }
 
@@ -43,7 +42,7 @@ impl<F, T, W> OnShutdown<F, T, W> {
             future,
             waiter,
             tell,
-            turn: DriverTurn::new(TURN, 0),
+            turn: Turn::short(),
         }
     }
 }

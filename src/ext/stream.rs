@@ -9,7 +9,7 @@ use futures_lite::Stream;
 use pin_project_lite::pin_project;
 
 use crate::ext::inner::inner;
-use crate::util::driver_turn::{DriverTurn, POLLS};
+use crate::util::driver_turn::DriverTurn;
 use crate::waiter::Waiter;
 
 pin_project! {
@@ -111,7 +111,7 @@ impl<S, W> FinishOnShutdown<S, W> {
             waiter,
             items: ITEMS,
             looks: LOOKS,
-            turn: DriverTurn::new(TURN, POLLS),
+            turn: DriverTurn::new(TURN),
         }
     }
 }

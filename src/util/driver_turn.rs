@@ -7,7 +7,10 @@ use crate::util::deadline::Deadline;
 
 /// How often a task has to be polled until its runtime has asked the kernel, however long the machine
 /// has kept it waiting. tokio does so after 61 polls of tasks (`event_interval`).
-pub(crate) const POLLS: u8 = 64;
+const POLLS: u8 = 64;
+
+/// The time of a turn for which every idle connection waits.
+pub(crate) const SHORT: Duration = Duration::from_millis(5);
 
 /// A wait after which "pending" can be believed.
 ///
@@ -25,18 +28,19 @@ pub(crate) struct DriverTurn {
 }
 
 impl DriverTurn {
-    /// Makes a turn of this time and so many polls at least. It begins with the first poll.
-    pub(crate) const fn new(time: Duration, polls: u8) -> Self {
+    /// Makes a turn of this time at least. It begins with the first poll.
+    pub(crate) const fn new(time: Duration) -> Self {
         Self {
             time,
             over: None,
-            // Without a timer, polls are all there is on a platform without a clock.
-            polls: if cfg!(feature = "signals") {
-                polls
-            } else {
-                POLLS
-            },
+            polls: POLLS,
         }
+    }
+
+    /// Makes a turn of `SHORT`. With a timer there is `SharedTurn`.
+    #[cfg(not(feature = "signals"))]
+    pub(crate) const fn short() -> Self {
+        Self::new(SHORT)
     }
 
     /// Returns whether the driver has had its turn. If not, the task is woken.

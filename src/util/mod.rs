@@ -9,6 +9,8 @@ pub(crate) mod driver_turn;
 pub(crate) mod hooked_waker;
 pub(crate) mod panic;
 pub(crate) mod shard;
+#[cfg(feature = "signals")]
+pub(crate) mod shared_turn;
 pub(crate) mod site_table;
 pub(crate) mod slab;
 pub(crate) mod sync;

@@ -1,0 +1,153 @@
+//! [`SharedTurn`]: time for a runtime to hear from the kernel, for thousands of tasks at once.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+
+use crate::util::driver_turn::SHORT;
+use crate::util::sync::lock_std;
+use crate::util::waker_queue::{Slot, WakerQueue};
+
+/// For how long others may join a turn. It takes so much longer for the first of them.
+const JOIN: Duration = Duration::from_millis(2);
+
+/// A wait after which "pending" can be believed, as a `DriverTurn` is.
+///
+/// All tasks that begin to wait within 2 ms have one timer. At a shutdown every connection waits, and a
+/// timer for each takes longer than all else that is done for it.
+pub(crate) struct SharedTurn(Option<(Arc<Batch>, Slot)>);
+
+/// The turns that end at the same moment.
+struct Batch {
+    over: Instant,
+    waiting: WakerQueue,
+    /// Wakes this, and so them. Set by the one who begins the batch.
+    timer: OnceLock<Timer>,
+}
+
+/// Where those who begin to wait find each other.
+struct Batches(Mutex<Weak<Batch>>);
+
+static BATCHES: Batches = Batches(Mutex::new(Weak::new()));
+
+impl SharedTurn {
+    /// Makes a turn of `SHORT` at least. It begins with the first poll.
+    pub(crate) const fn short() -> Self {
+        Self(None)
+    }
+
+    /// Returns whether the turn is over. If not, the task is woken then.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        let (batch, slot) = self
+            .0
+            .get_or_insert_with(|| (BATCHES.join(now), Slot::vacant()));
+        let waits = now < batch.over
+            && (slot.holds(cx.waker()) || batch.waiting.register(slot, cx.waker()));
+        if waits {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+}
+
+impl Drop for SharedTurn {
+    fn drop(&mut self) {
+        if let Some((batch, slot)) = &mut self.0 {
+            batch.waiting.remove(slot);
+        }
+    }
+}
+
+impl Batches {
+    /// Returns the batch of a turn that begins now.
+    fn join(&self, now: Instant) -> Arc<Batch> {
+        let mut latest = lock_std(&self.0);
+        if let Some(batch) = latest.upgrade().filter(|it| now + SHORT <= it.over) {
+            return batch;
+        }
+        let batch = Arc::new(Batch {
+            over: now + SHORT + JOIN,
+            waiting: WakerQueue::sharded(),
+            timer: OnceLock::new(),
+        });
+        *latest = Arc::downgrade(&batch);
+        drop(latest);
+        batch.start();
+        batch
+    }
+}
+
+impl Batch {
+    fn start(self: &Arc<Self>) {
+        let mut timer = Timer::at(self.over);
+        let waker = Waker::from(self.clone());
+        let over = Pin::new(&mut timer).poll(&mut Context::from_waker(&waker));
+        if over.is_ready() {
+            self.waiting.wake_all();
+        }
+        let _ = self.timer.set(timer); // the first
+    }
+}
+
+/// By the timer.
+impl Wake for Batch {
+    fn wake(self: Arc<Self>) {
+        self.waiting.wake_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future;
+
+    use super::*;
+
+    #[test]
+    fn turns_that_begin_within_2_ms_are_one() {
+        let batches = Batches(Mutex::new(Weak::new()));
+        let begun = Instant::now() + Duration::from_secs(60);
+        let first = batches.join(begun);
+        assert_eq!(first.over, begun + Duration::from_millis(7));
+        let joined = batches.join(begun + Duration::from_millis(2));
+        assert!(Arc::ptr_eq(&first, &joined));
+        let next = batches.join(begun + Duration::from_micros(2001));
+        assert!(!Arc::ptr_eq(&first, &next));
+        drop((first, joined));
+        assert_eq!(next.over, begun + Duration::from_micros(9001));
+    }
+
+    #[test]
+    fn turn_takes_5_ms_and_wakes_its_task() {
+        let begun = Instant::now();
+        let mut turn = SharedTurn::short();
+        future::block_on(future::poll_fn(|cx| turn.poll(cx)));
+        assert!(begun.elapsed() >= Duration::from_millis(5));
+        assert!(
+            turn.poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready()
+        );
+    }
+
+    #[test]
+    fn g10_turn_that_is_dropped_leaves_no_waker() {
+        struct Task;
+        impl Wake for Task {
+            fn wake(self: Arc<Self>) {}
+        }
+        let task = Arc::new(Task);
+        let waker = Waker::from(task.clone());
+        let batch = {
+            let mut turn = SharedTurn::short();
+            assert!(turn.poll(&mut Context::from_waker(&waker)).is_pending());
+            turn.0.as_ref().expect("it has begun").0.clone()
+        };
+        drop(waker);
+        assert_eq!(Arc::strong_count(&task), 1);
+        drop(batch);
+    }
+}
