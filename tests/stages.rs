@@ -73,6 +73,20 @@ fn lame_duck_ends_without_a_runtime() {
     assert_eq!(shutdown.stage(), Stage::Stopping);
 }
 
+/// An interrupt has ended one before its time.
+#[test]
+fn s1_end_of_a_lame_duck_takes_no_stage_back() {
+    let build = || Shutdown::builder().lame_duck(20 * MOMENT).build();
+    let [interrupted, patient] = [build(), build()];
+    interrupted.trigger("enough");
+    interrupted.send(Signal::INT);
+    assert!(interrupted.is_stopping());
+    patient.trigger("enough");
+    // One thread keeps the times, in their order.
+    patient.waiter().wait_blocking();
+    assert_eq!(interrupted.stage(), Stage::Stopping);
+}
+
 #[test]
 fn force_ends_a_lame_duck() {
     let shutdown = Shutdown::builder().lame_duck(HOUR).build();
@@ -328,6 +342,25 @@ fn deadline_forces_a_shutdown_and_its_children() {
         assert!(future::block_on(drained).is_err());
         assert_eq!(shutdown.cause(), cause);
         assert!(!shutdown.request_shutdown(), "as after any force");
+    }
+}
+
+/// One was forced before its deadline, the other is stopping when its deadline comes.
+#[test]
+fn s1_deadline_takes_no_stage_back() {
+    let build = || {
+        let builder = Shutdown::builder().grace_period(MOMENT);
+        builder.force_at_deadline().build()
+    };
+    let [forced, stopping] = [build(), build()];
+    forced.request_shutdown();
+    forced.request_shutdown();
+    is_forced(&forced);
+    stopping.trigger("enough");
+    // One thread keeps the deadlines, in their order.
+    is_forced(&stopping);
+    for shutdown in [forced, stopping] {
+        assert!(shutdown.is_requested() && shutdown.is_stopping() && shutdown.is_forced());
     }
 }
 
