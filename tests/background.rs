@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use support::{HOUR, until};
-use winddown::{Builder, Shutdown, Stage};
+use winddown::{Builder, PhaseBuilder, Shutdown, Stage};
 
 /// Tests of one thread in one process must come one after the other.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -110,6 +110,23 @@ fn dropped_shutdown_leaves_no_thread() {
             drop(last);
             until("the thread ends", || threads().is_empty());
         }
+    }
+}
+
+/// The parent goes on.
+#[test]
+fn dropped_phase_leaves_no_thread() {
+    let _alone = alone();
+    for set in [
+        |phase: PhaseBuilder| phase.delay(HOUR),
+        |phase: PhaseBuilder| phase.time_limit(HOUR),
+    ] {
+        let shutdown = Shutdown::new();
+        let phase = set(shutdown.phase("phase")).build();
+        shutdown.trigger("enough");
+        until("the thread has its name", || !threads().is_empty());
+        drop(phase);
+        until("the thread ends", || threads().is_empty());
     }
 }
 
