@@ -141,6 +141,10 @@ fn one_event_for_a_failure_and_a_warning_for_panics() {
         assert!(!shutdown.fail("a second one is no news"));
 
         let shutdown = Shutdown::new();
+        shutdown.trigger("done");
+        assert!(!shutdown.fail("mail is lost"));
+
+        let shutdown = Shutdown::new();
         shutdown.trigger("enough");
         let child = shutdown.child();
         let guard = child.guard_named("mail");
@@ -157,6 +161,9 @@ fn one_event_for_a_failure_and_a_warning_for_panics() {
         [
             "INFO message=shutdown stage=Requested cause=failed: disk full elapsed in_flight=0",
             "INFO message=shutdown stage=Stopping cause=failed: disk full elapsed in_flight=0",
+            "INFO message=shutdown stage=Requested cause=done elapsed in_flight=0",
+            "INFO message=shutdown stage=Stopping cause=done elapsed in_flight=0",
+            "ERROR message=failed failure=failed: mail is lost elapsed",
             "INFO message=shutdown stage=Requested cause=enough elapsed in_flight=0",
             "INFO message=shutdown stage=Stopping cause=enough elapsed in_flight=0",
             "ERROR message=failed failure=worker 'mail' panicked elapsed",
