@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use support::{Counter, poll};
-use winddown::{Cause, Shutdown};
+use support::{Counter, HOUR, poll};
+use winddown::{Cause, ForcePolicy, Shutdown};
 
 /// Starts that many threads at once, and returns what each returned.
 fn at_once<T: Send>(count: usize, run: impl Fn(usize) -> T + Sync) -> Vec<T> {
@@ -200,6 +200,19 @@ fn g1_request_wakes_every_waiter_before_it_returns() {
     assert_eq!(counter.count(), 100);
     shutdown.request_shutdown();
     assert_eq!(counter.count(), 100);
+}
+
+#[test]
+fn refused_request_and_trigger_wake_nothing() {
+    let shutdown = Shutdown::builder().force_policy(ForcePolicy::Never).build();
+    assert!(shutdown.request_shutdown());
+    let _guard = shutdown.guard();
+    let mut drain = shutdown.drain(HOUR);
+    let (counter, waker) = Counter::new();
+    assert!(poll(&mut drain, &waker).is_pending());
+    assert!(!shutdown.request_shutdown());
+    assert!(!shutdown.trigger("late"));
+    assert_eq!(counter.count(), 0);
 }
 
 #[test]
