@@ -14,7 +14,7 @@ use std::thread;
 
 use futures_lite::future;
 use support::{HOUR, drained, in_time, poll};
-use winddown::{Cause, Outcome, Report, Shutdown, Signal, Stage};
+use winddown::{Cause, Failure, Outcome, Report, Shutdown, Signal, Stage};
 
 fn exit_code(shutdown: &Shutdown) -> String {
     let cause = shutdown.cause().expect("it has begun");
@@ -558,4 +558,45 @@ fn failure_of_a_pinned_task_is_reported_once() {
     let first = shutdown.cause();
     drop(task);
     assert_eq!(shutdown.cause(), first);
+}
+
+/// What a task has done that was to go on: it ends, or its future is dropped.
+fn failure_of(task: &'static str, ends: bool) -> Failure {
+    let shutdown = Shutdown::new();
+    let critical = shutdown.critical(task, future::ready(()));
+    match ends {
+        true => future::block_on(critical),
+        false => drop(critical),
+    }
+    failure(&shutdown)
+}
+
+fn failure(shutdown: &Shutdown) -> Failure {
+    let cause = shutdown.cause().expect("it has begun");
+    cause.error().expect("it has failed").clone()
+}
+
+#[test]
+fn failures_are_equal_by_task_outcome_and_line() {
+    let ended = failure_of("mail", true);
+    assert_eq!(ended, failure_of("mail", true));
+    assert_ne!(ended, failure_of("mail", false));
+    assert_ne!(ended, failure_of("post", true));
+
+    let elsewhere = Shutdown::new();
+    future::block_on(elsewhere.critical("mail", future::ready(())));
+    assert_ne!(ended, failure(&elsewhere));
+}
+
+/// The text does not say whether it was the same error.
+#[test]
+fn errors_of_failures_are_equal_by_identity() {
+    let [one, another] = [(); 2].map(|()| {
+        let shutdown = Shutdown::new();
+        shutdown.fail("disk full");
+        failure(&shutdown)
+    });
+    assert_eq!(one.to_string(), another.to_string());
+    assert_ne!(one, another);
+    assert_eq!(one.outcome(), &one.outcome().clone());
 }
