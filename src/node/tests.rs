@@ -1,5 +1,8 @@
 //! Tests of a node that reach below the public API.
 
+#[cfg(not(loom))]
+mod phases;
+
 use std::panic::Location;
 use std::sync::Arc;
 use std::thread;
