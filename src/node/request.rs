@@ -207,7 +207,8 @@ impl Node {
         }
     }
 
-    /// Changes the word: the one place that does. Cause and time are stored if this raises `REQUESTED`.
+    /// Changes the word: the one place that does. The first change raises `REQUESTED`, and stores cause
+    /// and time.
     pub(super) fn change<T>(
         &self,
         cause: Cause,
@@ -218,7 +219,8 @@ impl Node {
         // Relaxed: the lock orders this load after every other change.
         let word = self.word.load(Ordering::Relaxed);
         let (next, result) = next(word, &mut begun);
-        if word & REQUESTED == 0 && next & REQUESTED != 0 {
+        // Only a request changes a word without this flag, and raises it.
+        if word & REQUESTED == 0 {
             begun.cause = Some(cause); // S3
             begun.requested = requested;
         }
