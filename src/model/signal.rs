@@ -74,20 +74,21 @@ impl fmt::Display for Signal {
     }
 }
 
-#[cfg(all(unix, feature = "signals"))]
 fn name(signal: Signal) -> Option<&'static str> {
-    signal_hook::low_level::signal_name(signal.0)
-}
-
-#[cfg(not(all(unix, feature = "signals")))]
-fn name(signal: Signal) -> Option<&'static str> {
-    Some(match signal {
-        Signal::INT if cfg!(windows) => "Ctrl-C",
-        Signal::TERM if cfg!(windows) => "termination",
-        Signal::HUP => "SIGHUP",
-        Signal::INT => "SIGINT",
-        Signal::QUIT => "SIGQUIT",
-        Signal::TERM => "SIGTERM",
-        _ => return None,
-    })
+    #[cfg(all(unix, feature = "signals"))]
+    {
+        signal_hook::low_level::signal_name(signal.0)
+    }
+    #[cfg(not(all(unix, feature = "signals")))]
+    {
+        Some(match signal {
+            Signal::INT if cfg!(windows) => "Ctrl-C",
+            Signal::TERM if cfg!(windows) => "termination",
+            Signal::HUP => "SIGHUP",
+            Signal::INT => "SIGINT",
+            Signal::QUIT => "SIGQUIT",
+            Signal::TERM => "SIGTERM",
+            _ => return None,
+        })
+    }
 }
