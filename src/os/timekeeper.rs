@@ -90,11 +90,14 @@ pub(crate) fn run_due(arm: impl FnOnce()) -> Option<Instant> {
     [times.arm, force, end].into_iter().flatten().min()
 }
 
-pub(crate) use waking::*;
-
-/// How the thread is woken when a time was set: by a byte, because it waits for signals too.
+#[cfg(windows)]
+pub(crate) use condvar::*;
 #[cfg(unix)]
-mod waking {
+pub(crate) use socket::*;
+
+/// The thread is woken by a byte when a time was set, because it waits for signals too.
+#[cfg(unix)]
+mod socket {
     use std::io::{self, Read, Write};
     use std::os::fd::{AsFd, BorrowedFd};
     use std::os::unix::net::UnixStream;
@@ -136,9 +139,9 @@ mod waking {
     }
 }
 
-/// How the thread is woken when a time was set.
+/// The thread is woken by a condition variable when a time was set, because it waits for nothing else.
 #[cfg(windows)]
-mod waking {
+mod condvar {
     use std::sync::{Condvar, Mutex, PoisonError};
     use std::time::Instant;
 
