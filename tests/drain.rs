@@ -226,17 +226,21 @@ fn g9_many_call_sites_are_counted_apart() {
     // More names than the first chunks of the table have places.
     static NAMES: LazyLock<Vec<String>> =
         LazyLock::new(|| (0..500).map(|number| format!("name {number}")).collect());
-    let shutdown = Shutdown::new();
-    let guards: Vec<_> = (0..3)
-        .flat_map(|_| NAMES.iter())
-        .map(|name| shutdown.guard_named(name))
-        .collect();
-    let report = shutdown.report();
-    let found: HashSet<_> = report.iter().filter_map(|line| line.name).collect();
-    assert_eq!(found.len(), 500);
-    assert!(report.iter().all(|line| line.guards == 3));
-    drop(guards);
-    assert_eq!(shutdown.in_flight(), 0);
+    // A guard of a child knows its line by an index.
+    for shutdown in [Shutdown::new(), Shutdown::new().child()] {
+        let mut guards: Vec<_> = (0..3)
+            .flat_map(|_| NAMES.iter())
+            .map(|name| shutdown.guard_named(name))
+            .collect();
+        for held in [3, 2, 1] {
+            let report = shutdown.report();
+            let found: HashSet<_> = report.iter().filter_map(|line| line.name).collect();
+            assert_eq!(found.len(), 500);
+            assert!(report.iter().all(|line| line.guards == held));
+            drop(guards.split_off(500 * (held - 1)));
+        }
+        assert_eq!(shutdown.in_flight(), 0);
+    }
 }
 
 #[test]
