@@ -142,3 +142,23 @@ fn wait(
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn jobs_of_the_same_time_run_in_their_order() {
+        let (runs, ran) = mpsc::channel();
+        let time = Instant::now();
+        for number in [1, 2, 3] {
+            let runs = runs.clone();
+            let job = move || drop(runs.send(number));
+            run_at(time, usize::MAX, Box::new(job)).unwrap();
+        }
+        drop(runs);
+        assert_eq!(ran.iter().collect::<Vec<_>>(), [1, 2, 3]);
+    }
+}

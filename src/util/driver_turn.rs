@@ -64,3 +64,33 @@ impl DriverTurn {
         over
     }
 }
+
+#[cfg(all(test, not(loom), feature = "signals"))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A task that is woken until its time is over keeps a thread busy.
+    #[test]
+    fn turn_wakes_its_task_for_the_polls_alone() {
+        let mut turn = DriverTurn::new(Duration::from_secs(3600), 2);
+        let wakes = Arc::new(Wakes::default());
+        let waker = wakes.clone().into();
+        for woken in [1, 2, 2, 2] {
+            assert!(turn.poll(&mut Context::from_waker(&waker)).is_pending());
+            assert_eq!(wakes.0.load(Ordering::Relaxed), woken);
+        }
+    }
+}
