@@ -217,6 +217,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
+    use std::thread;
 
     use super::*;
     use crate::util::hooked_waker::hooked;
@@ -225,9 +226,7 @@ mod tests {
     struct Task(bool);
 
     impl Wake for Task {
-        fn wake(self: Arc<Self>) {
-            drop(self);
-        }
+        fn wake(self: Arc<Self>) {}
     }
 
     impl Drop for Task {
@@ -274,6 +273,53 @@ mod tests {
             // Each of the five is cloned and dropped twice, and one is woken.
             let calls = Arc::into_inner(calls).expect("no waker is left");
             assert_eq!(calls.map(AtomicUsize::into_inner), [16, 0]);
+        }
+    }
+
+    /// More shards than a machine with few processors would have.
+    #[test]
+    fn each_of_many_shards_finds_its_wakers() {
+        #[derive(Default)]
+        struct Woken(AtomicUsize);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        const SHARDS: usize = 8;
+        let queue = WakerQueue {
+            shards: (0..SHARDS)
+                .map(|_| Padded(Mutex::new(Entries::new())))
+                .collect(),
+            ..WakerQueue::new()
+        };
+        let register = || {
+            [(); 3].map(|()| {
+                let (task, mut slot) = (Arc::<Woken>::default(), Slot::vacant());
+                assert!(queue.register(&mut slot, &task.clone().into()));
+                (task, slot)
+            })
+        };
+        // Threads that come one after the other have shards that do.
+        let registered: Vec<_> = (0..2 * SHARDS)
+            .flat_map(|_| thread::scope(|scope| scope.spawn(register).join().unwrap()))
+            .collect();
+        let (mut removed, mut kept) = (vec![], vec![]);
+        for (number, (task, mut slot)) in registered.into_iter().enumerate() {
+            if number % 2 == 0 {
+                queue.remove(&mut slot);
+                removed.push(task);
+            } else {
+                kept.push(task);
+            }
+        }
+        queue.wake_all();
+        for (tasks, wakes) in [(removed, 0), (kept, 1)] {
+            let woken = tasks.iter().map(|task| task.0.load(Ordering::Relaxed));
+            assert!(woken.into_iter().all(|woken| woken == wakes));
+            // The queue has dropped its wakers.
+            assert!(tasks.iter().all(|task| Arc::strong_count(task) == 1));
         }
     }
 }
