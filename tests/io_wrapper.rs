@@ -17,7 +17,9 @@ const TEXT: &[u8] = b"one two";
 mod futures_io {
     use std::io::IoSliceMut;
 
-    use futures_lite::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Cursor};
+    use futures_lite::io::{
+        AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter, Cursor,
+    };
     use futures_lite::{StreamExt, future};
 
     use super::*;
@@ -65,6 +67,18 @@ mod futures_io {
             sealed.close().await.unwrap();
         });
         assert_eq!(sealed.get_mut(), b"one two!");
+    }
+
+    #[test]
+    fn flush_is_passed_on() {
+        let writer = BufWriter::new(Vec::new());
+        let mut sealed = writer.seal_on_shutdown(Shutdown::new().waiter());
+        block_on(async {
+            sealed.write_all(TEXT).await.unwrap();
+            assert_eq!(sealed.get_ref().get_ref(), b"");
+            sealed.flush().await.unwrap();
+            assert_eq!(sealed.get_ref().get_ref(), TEXT);
+        });
     }
 
     #[test]
@@ -127,9 +141,13 @@ mod futures_io {
 #[cfg(feature = "tokio-io")]
 mod tokio_io {
     use std::future::poll_fn;
+    use std::io;
     use std::pin::Pin;
+    use std::task::Context;
 
-    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, duplex};
+    use tokio::io::{
+        AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter, duplex,
+    };
 
     use super::*;
 
@@ -162,6 +180,40 @@ mod tokio_io {
             sealed.shutdown().await.unwrap();
         });
         assert_eq!(sealed.get_ref(), b"one two!");
+    }
+
+    #[test]
+    fn flush_is_passed_on() {
+        let writer = BufWriter::new(Vec::new());
+        let mut sealed = writer.seal_on_shutdown(Shutdown::new().waiter());
+        block_on(async {
+            sealed.write_all(TEXT).await.unwrap();
+            assert_eq!(sealed.get_ref().get_ref(), b"");
+            sealed.flush().await.unwrap();
+            assert_eq!(sealed.get_ref().get_ref(), TEXT);
+        });
+    }
+
+    #[test]
+    fn writer_without_vectored_writes_says_so() {
+        struct Plain;
+        impl AsyncWrite for Plain {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                buf: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                Poll::Ready(Ok(buf.len()))
+            }
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+            fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+        }
+        let sealed = Plain.seal_on_shutdown(Shutdown::new().waiter());
+        assert!(!sealed.is_write_vectored());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::thread;
@@ -259,6 +260,9 @@ fn handles_of_one_shutdown_are_equal() {
     assert!(!all.insert(clone) && all.contains(&shutdown));
     assert!(all.insert(child));
     assert_eq!(all.len(), 3);
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    let hashes: HashSet<_> = all.iter().map(|it| hasher.hash_one(it)).collect();
+    assert_eq!(hashes.len(), 3);
 }
 
 #[test]
