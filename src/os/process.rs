@@ -103,24 +103,54 @@ pub(crate) fn arm() {
 }
 
 #[cfg(all(test, unix))]
-mod tests {
-    use std::time::Duration;
+pub(crate) mod tests {
+    use std::sync::Mutex;
+    use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::util::sync::lock_std;
+
+    /// Tests that set `ARMED` or `IDLE`, or raise a signal, must come one after the other.
+    pub(crate) static ALONE: Mutex<()> = Mutex::new(());
+
+    const PROCESS: Process = Process {
+        exit_code: 1,
+        force_by_signal: false,
+    };
+
+    /// The handler ends the process at the next signal, which the thread `winddown` would do too.
+    #[test]
+    fn force_arms_the_handler_after_the_debounce() {
+        let _alone = lock_std(&ALONE);
+        let hour = Duration::from_secs(3600);
+        let force = |debounce| {
+            let policy = Policy {
+                debounce,
+                abort_timeout: hour,
+                ..Policy::DEFAULT
+            };
+            PROCESS.forced(&policy, None);
+        };
+        let is_armed = || ARMED.load(Ordering::SeqCst);
+        // The abort timeout is not for the echo of the second signal.
+        force(hour);
+        let due = timekeeper::run_due(arm).expect("two times are kept");
+        assert!(due > Instant::now() && !is_armed());
+        force(Duration::from_millis(1));
+        while timekeeper::run_due(arm).expect("a time is kept") <= due {}
+        assert!(is_armed());
+
+        ARMED.store(false, Ordering::SeqCst);
+        force(Duration::ZERO);
+        assert!(is_armed());
+        ARMED.store(false, Ordering::SeqCst);
+    }
 
     #[test]
-    fn debounce_leaves_the_abort_timeout_to_the_echo_of_a_force() {
-        let hour = Duration::from_secs(3600);
-        let policy = Policy {
-            debounce: hour,
-            abort_timeout: hour,
-            ..Policy::DEFAULT
-        };
-        let process = Process {
-            exit_code: 1,
-            force_by_signal: false,
-        };
-        process.forced(&policy, None);
-        assert!(!ARMED.load(Ordering::SeqCst));
+    fn g7_dropped_process_leaves_signals_to_the_system() {
+        let _alone = lock_std(&ALONE);
+        IDLE.store(false, Ordering::SeqCst);
+        drop(PROCESS);
+        assert!(IDLE.load(Ordering::SeqCst));
     }
 }

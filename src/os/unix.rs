@@ -275,6 +275,8 @@ mod tests {
 
     use super::*;
     use crate::model::policy::Policy;
+    use crate::os::process::tests::ALONE;
+    use crate::util::sync::lock_std;
 
     /// A signal that the system ignores by default: the default comes back with the drop.
     #[test]
@@ -283,6 +285,7 @@ mod tests {
             signals: vec![Signal::from_raw(Native::SIGWINCH as i32)],
             ..Settings::default()
         };
+        let _alone = lock_std(&ALONE);
         // With a debounce the handler arms nothing, which another test would notice.
         let policy = Policy {
             debounce: Duration::from_secs(3600),
