@@ -65,6 +65,7 @@ mod cases {
         #[cfg(target_os = "linux")]
         no_more_descriptors,
         failed_installs,
+        few_descriptors,
         no_descriptors_to_install,
         #[cfg(target_os = "linux")]
         no_thread_to_install,
@@ -95,6 +96,7 @@ mod cases {
             #[cfg(target_os = "linux")]
             without_descriptors_the_thread_sleeps,
             g6_failed_installs_leave_nothing_and_can_be_retried,
+            every_signal_needs_few_descriptors,
             g6_a_failed_install_leaves_the_default,
             #[cfg(target_os = "linux")]
             g6_without_threads_install_leaves_nothing_and_can_be_retried,
@@ -494,6 +496,24 @@ mod cases {
         let mut child = Program::ready_role("failed_installs");
         child.send(SIGTERM);
         child.line("stopping: SIGTERM");
+        assert_eq!(child.code(), 0);
+    }
+
+    fn few_descriptors() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
+        let all = [
+            SIGHUP, SIGINT, SIGQUIT, SIGTRAP, SIGABRT, SIGUSR1, SIGUSR2, SIGPIPE, SIGALRM, SIGTERM,
+            SIGXCPU, SIGXFSZ, SIGVTALRM, SIGPROF, SIGSYS,
+        ];
+        let all = all.map(|signal| winddown::Signal::from_raw(signal as i32));
+        wait(&Shutdown::builder().signals(all).install().unwrap());
+    }
+
+    fn every_signal_needs_few_descriptors() {
+        let mut child = Program::ready_role("few_descriptors");
+        child.send(SIGSYS);
+        child.line("stopping: SIGSYS");
         assert_eq!(child.code(), 0);
     }
 

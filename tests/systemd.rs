@@ -24,7 +24,7 @@ mod cases {
     #[cfg(target_os = "linux")]
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Command, Stdio};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use libtest_mimic::Trial;
     use nix::sys::signal::Signal::SIGTERM;
@@ -106,13 +106,16 @@ mod cases {
         let mut child = Program::start_with_stdin(&mut command);
         let mut stdin = child.stdin();
         child.line("ready");
+        let begun = Instant::now();
         child.send(SIGTERM);
         let status = |left| format!("STATUS=stopping: SIGTERM; {left}\n");
         assert_eq!(messages.next(), format!("STOPPING=1\n{}", status(first)));
-        for left in then {
+        for (seconds, left) in (1..).zip(then) {
             stdin.write_all(b"\n").unwrap();
             let expected = format!("EXTEND_TIMEOUT_USEC=15000000\n{}", status(left));
             assert_eq!(messages.next(), expected);
+            // Once a second at most.
+            assert!(begun.elapsed() >= Duration::from_secs(seconds));
         }
         drop(stdin);
         assert_eq!(child.code(), 0);
