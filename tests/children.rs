@@ -194,6 +194,18 @@ fn child_with_a_guard_takes_300_bytes() {
     assert!(each <= 300, "{each} bytes");
 }
 
+/// No thread has waited for them.
+#[test]
+fn request_allocates_nothing_in_a_child() {
+    const CHILDREN: usize = 1000;
+    let parent = Shutdown::new();
+    let children: Vec<_> = (0..CHILDREN).map(|_| parent.child()).collect();
+    let info = measure(|| assert!(parent.request_shutdown()));
+    assert!(children.iter().all(Shutdown::is_stopping));
+    // Their list grows.
+    assert!(info.count_total < CHILDREN as u64 / 10, "{info:?}");
+}
+
 #[test]
 fn hundred_thousand_children_are_requested_and_drained() {
     let parent = Shutdown::new();
