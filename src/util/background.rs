@@ -155,7 +155,7 @@ mod tests {
         let time = Instant::now();
         for number in [1, 2, 3] {
             let runs = runs.clone();
-            let job = move || drop(runs.send(number));
+            let job = move || runs.send(number).unwrap();
             run_at(time, usize::MAX, Box::new(job)).unwrap();
         }
         drop(runs);
