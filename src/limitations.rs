@@ -65,8 +65,12 @@
 //!
 //! # Guards
 //!
-//! - No guard is given while `usize::MAX / 16` are held: 268 million on a 32-bit processor. A node
-//!   counts those of its descendants too.
+//! - A counter refuses guards while it counts `usize::MAX / 16`: 268 million on a 32-bit processor. A
+//!   node counts those of its descendants too. A child has one counter. A shutdown without a parent has
+//!   up to eight, each for some of the threads, so it may hold as many times more.
+//! - The panics of a [`Report`](crate::Report) are counted up to `usize::MAX`: 4 billion on a 32-bit
+//!   processor. Handles and waiters are counted by an `Arc`, which aborts the process at `isize::MAX`:
+//!   2 billion there. Only with forgotten ones does a program come so far.
 //!
 //! # systemd
 //!
