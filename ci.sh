@@ -51,6 +51,7 @@ mutants     the tests fail for each mutant of src/, but for those of tests/mutan
 minimal     the oldest dependencies that Cargo.toml allows build and pass the tests; 1 min, first 4 min
 targets     clippy for Windows, macOS, FreeBSD and aarch64 Linux; the core for wasm32; 1 min, first 12 min
 processors  the tests on i686, and on emulated aarch64 and s390x, which is big-endian; not timed yet
+wasm        the core, its unit tests and the model of `fuzz` as WebAssembly, run by wasmtime from PyPI; 2 min, first 6 min
 windows     tests, servers and console events as Windows programs under Wine, on Debian; 4 min, first 11 min
 help        prints this
 END
@@ -547,6 +548,26 @@ processors() (
 test_for() {
     run_tests "$2" debian_rust cargo test -Zbuild-std --target "$1-unknown-linux-gnu" --lib --tests --no-fail-fast "${@:3}"
 }
+
+# The core where there are no threads, and so no method that blocks: tests that need them say so in their attributes.
+wasm() (
+    need_packages rustc-web cargo-web rust-web-src clang-22 lld-22 wasi-libc python3-venv
+    local out=$PWD/target/wasm libc=/usr/lib/wasm32-wasi flags
+    mkdir -p "$out"
+    [ -x "$out/venv/bin/python" ] || python3 -m venv "$out/venv"
+    "$out/venv/bin/pip" install --quiet wasmtime
+    clang-22 --target=wasm32-wasip1 -c tests/wasm/libc.c -o "$out/libc.o"
+    # Panics unwind, as tests expect, by the instructions that wasmtime has. Debian's rustc brings no libc. The tests that
+    # are left out leave imports without a use.
+    flags=(-Cpanic=unwind -Cllvm-args=-wasm-use-legacy-eh=false -Aunused_imports -Clink-self-contained=no
+        "-Clink-arg=$libc/crt1-command.o" "-Clink-arg=$out/libc.o" "-L$libc")
+    local cargo=CARGO_TARGET_WASM32_WASIP1
+    export CARGO_TARGET_DIR=$out "${cargo}_LINKER=wasm-ld-22" "${cargo}_RUSTFLAGS=${flags[*]}"
+    export "${cargo}_RUNNER=$out/venv/bin/python $PWD/tests/wasm/run.py"
+    run_tests 85 debian_rust cargo test -Zbuild-std=std,panic_unwind,test --target wasm32-wasip1 \
+        --no-default-features --no-fail-fast --lib --test request --test waiter --test drain --test children --test tasks \
+        --test wasm
+)
 
 # Mutants of all of src/, with every feature. Some: MUTANTS="--file src/node/line.rs". Those in lines changed since a
 # commit: BASE=main.

@@ -88,6 +88,7 @@ fn drain_neither_awaits_nor_makes_a_request() {
     assert!(!drained(&shutdown));
 }
 
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn concurrent_drains_end_together() {
     let shutdown = Shutdown::new();
@@ -149,6 +150,7 @@ fn g9_every_handle_reports_guards_of_its_clones() {
     }
 }
 
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn g9_time_out_reports_count_and_call_sites() {
     let shutdown = Shutdown::new();
@@ -194,6 +196,7 @@ fn g9_task_drain_times_out_and_can_be_polled_again() {
     assert!(shutdown.guard().is_none());
 }
 
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn g9_thread_drain_times_out() {
     let shutdown = Shutdown::new();
@@ -203,6 +206,7 @@ fn g9_thread_drain_times_out() {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn g9_one_call_site_of_many_threads_is_one_line() {
     let shutdown = Shutdown::new();
     let guards: Vec<_> = thread::scope(|scope| {
@@ -272,6 +276,7 @@ fn guard_outlives_its_handles() {
     assert!(poll(&mut drain, Waker::noop()).is_ready());
 }
 
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn force_ends_a_drain_early() {
     let shutdown = Shutdown::new();
@@ -397,6 +402,7 @@ fn g10_drains_at_once_leave_no_memory() {
 
 /// Threads take and release guards of a parent and its children while it is drained. When a drain
 /// returns `Ok`, no thread holds a guard, and none gets one later.
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn g8_stress_of_parent_and_children() {
     const THREADS: usize = 3;
@@ -470,6 +476,7 @@ fn g8_stress_of_parent_and_children() {
 /// That it is also visible, whatever the memory model permits, no processor of ours can show: with
 /// `Relaxed` in place of `Release` this would pass on x86. `g8_task_drain_sees_what_was_written`
 /// and `g8_thread_drain_sees_what_was_written` in `tests/loom.rs` prove it.
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn g8_work_of_every_guard_is_done_after_the_drain() {
     for _ in 0..2_000 {

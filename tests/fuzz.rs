@@ -4,7 +4,8 @@
 //! --test fuzz` runs that world again; `FUZZ_OPS=10000000` runs as many operations.
 //!
 //! `./ci.sh guided` looks for worlds that run code which no other has run. Those that it found are the files
-//! of `fuzz/corpus/`.
+//! of `fuzz/corpus/`. Without threads, `wasm.rs` runs the worlds.
+#![cfg(not(target_family = "wasm"))]
 
 #[path = "fuzz/choices.rs"]
 mod choices;

@@ -116,6 +116,7 @@ fn shutdowns_are_independent() {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn g2_request_returns_after_flag_and_cause_are_visible() {
     for _ in 0..2_000 {
         let shutdown = Shutdown::new();
@@ -133,6 +134,7 @@ fn g2_request_returns_after_flag_and_cause_are_visible() {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn g2_visible_flag_means_visible_cause() {
     for _ in 0..2_000 {
         let shutdown = Shutdown::new();
@@ -150,6 +152,7 @@ fn g2_visible_flag_means_visible_cause() {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn g2_cause_is_that_of_the_accepted_trigger() {
     for _ in 0..2_000 {
         let shutdown = Shutdown::new();
@@ -161,6 +164,7 @@ fn g2_cause_is_that_of_the_accepted_trigger() {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn g3_two_of_many_requests_are_accepted() {
     for _ in 0..2_000 {
         let shutdown = Shutdown::new();
@@ -171,6 +175,7 @@ fn g3_two_of_many_requests_are_accepted() {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn g3_triggers_beside_requests_take_no_slot() {
     for _ in 0..2_000 {
         let shutdown = Shutdown::new();
@@ -228,6 +233,7 @@ fn g7_dropped_handles_request_nothing() {
     assert!(!waiter.is_requested());
 }
 
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn trigger_wakes_every_blocked_thread() {
     let shutdown = Shutdown::new();

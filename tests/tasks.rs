@@ -111,6 +111,7 @@ fn critical_panic_after_the_request_is_a_failure() {
 }
 
 /// A trigger of the child's own would.
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn critical_end_leaves_a_lame_duck() {
     let shutdown = Shutdown::builder().lame_duck(HOUR).build();

@@ -115,6 +115,7 @@ fn g10_dropped_waiter_is_not_woken() {
 
 /// Waiters are polled while the request is made: each is ready, or is woken.
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn g1_polls_race_the_request() {
     for round in 0..3_000 {
         let shutdown = Shutdown::new();
@@ -149,6 +150,7 @@ fn g1_polls_race_the_request() {
     }
 }
 
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn g1_request_wakes_threads_and_tasks() {
     let shutdown = Shutdown::new();
@@ -164,6 +166,7 @@ fn g1_request_wakes_threads_and_tasks() {
     });
 }
 
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn wait_blocking_timeout_tells_request_from_timeout() {
     let shutdown = Shutdown::new();
@@ -192,6 +195,7 @@ fn waiter_is_awaited_by_reference() {
 }
 
 /// For a job that was handed its guard and nothing else.
+#[cfg(not(target_family = "wasm"))]
 #[test]
 fn waiter_of_a_guard_is_of_its_shutdown() {
     let parent = Shutdown::new();
@@ -494,6 +498,7 @@ fn g10_request_frees_every_waker() {
 /// Threads make, poll, move, clone and drop waiters while the request is made: each pending waiter is
 /// woken, and no waker stays behind.
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn g1_g10_waiters_churn_during_the_request() {
     for _ in 0..500 {
         let shutdown = Shutdown::new();

@@ -15,7 +15,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_family = "wasm")))]
 use event_listener::Listener;
 
 use crate::model::cause::Cause;
@@ -26,7 +26,7 @@ use crate::util::sync::lock;
 use crate::util::task_counter::TryClose;
 
 /// Polls a waiter with this waker, and again while every lock of its node is held.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_family = "wasm")))]
 fn repoll_takes_no_lock(waker: &Waker) {
     let node = Node::new(None, None);
     let mut waiter = crate::Waiter::new(node.clone());
@@ -49,7 +49,7 @@ fn repoll_takes_no_lock(waker: &Waker) {
     });
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_family = "wasm")))]
 #[test]
 fn g10_repoll_takes_no_lock() {
     // Not `Waker::noop()`: where nothing is optimized, its clone has a vtable at another address.
@@ -64,7 +64,7 @@ fn g10_repoll_takes_no_lock() {
 
 /// Here the vtable of a clone often has another address than that of the waker (W4): the two were made
 /// in two codegen units of tokio, as in what its users build.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_family = "wasm")))]
 #[test]
 fn g10_repoll_takes_no_lock_in_block_on_of_tokio() {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -75,7 +75,7 @@ fn g10_repoll_takes_no_lock_in_block_on_of_tokio() {
 }
 
 /// As every connection's does while `main` waits for the request.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_family = "wasm")))]
 #[test]
 fn draining_child_wakes_no_thread_of_its_parent() {
     let parent = Node::new(None, None);

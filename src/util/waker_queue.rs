@@ -196,7 +196,7 @@ impl WakerQueue {
     }
 
     /// Takes every lock there is.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(any(loom, target_family = "wasm"))))]
     pub(crate) fn hold(&self) -> impl Sized {
         self.all().map(lock).collect::<Vec<_>>()
     }

@@ -23,11 +23,14 @@ pub(crate) const THREADS: usize = 3;
 const NAMES: [&str; 3] = ["mail", "index", "disk"];
 pub(crate) const PHASES: [&str; 2] = ["workers", "storage"];
 
+#[cfg(not(target_family = "wasm"))]
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads that run jobs until this is dropped.
+#[cfg(not(target_family = "wasm"))]
 pub(crate) struct Threads([mpsc::Sender<Job>; THREADS]);
 
+#[cfg(not(target_family = "wasm"))]
 impl Threads {
     pub(crate) fn start() -> Self {
         Self(std::array::from_fn(|_| {
@@ -48,6 +51,27 @@ impl Threads {
             let _ = sender.send(catch_unwind(AssertUnwindSafe(job)));
         };
         (self.0[thread].send(Box::new(job))).expect("the threads wait for jobs");
+        result
+    }
+}
+
+/// What stands in for the threads where there are none: it runs a job at once.
+#[cfg(target_family = "wasm")]
+pub(crate) struct Threads;
+
+#[cfg(target_family = "wasm")]
+impl Threads {
+    pub(crate) fn start() -> Self {
+        Self
+    }
+
+    pub(crate) fn begin<T>(
+        &self,
+        _thread: usize,
+        job: impl FnOnce() -> T,
+    ) -> mpsc::Receiver<thread::Result<T>> {
+        let (sender, result) = mpsc::channel();
+        let _ = sender.send(catch_unwind(AssertUnwindSafe(job)));
         result
     }
 }
@@ -562,7 +586,10 @@ impl World {
             }
             940..943 => {
                 let expected = self.settled(node, true);
+                #[cfg(not(target_family = "wasm"))]
                 let got = shutdown.drain_blocking(Duration::ZERO);
+                #[cfg(target_family = "wasm")]
+                let got = futures_lite::future::block_on(shutdown.drain(Duration::ZERO));
                 assert_eq!(Some(got.map_err(|left| left.report.guards())), expected);
             }
             943..955 if self.draining.len() < 6 => {
@@ -588,7 +615,8 @@ impl World {
     fn make_phase(&mut self, node: usize, shutdown: &Shutdown) {
         let name = PHASES[self.choices.below(PHASES.len())];
         let (by_hand, mut delayed) = (self.choices.below(4) == 0, self.choices.below(8) == 0);
-        delayed &= !by_hand;
+        // There are no delays where no thread keeps the time.
+        delayed &= !by_hand && !cfg!(target_family = "wasm");
         let mut builder = shutdown.phase(name);
         let mut after = Vec::new();
         for (at, handle) in self.handles.iter().enumerate() {
@@ -604,6 +632,7 @@ impl World {
         if by_hand {
             builder = builder.by_hand();
         }
+        #[cfg(not(target_family = "wasm"))]
         if delayed {
             builder = builder.delay(Duration::MAX);
         }

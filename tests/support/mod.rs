@@ -7,12 +7,12 @@
     reason = "each test file is a crate that uses a part of it"
 )]
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_family = "wasm")))]
 pub mod child;
 pub mod counter;
 #[cfg(loom)]
 pub mod model;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_family = "wasm")))]
 pub mod program;
 #[cfg(feature = "tracing")]
 pub mod subscriber;
@@ -20,7 +20,7 @@ pub mod subscriber;
 use std::mem::forget;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::task::{Wake, Waker};
+use std::task::{Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,8 +51,15 @@ impl<F: Fn() + Send + Sync + 'static> Wake for Call<F> {
 }
 
 /// Drains without waiting, and returns whether no guard was left.
+#[cfg(not(target_family = "wasm"))]
 pub fn drained(shutdown: &winddown::Shutdown) -> bool {
     shutdown.drain_blocking(Duration::ZERO).is_ok()
+}
+
+/// Drains by one poll, where no thread can wait, and returns whether no guard was left.
+#[cfg(target_family = "wasm")]
+pub fn drained(shutdown: &winddown::Shutdown) -> bool {
+    poll(&mut shutdown.drain(Duration::ZERO), Waker::noop()) == Poll::Ready(Ok(()))
 }
 
 /// Blocks this thread for good.
@@ -72,6 +79,7 @@ pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
 }
 
 /// Runs a function on a thread of its own, and panics if it has not returned in [`PATIENCE`].
+#[cfg(not(target_family = "wasm"))]
 pub fn in_time<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
     let (ends, ended) = channel::<()>();
     let thread = thread::spawn(move || {
@@ -86,4 +94,10 @@ pub fn in_time<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T
         forget(payload);
         panic!("it panicked")
     })
+}
+
+/// Runs a function. If it hangs, `wasm/run.py` ends the test: there is no thread that could.
+#[cfg(target_family = "wasm")]
+pub fn in_time<T>(run: impl FnOnce() -> T) -> T {
+    run()
 }
