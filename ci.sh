@@ -536,9 +536,11 @@ processors() (
             libraries=$libraries/lib
             export "${upper}_RUSTFLAGS=-Clink-arg=-Wl,--dynamic-linker=$libraries/ld-linux.so.2,-rpath=$libraries"
             debian_rust cargo build -Zbuild-std --target i686-unknown-linux-gnu --all-features --examples
-            test_for "$name" 450 --all-features
+            test_for "$name" 600 --all-features
         else
             export "${upper}_RUNNER=qemu-$name-static -L $libraries"
+            # Emulated, a backtrace takes longer than tests wait.
+            export RUST_BACKTRACE=0
             test_for "$name" 150 --no-default-features
         fi
     done
