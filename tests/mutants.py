@@ -6,8 +6,8 @@
 
 A mutant that survives, or under which the tests take too long, has an entry in mutants.toml with its reason. It is an
 error if one has none, if an entry gives no reason, if the tests fail without a mutation, or if no mutant was tested.
-Lines and columns are left out of the names, so that they outlast a change of the file. Code that no test runs has an
-entry of the other kind there: its mutants are not made.
+Lines and columns are left out of the names, so that they outlast a change of the file. Mutants of code that no test runs
+have one there by a pattern, and are not made.
 """
 
 import re
@@ -30,15 +30,14 @@ def without_place(mutant):
 
 def judge(out, lists):
     """Returns how many mutants were tested, and what is wrong with those that survived."""
-    allowed = lists.get("may_survive", [])
     tested = {}
     for kind in ("caught", "missed", "timeout", "unviable"):
         file = out / f"mutants.out/{kind}.txt"
         tested[kind] = file.read_text().splitlines() if file.exists() else []
-    entries = allowed + lists.get("not_run", [])
+    entries = [entry for entries in lists.values() for entry in entries]
     errors = [f"no reason: {entry['mutant']}" for entry in entries if not entry.get("reason")]
-    names = {entry["mutant"] for entry in allowed}
-    for kind in ("missed", "timeout"):
+    survive, hang = ({entry["mutant"] for entry in lists.get(key, [])} for key in ("may_survive", "may_hang"))
+    for kind, names in (("missed", survive), ("timeout", survive | hang)):
         errors += [f"{kind}: {mutant}" for mutant in tested[kind] if without_place(mutant) not in names]
     return {kind: len(mutants) for kind, mutants in tested.items()}, errors
 
@@ -51,6 +50,12 @@ def self_test():
         ({"missed": "src/a.rs:3:4: replace f with ()\n"}, allowed, []),
         ({"missed": "src/a.rs:3:4: replace g with ()\n"}, allowed, ["missed: src/a.rs:3:4: replace g with ()"]),
         ({"timeout": "src/b.rs:3:4: replace f with ()\n"}, allowed, ["timeout: src/b.rs:3:4: replace f with ()"]),
+        ({"timeout": "src/b.rs:3:4: x\n"}, {"may_hang": [{"mutant": "src/b.rs: x", "reason": "a loop"}]}, []),
+        (
+            {"missed": "src/b.rs:3:4: x\n"},
+            {"may_hang": [{"mutant": "src/b.rs: x", "reason": "a loop"}]},
+            ["missed: src/b.rs:3:4: x"],
+        ),
         ({}, {"may_survive": [{"mutant": "src/a.rs: x", "reason": ""}]}, ["no reason: src/a.rs: x"]),
         ({}, {"not_run": [{"mutant": "^src/a"}]}, ["no reason: ^src/a"]),
     ]
