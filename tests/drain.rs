@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use futures_lite::{StreamExt, future};
-use support::{Call, Counter, drained, in_time, poll};
+use support::{Call, Counter, drained, in_time, poll, until};
 use winddown::{DrainErrorKind, Guard, Shutdown};
 
 const CHECK: Duration = Duration::ZERO;
@@ -109,7 +109,8 @@ fn concurrent_drains_end_together() {
             assert!(poll(drain, &waker).is_pending());
         }
         drop(guard);
-        assert_eq!(counter.count(), 6);
+        // A thread that begins to drain just now may be the one that notifies them.
+        until("every drain is woken", || counter.count() == 6);
         for drain in &mut drains {
             assert!(poll(drain, &waker).is_ready());
         }
