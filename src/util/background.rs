@@ -146,19 +146,32 @@ fn wait(
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
 
     #[test]
-    fn jobs_of_the_same_time_run_in_their_order() {
+    fn jobs_run_when_their_time_has_come() {
+        const OWNER: usize = usize::MAX;
+        const PATIENCE: Duration = Duration::from_secs(20);
         let (runs, ran) = mpsc::channel();
-        let time = Instant::now();
-        for number in [1, 2, 3] {
+        let now = Instant::now();
+        let soon = now + Duration::from_millis(20);
+        let late = now + Duration::from_secs(3600);
+        // Two have the same time.
+        for (time, number) in [(late, 4), (soon, 2), (soon, 3), (now, 1)] {
             let runs = runs.clone();
-            let job = move || runs.send(number).unwrap();
-            run_at(time, usize::MAX, Box::new(job)).unwrap();
+            let job = move || runs.send((number, Instant::now())).unwrap();
+            run_at(time, OWNER, Box::new(job)).unwrap();
         }
         drop(runs);
-        assert_eq!(ran.iter().collect::<Vec<_>>(), [1, 2, 3]);
+        for (number, time) in [(1, now), (2, soon), (3, soon)] {
+            let (job, at) = ran.recv_timeout(PATIENCE).unwrap();
+            assert_eq!(job, number);
+            assert!(at >= time);
+        }
+        cancel(OWNER);
+        let left = ran.recv_timeout(PATIENCE);
+        assert_eq!(left, Err(mpsc::RecvTimeoutError::Disconnected));
     }
 }
