@@ -120,7 +120,7 @@ newer() (
     export PATH=/usr/bin:$PATH CARGO_TARGET_DIR=$PWD/target/newer
     rustc --version
     check_code --workspace --exclude winddown-recipes
-    run_tests 250 test
+    run_tests 1200 test
 )
 
 nextest() {
@@ -541,7 +541,7 @@ processors() (
             export "${upper}_RUNNER=qemu-$name-static -L $libraries"
             # Emulated, a backtrace takes longer than tests wait.
             export RUST_BACKTRACE=0
-            test_for "$name" 150 --no-default-features
+            test_for "$name" 320 --no-default-features
         fi
     done
 )
