@@ -22,7 +22,7 @@ builds or downloads when it first runs: see "first". .ci/run calls the verbs tha
 lint        formatting, clippy, docs and their examples, links, prose, manifests, the index of the tests, `layers`; 1 min
 layers      the modules of src/ import in one direction, without a cycle; shows that it reports mistakes; 1 s
 test        `cargo test`, with default features, with none, and of winddown-http; 3 min
-newer       clippy, docs and `test` with Debian's compiler, which is often newer than the stable one; not timed yet
+newer       clippy, docs and `test` with Debian's compiler, which is often newer than the stable one; 4 min, first longer
 nextest     every test alone in a process of its own, by cargo-nextest; 1 min
 signals     the tests under nohup, and with HUP, INT, QUIT and TERM ignored, then blocked at the start; 3 min
 perf        instructions of frequent operations, of a request and of a connection, against recorded ones; 1 min, first 3 min
@@ -50,7 +50,7 @@ coverage    a test runs 95 % or more of the lines of src/; prints the other line
 mutants     the tests fail for each mutant of src/, but for those of tests/mutants.toml; not timed yet, hours
 minimal     the oldest dependencies that Cargo.toml allows build and pass the tests; 1 min, first 4 min
 targets     clippy for Windows, macOS, FreeBSD and aarch64 Linux; the core for wasm32; 1 min, first 12 min
-processors  the tests on i686, and on emulated aarch64 and s390x, which is big-endian; not timed yet
+processors  the tests on i686, and on emulated aarch64 and s390x, which is big-endian; 20 min, first longer
 wasm        the core, its unit tests and the model of `fuzz` as WebAssembly, run by wasmtime from PyPI; 2 min, first 6 min
 windows     tests, servers and console events as Windows programs under Wine, on Debian; 4 min, first 11 min
 help        prints this
