@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use winddown::{Callback, Report, Shutdown, ShutdownExt, Waiter};
+use winddown_http::refuse_on_shutdown;
 
 /// How long connections are told after the listener: a client whose connection was just accepted sends
 /// its first request meanwhile.
@@ -83,11 +84,8 @@ impl Options {
             Some(listener) => (listener, None),
             None => {
                 let listener = TcpListener::bind(&self.address).map_err(cant_listen)?;
-                let socket = listener.try_clone().map_err(cant_listen)?;
-                let refuse = move || {
-                    let _ = winddown_http::refuse_new(&socket); // on Linux
-                };
-                (listener, Some(shutdown.call_on_shutdown(refuse)))
+                let refusing = refuse_on_shutdown(&listener, shutdown).map_err(cant_listen)?;
+                (listener, Some(refusing))
             }
         };
         let address = listener.local_addr().map_err(cant_listen)?;

@@ -183,7 +183,7 @@
 //! - `axum::serve`, tonic's `serve_with_shutdown`, warp's `graceful` and hyper-util's `GracefulShutdown`
 //!   stop accepting and tell all connections at the same moment. Connections in the listen queue are
 //!   reset. One that was just accepted, whose request was not read, is closed. Likewise one that is
-//!   kept alive, when its next request has arrived and was not read. With [`refuse_new`], and told by a
+//!   kept alive, when its next request has arrived and was not read. With [`refuse_on_shutdown`], and told by a
 //!   [phase](winddown::Shutdown::phase) with a [`delay`](winddown::PhaseBuilder::delay) of half a second,
 //!   they read what has come first: see the recipes for warp, actix and others.
 //! - None of them bounds a client that sends half a request head, or HTTP/2's preface and then nothing, or
@@ -225,7 +225,7 @@ pub use body::{Chunk, RequestBody, RequestBodyError, ResponseBody};
 pub use error::ServeError;
 pub use hold::{EndWith, Hold, StreamingExt};
 pub use layer::{GuardFuture, GuardLayer, GuardService, RequestGuard};
-pub use refuse::refuse_new;
+pub use refuse::{refuse_new, refuse_on_shutdown};
 #[cfg(feature = "smol")]
 pub use rt::smol::{SmolExecutor, SmolIncoming};
 #[cfg(feature = "tokio")]

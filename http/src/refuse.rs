@@ -2,33 +2,30 @@
 
 use std::io;
 #[cfg(unix)]
-use std::os::fd::AsFd as AsSocket;
+pub(crate) use std::os::fd::AsFd as AsSocket;
 #[cfg(windows)]
-use std::os::windows::io::AsSocket;
+pub(crate) use std::os::windows::io::AsSocket;
+
+use socket2::SockRef;
+use winddown::{Callback, Shutdown};
 
 /// Has the kernel refuse new connections, while those that it has accepted stay in the queue of the
 /// listener, and those whose handshake has begun still come into it.
 ///
 /// So a server that takes what is in the queue, and then closes the listener, loses no connection at that
-/// moment. [`TokioIncoming`] and [`SmolIncoming`] call it when they are told to. This is for other accept
-/// loops:
+/// moment. [`TokioIncoming`] and [`SmolIncoming`] call it when they are told to, and
+/// [`refuse_on_shutdown`] for other accept loops.
 ///
 /// [`TokioIncoming`]: crate::TokioIncoming#method.refuse_on_shutdown
 /// [`SmolIncoming`]: crate::SmolIncoming#method.refuse_on_shutdown
 ///
 /// ```
 /// use std::net::TcpListener;
-/// use winddown::Shutdown;
 /// use winddown_http::refuse_new;
 ///
-/// # let shutdown = Shutdown::new();
 /// let listener = TcpListener::bind("127.0.0.1:0")?;
-/// let socket = listener.try_clone()?;
-/// let refusing = shutdown.call_on_shutdown(move || {
-///     // Without it, the stop goes on all the same.
-///     let _ = refuse_new(&socket);
-/// });
-/// # drop(refusing);
+/// // Without it, the stop goes on all the same.
+/// let _ = refuse_new(&listener);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
@@ -55,11 +52,41 @@ pub fn refuse_new(listener: &impl AsSocket) -> io::Result<()> {
         // The largest that the kernel takes. It numbers interfaces from 1.
         const NOWHERE: Option<NonZeroU32> = NonZeroU32::new(i32::MAX as u32);
         // This is `SO_BINDTOIFINDEX`, which is for both versions of IP.
-        socket2::SockRef::from(listener).bind_device_by_index_v4(NOWHERE)
+        SockRef::from(listener).bind_device_by_index_v4(NOWHERE)
     }
     #[cfg(not(any(target_os = "android", target_os = "linux")))]
     {
         let _ = listener;
         Err(io::ErrorKind::Unsupported.into())
     }
+}
+
+/// Calls [`refuse_new`] at the shutdown, on the thread that requests it. Whatever that returns, the stop
+/// goes on.
+///
+/// **Only for a listener that this process alone has**, as `refuse_new` says.
+///
+/// What it returns holds a copy of the listener until then: dropped before, nothing is refused, and the
+/// listener can close.
+///
+/// ```
+/// use std::net::TcpListener;
+/// use winddown::Shutdown;
+/// use winddown_http::refuse_on_shutdown;
+///
+/// # let shutdown = Shutdown::new();
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let refusing = refuse_on_shutdown(&listener, &shutdown)?;
+/// # drop(refusing);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// That of the system if there is no descriptor for the copy.
+pub fn refuse_on_shutdown(listener: &impl AsSocket, shutdown: &Shutdown) -> io::Result<Callback> {
+    let listener = SockRef::from(listener).try_clone()?;
+    Ok(shutdown.call_on_shutdown(move || {
+        let _ = refuse_new(&listener);
+    }))
 }

@@ -1,15 +1,11 @@
 //! [`Refusal`]: when a stream of connections refuses new ones.
 
-#[cfg(unix)]
-use std::os::fd::AsFd as AsSocket;
-#[cfg(windows)]
-use std::os::windows::io::AsSocket;
 use std::pin::Pin;
 use std::task::Context;
 
 use winddown::{Shutdown, Waiter};
 
-use crate::refuse::refuse_new;
+use crate::refuse::{AsSocket, refuse_new};
 
 /// The shutdown at which new connections are refused, if there is one that has not come.
 #[derive(Debug, Default)]

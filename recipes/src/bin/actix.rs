@@ -6,7 +6,7 @@
 //! - **It waits for** the requests in flight, for `shutdown_timeout` at most. Set that below the grace
 //!   period, because its default is 30 s. It also waits for connections that a client keeps alive, for
 //!   the 5 s of `keep_alive`. So answers say `connection: close` once the shutdown was requested.
-//! - **It loses** connections in the listen queue without `refuse_new` and the pause. A request that
+//! - **It loses** connections in the listen queue without the refusal and the pause. A request that
 //!   outlasts `shutdown_timeout` is dropped, and `run` returns `Ok` all the same. To learn of it, hold
 //!   a guard in the handler and await `shutdown.drained()`.
 //! - **Signals:** by default actix handles SIGINT, SIGTERM and SIGQUIT itself. SIGINT and SIGQUIT stop
@@ -25,7 +25,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpServer, web};
 use winddown::Shutdown;
-use winddown_http::refuse_new;
+use winddown_http::refuse_on_shutdown;
 
 /// How long the server accepts from the queue, and how long a client has to send its first request.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -48,10 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // New connections are refused at once, and the server is told when those in the queue have been read.
     let http = shutdown.phase("http").delay(PAUSE).build();
-    let socket = listener.try_clone()?;
-    let _refusing = shutdown.call_on_shutdown(move || {
-        let _ = refuse_new(&socket);
-    });
+    let _refusing = refuse_on_shutdown(&listener, &shutdown)?;
     let server = HttpServer::new(app)
         .workers(2)
         .shutdown_signal(http.waiter())

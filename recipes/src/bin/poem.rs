@@ -4,7 +4,7 @@
 //! that is asked after a pause, in which no new connection comes.
 //!
 //! - **It waits for** the requests in flight, for that time at most. Set it below the grace period.
-//! - **It loses** requests of kept-alive connections that come as it closes them. Without `refuse_new` and
+//! - **It loses** requests of kept-alive connections that come as it closes them. Without the refusal and
 //!   the pause, it loses connections in the listen queue too, and requests that were not read yet.
 //!   When the time is over, it drops the requests that are left and returns `Ok`. To learn of them,
 //!   hold a guard in the handler and await `shutdown.drained()`.
@@ -13,14 +13,13 @@
 //!   after 1.0 s. Of connections in the listen queue, 8 of 8 were answered; 0 to 8 without the pause.
 
 use std::error::Error;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use poem::listener::TcpAcceptor;
 use poem::{Route, Server, get, handler};
 use tokio::net::TcpListener;
 use winddown::Shutdown;
-use winddown_http::refuse_new;
+use winddown_http::refuse_on_shutdown;
 
 /// How long the server accepts from the queue, and how long a client has to send its first request.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -36,10 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // New connections are refused at once, and the server is told when those in the queue have been read.
     let http = shutdown.phase("http").delay(PAUSE).build();
-    let socket = listener.as_fd().try_clone_to_owned()?;
-    let _refusing = shutdown.call_on_shutdown(move || {
-        let _ = refuse_new(&socket);
-    });
+    let _refusing = refuse_on_shutdown(&listener, &shutdown)?;
     let acceptor = TcpAcceptor::from_tokio(listener)?;
     let server = Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(
         Route::new().at("/slow", get(slow)),

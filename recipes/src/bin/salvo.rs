@@ -5,7 +5,7 @@
 //!
 //! - **It waits for** the requests in flight, for the time that `stop_graceful` is given. With `None`
 //!   it waits without limit.
-//! - **It loses** requests of kept-alive connections that come as it closes them. Without `refuse_new` and
+//! - **It loses** requests of kept-alive connections that come as it closes them. Without the refusal and
 //!   the pause, it loses connections in the listen queue too, and requests that were not read yet.
 //!   When the time is over, it drops the requests that are left.
 //! - **Signals:** salvo handles none, so there is nothing to turn off.
@@ -13,13 +13,12 @@
 //!   after 1.0 s. Of connections in the listen queue, 8 of 8 were answered; 0 to 8 without the pause.
 
 use std::error::Error;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use salvo::conn::{Listener, TcpListener};
 use salvo::{Router, Server, handler};
 use winddown::Shutdown;
-use winddown_http::refuse_new;
+use winddown_http::refuse_on_shutdown;
 
 /// How long the server accepts from the queue, and how long a client has to send its first request.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -34,10 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("ready: {}", acceptor.local_addr()?);
     // New connections are refused at once, and the server is told when those in the queue have been read.
     let http = shutdown.phase("http").delay(PAUSE).build();
-    let socket = acceptor.inner().as_fd().try_clone_to_owned()?;
-    let _refusing = shutdown.call_on_shutdown(move || {
-        let _ = refuse_new(&socket);
-    });
+    let _refusing = refuse_on_shutdown(acceptor.inner(), &shutdown)?;
     let server = Server::new(acceptor);
     let handle = server.handle();
     // The callback is deregistered when this is dropped.

@@ -5,7 +5,7 @@
 //! lives until it is written, so a drain waits for that.
 //!
 //! - **It waits for** the requests that a handler has begun, until their answers are written.
-//! - **It loses** requests of kept-alive connections that come at the end. Without `refuse_new` and the
+//! - **It loses** requests of kept-alive connections that come at the end. Without the refusal and the
 //!   pause, it loses connections in the listen queue too, and requests that were not read yet.
 //!   Connections that are kept alive are not told: they end with the process.
 //! - **Signals:** tide handles none, so there is nothing to turn off.
@@ -21,7 +21,7 @@ use tide::listener::Listener;
 use tide::utils::async_trait;
 use tide::{Middleware, Next, Request, Response};
 use winddown::{Shutdown, ShutdownExt};
-use winddown_http::refuse_new;
+use winddown_http::refuse_on_shutdown;
 
 /// How long the server accepts from the queue, and how long a client has to send its first request.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -41,10 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // New connections are refused at once, and the server is told when those in the queue have been read.
     let http = shutdown.phase("http").delay(PAUSE).build();
-    let socket = listener.try_clone()?;
-    let _refusing = shutdown.call_on_shutdown(move || {
-        let _ = refuse_new(&socket);
-    });
+    let _refusing = refuse_on_shutdown(&listener, &shutdown)?;
     let accepting = http.guard();
     let mut listener = tide::listener::ToListener::<()>::to_listener(listener)?;
     listener.bind(app).await?;

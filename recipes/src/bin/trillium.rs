@@ -5,20 +5,19 @@
 //!
 //! - **It waits for** the requests in flight, without limit. `until_deadline` gives it the deadline of
 //!   the shutdown.
-//! - **It loses** connections in the listen queue without `refuse_new` and the pause.
+//! - **It loses** connections in the listen queue without the refusal and the pause.
 //! - **Signals:** by default trillium handles SIGINT, SIGQUIT and SIGTERM itself. `without_signals`
 //!   turns that off.
 //! - **Measured:** SIGTERM while a request of 1 s was in flight: the answer came whole, exit code 0
 //!   after 1.0 s. Of connections in the listen queue, 8 of 8 were answered; 0 to 8 without the pause.
 
 use std::error::Error;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use trillium::{Conn, Swansong};
 use winddown::{Shutdown, ShutdownExt};
-use winddown_http::refuse_new;
+use winddown_http::refuse_on_shutdown;
 
 /// How long the server accepts from the queue, and how long a client has to send its first request.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -34,10 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // New connections are refused at once, and the server is told when those in the queue have been read.
     let http = shutdown.phase("http").delay(PAUSE).build();
-    let socket = listener.as_fd().try_clone_to_owned()?;
-    let _refusing = shutdown.call_on_shutdown(move || {
-        let _ = refuse_new(&socket);
-    });
+    let _refusing = refuse_on_shutdown(&listener, &shutdown)?;
     let swansong = Swansong::new();
     let server = trillium_tokio::config()
         .with_prebound_server(listener)

@@ -4,7 +4,7 @@
 //! The server's future has no deadline of its own, so `until_deadline` gives it that of the shutdown.
 //!
 //! - **It waits for** the requests in flight, and without limit for a client that sends half a request.
-//! - **It loses** requests of kept-alive connections that come as it closes them. Without `refuse_new` and
+//! - **It loses** requests of kept-alive connections that come as it closes them. Without the refusal and
 //!   the pause, it loses connections in the listen queue too, and requests that were not read yet.
 //!   Upgraded connections are not waited for. `winddown_http::Server` loses none of these; it takes
 //!   warp's filters as `warp::service(filter)`.
@@ -13,13 +13,12 @@
 //!   after 1.0 s. Of connections in the listen queue, 8 of 8 were answered; 0 to 8 without the pause.
 
 use std::error::Error;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use warp::Filter;
 use winddown::{Shutdown, ShutdownExt};
-use winddown_http::refuse_new;
+use winddown_http::refuse_on_shutdown;
 
 /// How long the server accepts from the queue, and how long a client has to send its first request.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -35,10 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // New connections are refused at once, and the server is told when those in the queue have been read.
     let http = shutdown.phase("http").delay(PAUSE).build();
-    let socket = listener.as_fd().try_clone_to_owned()?;
-    let _refusing = shutdown.call_on_shutdown(move || {
-        let _ = refuse_new(&socket);
-    });
+    let _refusing = refuse_on_shutdown(&listener, &shutdown)?;
     let server = warp::serve(app)
         .incoming(listener)
         .graceful(http.waiter())
