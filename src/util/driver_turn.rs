@@ -68,30 +68,19 @@ impl DriverTurn {
 #[cfg(all(test, not(loom), feature = "signals"))]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::util::wake_counter::WakeCounter;
 
     /// A task that is woken until its time is over keeps a thread busy.
     #[test]
     fn turn_wakes_its_task_for_the_polls_alone() {
         let mut turn = DriverTurn::new(Duration::from_secs(3600));
-        let wakes = Arc::new(Wakes::default());
+        let wakes = Arc::<WakeCounter>::default();
         let waker = wakes.clone().into();
         for polls in 1..=POLLS + 2 {
             assert!(turn.poll(&mut Context::from_waker(&waker)).is_pending());
-            let woken = wakes.0.load(Ordering::Relaxed);
-            assert_eq!(woken, usize::from(polls.min(POLLS)));
+            assert_eq!(wakes.count(), usize::from(polls.min(POLLS)));
         }
     }
 }

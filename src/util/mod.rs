@@ -15,5 +15,7 @@ pub(crate) mod site_table;
 pub(crate) mod slab;
 pub(crate) mod sync;
 pub(crate) mod task_counter;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod wake_counter;
 pub(crate) mod waker_queue;
 pub(crate) mod waker_set;

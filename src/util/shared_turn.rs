@@ -106,6 +106,7 @@ mod tests {
     use futures_lite::future;
 
     use super::*;
+    use crate::util::wake_counter::WakeCounter;
 
     #[test]
     fn turns_that_begin_within_2_ms_are_one() {
@@ -135,11 +136,7 @@ mod tests {
 
     #[test]
     fn g10_turn_that_is_dropped_leaves_no_waker() {
-        struct Task;
-        impl Wake for Task {
-            fn wake(self: Arc<Self>) {}
-        }
-        let task = Arc::new(Task);
+        let task = Arc::<WakeCounter>::default();
         let waker = Waker::from(task.clone());
         let batch = {
             let mut turn = SharedTurn::short();

@@ -221,6 +221,7 @@ mod tests {
 
     use super::*;
     use crate::util::hooked_waker::hooked;
+    use crate::util::wake_counter::WakeCounter;
 
     /// Panics when it is dropped, if it is to.
     struct Task(bool);
@@ -279,14 +280,6 @@ mod tests {
     /// More shards than a machine with few processors would have.
     #[test]
     fn each_of_many_shards_finds_its_wakers() {
-        #[derive(Default)]
-        struct Woken(AtomicUsize);
-        impl Wake for Woken {
-            fn wake(self: Arc<Self>) {
-                self.0.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-
         const SHARDS: usize = 8;
         let queue = WakerQueue {
             shards: (0..SHARDS)
@@ -296,7 +289,7 @@ mod tests {
         };
         let register = || {
             [(); 3].map(|()| {
-                let (task, mut slot) = (Arc::<Woken>::default(), Slot::vacant());
+                let (task, mut slot) = (Arc::<WakeCounter>::default(), Slot::vacant());
                 assert!(queue.register(&mut slot, &task.clone().into()));
                 (task, slot)
             })
@@ -316,8 +309,7 @@ mod tests {
         }
         queue.wake_all();
         for (tasks, wakes) in [(removed, 0), (kept, 1)] {
-            let woken = tasks.iter().map(|task| task.0.load(Ordering::Relaxed));
-            assert!(woken.into_iter().all(|woken| woken == wakes));
+            assert!(tasks.iter().all(|task| task.count() == wakes));
             // The queue has dropped its wakers.
             assert!(tasks.iter().all(|task| Arc::strong_count(task) == 1));
         }

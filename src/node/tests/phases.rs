@@ -3,8 +3,6 @@
 
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Wake;
 use std::time::Duration;
 
 use crate::model::cause::Cause;
@@ -12,21 +10,7 @@ use crate::model::stage::Stage;
 use crate::node::Node;
 use crate::node::phases::PhaseSettings;
 use crate::util::task_counter::TryClose;
-
-#[derive(Default)]
-struct Counter(AtomicUsize);
-
-impl Wake for Counter {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Counter {
-    fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::util::wake_counter::WakeCounter;
 
 fn phase(parent: &Arc<Node>, after: Vec<Arc<Node>>) -> Arc<Node> {
     let settings = PhaseSettings {
@@ -44,7 +28,7 @@ fn trigger(node: &Arc<Node>) {
 }
 
 /// Registers a drain, which finds the guard that the node holds, and releases that guard.
-fn release_before(drain: &Arc<Counter>, node: &Node) -> Option<usize> {
+fn release_before(drain: &Arc<WakeCounter>, node: &Node) -> Option<usize> {
     let mut key = None;
     node.watch(&mut key, &drain.clone().into());
     assert!(node.try_close(false) == TryClose::Busy);
