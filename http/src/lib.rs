@@ -20,7 +20,7 @@
 //!         .route("/", get(async || "hello"))
 //!         .layer(GuardLayer::new(&shutdown, "request"));
 //!     let listener = TcpListener::bind("127.0.0.1:8000").await?;
-//!     let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown);
+//!     let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown)?;
 //!
 //!     // Until a signal, and then until the last answer is sent.
 //!     Server::tokio(&shutdown).serve(incoming, app).await?;
@@ -101,6 +101,8 @@
 //! - Without [`refuse_on_shutdown`](TokioIncoming#method.refuse_on_shutdown), and where [`refuse_new`] has no
 //!   effect, so may any handshake that ends between the last look at the queue and the close. The two are
 //!   next to each other, but the thread may lose the processor there. See the README for how often that is.
+//! - The kernel also resets a client of a listener with `TCP_DEFER_ACCEPT` that has sent nothing yet, since it
+//!   is not in the queue; and the rest of a queue of more than 4,096, if `net.core.somaxconn` permits one.
 //! - A client that keeps its connection alive, and sends nothing within the pause, may send a request at
 //!   the moment when the connection is closed. Clients repeat such a request, as HTTP/1.1 has it, if
 //!   it is idempotent. On HTTP/2 it is answered.

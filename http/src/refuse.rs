@@ -2,9 +2,9 @@
 
 use std::io;
 #[cfg(unix)]
-pub(crate) use std::os::fd::AsFd as AsSocket;
+use std::os::fd::AsFd as AsSocket;
 #[cfg(windows)]
-pub(crate) use std::os::windows::io::AsSocket;
+use std::os::windows::io::AsSocket;
 
 use socket2::SockRef;
 use winddown::{Callback, Shutdown};
@@ -13,11 +13,7 @@ use winddown::{Callback, Shutdown};
 /// listener, and those whose handshake has begun still come into it.
 ///
 /// So a server that takes what is in the queue, and then closes the listener, loses no connection at that
-/// moment. [`TokioIncoming`] and [`SmolIncoming`] call it when they are told to, and
-/// [`refuse_on_shutdown`] for other accept loops.
-///
-/// [`TokioIncoming`]: crate::TokioIncoming#method.refuse_on_shutdown
-/// [`SmolIncoming`]: crate::SmolIncoming#method.refuse_on_shutdown
+/// moment. [`refuse_on_shutdown`] calls it at the right one.
 ///
 /// ```
 /// use std::net::TcpListener;
@@ -33,13 +29,20 @@ use winddown::{Callback, Shutdown};
 /// that shares the socket: a service manager that keeps it for the next start, or a parent that has
 /// forked. These lose nothing anyway, as the queue goes on to the next process.
 ///
+/// Nor for one of several sockets that share a port by `SO_REUSEPORT`: the kernel still chooses it, and then
+/// ignores the connection. Until the socket closes, those clients wait, and try again after a second.
+///
+/// A handshake that the kernel has answered with a SYN cookie, as it does when its list of handshakes is
+/// full, is reset.
+///
 /// It binds the socket to a network interface that does not exist.
 ///
 /// # Errors
 ///
 /// That of the system. Linux needs to be 5.1 or newer; before 5.7, or if the listener is bound to an
-/// interface, the process needs the capability `CAP_NET_RAW`. Elsewhere there is no such option, and the
-/// error is [`Unsupported`](io::ErrorKind::Unsupported).
+/// interface, also by an earlier call, the process needs the capability `CAP_NET_RAW`. What is not a
+/// listener for TCP is [`InvalidInput`](io::ErrorKind::InvalidInput). Elsewhere there is no such option, and
+/// the error is [`Unsupported`](io::ErrorKind::Unsupported).
 ///
 /// # Blocking
 ///
@@ -49,10 +52,18 @@ pub fn refuse_new(listener: &impl AsSocket) -> io::Result<()> {
     {
         use std::num::NonZeroU32;
 
+        use socket2::Domain;
+
         // The largest that the kernel takes. It numbers interfaces from 1.
         const NOWHERE: Option<NonZeroU32> = NonZeroU32::new(i32::MAX as u32);
+        let socket = SockRef::from(listener);
+        let is_ip = matches!(socket.domain()?, Domain::IPV4 | Domain::IPV6);
+        if !is_ip || !socket.is_listener()? {
+            let message = "only a listener for TCP can refuse connections";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         // This is `SO_BINDTOIFINDEX`, which is for both versions of IP.
-        SockRef::from(listener).bind_device_by_index_v4(NOWHERE)
+        socket.bind_device_by_index_v4(NOWHERE)
     }
     #[cfg(not(any(target_os = "android", target_os = "linux")))]
     {
@@ -66,8 +77,12 @@ pub fn refuse_new(listener: &impl AsSocket) -> io::Result<()> {
 ///
 /// **Only for a listener that this process alone has**, as `refuse_new` says.
 ///
-/// What it returns holds a copy of the listener until then: dropped before, nothing is refused, and the
-/// listener can close.
+/// [`TokioIncoming`] and [`SmolIncoming`] have a method for it. This is for other accept loops. Drop what it
+/// returns no later than the listener: it holds a copy of the listener until the shutdown, and as long as
+/// that lives, the port stays open, and clients wait in a queue that no code takes.
+///
+/// [`TokioIncoming`]: crate::TokioIncoming#method.refuse_on_shutdown
+/// [`SmolIncoming`]: crate::SmolIncoming#method.refuse_on_shutdown
 ///
 /// ```
 /// use std::net::TcpListener;

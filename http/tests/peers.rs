@@ -73,7 +73,7 @@ async fn serve(peer: Peer, listener: tokio::net::TcpListener, shutdown: Shutdown
         WinddownHttp => {
             let server = Server::tokio(&shutdown);
             let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown);
-            let _ = server.serve(incoming, router()).await;
+            let _ = server.serve(incoming.unwrap(), router()).await;
         }
         Axum => {
             let server = axum::serve(listener, router());

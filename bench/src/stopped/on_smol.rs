@@ -77,6 +77,7 @@ async fn winddown(listener: StdListener, progress: bool) {
 async fn winddown_http(listener: StdListener) {
     let shutdown = Shutdown::install().expect("it is the first");
     let incoming = SmolIncoming::new(adopt(listener)).refuse_on_shutdown(&shutdown);
+    let incoming = incoming.expect("there are descriptors");
     let server = HttpServer::smol(&shutdown).pause(Duration::ZERO);
     let served = server.serve(incoming, service_fn(answer)).await;
     served.expect("every connection ends");

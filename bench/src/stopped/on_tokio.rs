@@ -74,6 +74,7 @@ async fn winddown(listener: StdListener) {
 async fn winddown_http(listener: StdListener) {
     let shutdown = Shutdown::install().expect("it is the first");
     let incoming = TokioIncoming::new(adopt(listener)).refuse_on_shutdown(&shutdown);
+    let incoming = incoming.expect("there are descriptors");
     let server = HttpServer::tokio(&shutdown).pause(Duration::ZERO);
     let served = server.serve(incoming, service_fn(answer)).await;
     served.expect("every connection ends");

@@ -14,9 +14,9 @@ use smol::net::TcpStream;
 #[cfg(unix)]
 use smol::net::unix::UnixStream;
 use smol_hyper::rt::{FuturesIo, SmolTimer};
-use winddown::Shutdown;
+use winddown::{Callback, Shutdown};
 
-use crate::rt::refusal::Refusal;
+use crate::refuse::refuse_on_shutdown;
 use crate::server::Server;
 
 /// hyper's executor on `smol::spawn`.
@@ -71,7 +71,8 @@ impl Server<SmolExecutor> {
 #[must_use = "streams do nothing unless polled"]
 pub struct SmolIncoming<L = TcpListener> {
     listener: Arc<Async<L>>,
-    refusal: Refusal,
+    /// For TCP, if it is to refuse.
+    refusing: Option<Callback>,
 }
 
 impl<L> SmolIncoming<L> {
@@ -93,7 +94,7 @@ impl<L> SmolIncoming<L> {
     pub fn new(listener: impl Into<Arc<Async<L>>>) -> Self {
         Self {
             listener: listener.into(),
-            refusal: Refusal::default(),
+            refusing: None,
         }
     }
 
@@ -128,23 +129,25 @@ impl SmolIncoming<TcpListener> {
     /// # smol::block_on(async {
     /// # let shutdown = Shutdown::new();
     /// let listener = TcpListener::bind("127.0.0.1:0").await?;
-    /// let incoming = SmolIncoming::new(listener).refuse_on_shutdown(&shutdown);
+    /// let incoming = SmolIncoming::new(listener).refuse_on_shutdown(&shutdown)?;
     /// # let _ = incoming;
     /// # Ok::<(), std::io::Error>(())
     /// # }).unwrap();
     /// ```
-    pub fn refuse_on_shutdown(mut self, shutdown: &Shutdown) -> Self {
-        self.refusal = Refusal::at_shutdown(shutdown);
-        self
+    ///
+    /// # Errors
+    ///
+    /// Those of [`refuse_on_shutdown`].
+    pub fn refuse_on_shutdown(mut self, shutdown: &Shutdown) -> io::Result<Self> {
+        self.refusing = Some(refuse_on_shutdown(self.listener.get_ref(), shutdown)?);
+        Ok(self)
     }
 }
 
 impl Stream for SmolIncoming<TcpListener> {
     type Item = io::Result<FuturesIo<TcpStream>>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { listener, refusal } = &mut *self;
-        refusal.poll(cx, listener.get_ref());
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let (stream, _) = ready!(self.poll_accept(cx, TcpListener::accept))?;
         // It fails for a connection that is gone, which reading will tell.
         let _ = stream.set_nodelay(true);

@@ -12,9 +12,9 @@ use socket2::{SockRef, Socket};
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
-use winddown::Shutdown;
+use winddown::{Callback, Shutdown};
 
-use crate::rt::refusal::Refusal;
+use crate::refuse::refuse_on_shutdown;
 use crate::server::Server;
 
 impl Server<TokioExecutor> {
@@ -46,7 +46,8 @@ impl Server<TokioExecutor> {
 #[must_use = "streams do nothing unless polled"]
 pub struct TokioIncoming<L = TcpListener> {
     listener: L,
-    refusal: Refusal,
+    /// For TCP, if it is to refuse.
+    refusing: Option<Callback>,
 }
 
 impl<L> TokioIncoming<L> {
@@ -67,7 +68,7 @@ impl<L> TokioIncoming<L> {
     pub fn new(listener: L) -> Self {
         Self {
             listener,
-            refusal: Refusal::default(),
+            refusing: None,
         }
     }
 }
@@ -87,26 +88,28 @@ impl TokioIncoming<TcpListener> {
     /// # async fn main() -> std::io::Result<()> {
     /// # let shutdown = Shutdown::new();
     /// let listener = TcpListener::bind("127.0.0.1:0").await?;
-    /// let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown);
+    /// let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown)?;
     /// # let _ = incoming;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn refuse_on_shutdown(mut self, shutdown: &Shutdown) -> Self {
-        self.refusal = Refusal::at_shutdown(shutdown);
-        self
+    ///
+    /// # Errors
+    ///
+    /// Those of [`refuse_on_shutdown`].
+    pub fn refuse_on_shutdown(mut self, shutdown: &Shutdown) -> io::Result<Self> {
+        self.refusing = Some(refuse_on_shutdown(&self.listener, shutdown)?);
+        Ok(self)
     }
 }
 
 impl Stream for TokioIncoming<TcpListener> {
     type Item = io::Result<TokioIo<TcpStream>>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { listener, refusal } = &mut *self;
-        refusal.poll(cx, listener);
-        let stream = match accept_now(listener) {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let stream = match accept_now(&self.listener) {
             Some(accepted) => TcpStream::from_std(accepted?.into())?,
-            None => ready!(listener.poll_accept(cx))?.0,
+            None => ready!(self.listener.poll_accept(cx))?.0,
         };
         // It fails for a connection that is gone, which reading will tell.
         let _ = stream.set_nodelay(true);

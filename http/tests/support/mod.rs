@@ -81,7 +81,8 @@ impl Running {
             let result = match runtime {
                 Runtime::Smol => smol::block_on(async {
                     let listener = smol::Async::new(listener).unwrap();
-                    let incoming = SmolIncoming::new(listener).refuse_on_shutdown(&of_server);
+                    let incoming = SmolIncoming::new(listener);
+                    let incoming = incoming.refuse_on_shutdown(&of_server).unwrap();
                     let server = settings.apply(Server::smol(&of_server));
                     server.serve(incoming, app).await
                 }),
@@ -93,7 +94,8 @@ impl Running {
                     let runtime = builder.worker_threads(2).enable_all().build().unwrap();
                     runtime.block_on(async {
                         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                        let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&of_server);
+                        let incoming = TokioIncoming::new(listener);
+                        let incoming = incoming.refuse_on_shutdown(&of_server).unwrap();
                         let server = settings.apply(Server::tokio(&of_server));
                         // As users do; the task of `block_on` is not woken as others are.
                         tokio::spawn(server.serve(incoming, app)).await.unwrap()

@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(GuardLayer::new(&shutdown, "request"));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("ready: {}", listener.local_addr()?);
-    let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown);
+    let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown)?;
 
     // Until a signal, and then until the last answer is sent.
     Server::tokio(&shutdown).serve(incoming, app).await?;

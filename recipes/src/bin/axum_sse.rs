@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_state(shutdown.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("ready: {}", listener.local_addr()?);
-    let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown);
+    let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown)?;
     Server::tokio(&shutdown).serve(incoming, app).await?;
     println!("stopped: every stream was ended");
     Ok(())

@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Routes::new(health).add_service(Slow).prepare();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("ready: {}", listener.local_addr()?);
-    let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown);
+    let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown)?;
     Server::tokio(&shutdown).serve(incoming, app).await?;
     println!("stopped: every call was answered");
     Ok(())
