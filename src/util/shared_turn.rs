@@ -1,6 +1,7 @@
 //! [`SharedTurn`]: time for a runtime to hear from the kernel, for thousands of tasks at once.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -8,17 +9,37 @@ use std::time::{Duration, Instant};
 use async_io::Timer;
 
 use crate::util::driver_turn::SHORT;
+use crate::util::shard;
 use crate::util::sync::lock_std;
 use crate::util::waker_queue::{Slot, WakerQueue};
 
 /// For how long others may join a turn. It takes so much longer for the first of them.
 const JOIN: Duration = Duration::from_millis(2);
 
+/// How many tasks a runtime polls at most, of those of one thread, until it asks the kernel: tokio 61
+/// (`event_interval`), smol's executor 200 before it returns to the reactor.
+const POLLS: usize = 256;
+
 /// A wait after which "pending" can be believed, as a `DriverTurn` is.
 ///
-/// All tasks that begin to wait within 2 ms have one timer. At a shutdown every connection waits, and a
-/// timer for each takes longer than all else that is done for it.
-pub(crate) struct SharedTurn(Option<(Arc<Batch>, Slot)>);
+/// At a shutdown every connection waits, and to wake each a second time, by a timer of its own, takes
+/// longer than all else that is done for it. So those that begin to wait within 2 ms have one timer, and
+/// those that waited already when the shutdown came are over with its [`FirstTurn`].
+pub(crate) struct SharedTurn {
+    /// Whether the task has been pending before the shutdown.
+    waited: bool,
+    joined: Option<(Arc<Batch>, Slot)>,
+}
+
+/// The turn that begins with the first task that is polled after a shutdown.
+///
+/// When it is over, the runtime has heard of all that the kernel had before the shutdown. The time alone
+/// would not do, where the thread was preempted for so long; nor the number of polls, where the thread
+/// that has the driver has to wake up first.
+pub(crate) struct FirstTurn {
+    begun: OnceLock<Instant>,
+    polls: AtomicUsize,
+}
 
 /// The turns that end at the same moment.
 struct Batch {
@@ -36,14 +57,26 @@ static BATCHES: Batches = Batches(Mutex::new(Weak::new()));
 impl SharedTurn {
     /// Makes a turn of `SHORT` at least. It begins with the first poll.
     pub(crate) const fn short() -> Self {
-        Self(None)
+        Self {
+            waited: false,
+            joined: None,
+        }
+    }
+
+    /// Says that there is no shutdown yet, and that the task is pending.
+    #[inline]
+    pub(crate) fn waits(&mut self) {
+        self.waited = true;
     }
 
     /// Returns whether the turn is over. If not, the task is woken then.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, first: Option<&FirstTurn>, cx: &mut Context<'_>) -> Poll<()> {
+        if first.is_some_and(|first| first.is_over_after_poll()) && self.waited {
+            return Poll::Ready(());
+        }
         let now = Instant::now();
         let (batch, slot) = self
-            .0
+            .joined
             .get_or_insert_with(|| (BATCHES.join(now), Slot::vacant()));
         let waits = now < batch.over
             && (slot.holds(cx.waker()) || batch.waiting.register(slot, cx.waker()));
@@ -57,9 +90,26 @@ impl SharedTurn {
 
 impl Drop for SharedTurn {
     fn drop(&mut self) {
-        if let Some((batch, slot)) = &mut self.0 {
+        if let Some((batch, slot)) = &mut self.joined {
             batch.waiting.remove(slot);
         }
+    }
+}
+
+impl FirstTurn {
+    pub(crate) const fn new() -> Self {
+        Self {
+            begun: OnceLock::new(),
+            polls: AtomicUsize::new(0),
+        }
+    }
+
+    /// Counts the poll of a task, and returns whether the turn is over.
+    fn is_over_after_poll(&self) -> bool {
+        let begun = self.begun.get_or_init(Instant::now);
+        // Relaxed: only how many there are matters.
+        let polls = self.polls.fetch_add(1, Ordering::Relaxed);
+        polls >= POLLS * shard::count() && begun.elapsed() >= SHORT
     }
 }
 
@@ -126,12 +176,43 @@ mod tests {
     fn turn_takes_5_ms_and_wakes_its_task() {
         let begun = Instant::now();
         let mut turn = SharedTurn::short();
-        future::block_on(future::poll_fn(|cx| turn.poll(cx)));
+        future::block_on(future::poll_fn(|cx| turn.poll(None, cx)));
         assert!(begun.elapsed() >= Duration::from_millis(5));
-        assert!(
-            turn.poll(&mut Context::from_waker(Waker::noop()))
-                .is_ready()
-        );
+        assert!(is_over(&mut turn, None));
+    }
+
+    fn is_over(turn: &mut SharedTurn, first: Option<&FirstTurn>) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        turn.poll(first, &mut cx).is_ready()
+    }
+
+    #[test]
+    fn first_turn_of_a_shutdown_is_one_for_all_that_waited() {
+        let (polls, now) = (POLLS * shard::count(), Instant::now());
+        for (begun, polls, over) in [
+            (now - SHORT, polls, true),
+            (now - SHORT, polls - 1, false),
+            (now + Duration::from_secs(60), polls, false),
+        ] {
+            let first = FirstTurn {
+                begun: OnceLock::from(begun),
+                polls: AtomicUsize::new(polls),
+            };
+            let [mut waited, mut new] = [(); 2].map(|()| SharedTurn::short());
+            waited.waits();
+            assert_eq!(is_over(&mut waited, Some(&first)), over);
+            assert!(!is_over(&mut new, Some(&first)), "it has not heard");
+            assert!(!is_over(&mut new, None));
+        }
+    }
+
+    #[test]
+    fn first_turn_begins_with_the_first_poll() {
+        let first = FirstTurn::new();
+        let mut turn = SharedTurn::short();
+        assert!(!is_over(&mut turn, Some(&first)));
+        assert!(first.begun.get().is_some());
+        assert_eq!(first.polls.into_inner(), 1);
     }
 
     #[test]
@@ -140,8 +221,9 @@ mod tests {
         let waker = Waker::from(task.clone());
         let batch = {
             let mut turn = SharedTurn::short();
-            assert!(turn.poll(&mut Context::from_waker(&waker)).is_pending());
-            turn.0.as_ref().expect("it has begun").0.clone()
+            let mut cx = Context::from_waker(&waker);
+            assert!(turn.poll(None, &mut cx).is_pending());
+            turn.joined.as_ref().expect("it has begun").0.clone()
         };
         drop(waker);
         assert_eq!(Arc::strong_count(&task), 1);
