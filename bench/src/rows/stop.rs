@@ -4,9 +4,9 @@
 //! were kept alive after a request, and requests that take 200 ms and have just begun.
 
 use std::cell::{OnceCell, RefCell};
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -20,8 +20,8 @@ use crate::stopped::{BODY, IN_FLIGHT, servers};
 
 /// Requests that are sent before the first answer is read.
 const WAVE: usize = 100;
-/// The time between two looks at whether the server listens.
-const PROBE: Duration = Duration::from_micros(200);
+/// The time between two tries to connect: at first, and then as a part of the time since SIGTERM.
+const PROBE: (Duration, u32) = (Duration::from_micros(100), 20);
 
 const IDLE: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 const SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -30,6 +30,8 @@ const GO: &str = "Go net/http";
 
 /// One stop.
 struct Stop {
+    /// Requests on kept connections that were sent right before the signal, and have no answer.
+    lost: f64,
     /// From the signal, in milliseconds.
     refused: f64,
     idle_closed: f64,
@@ -45,10 +47,18 @@ struct Stop {
 /// What of a stop is a row.
 type Measure = (&'static str, &'static str, &'static str, fn(&Stop) -> f64);
 
-const MEASURES: [Measure; 6] = [
+const LOST: &str = "lost";
+
+const MEASURES: [Measure; 7] = [
+    (
+        LOST,
+        "requests without an answer, of 100 sent right before SIGTERM",
+        "count",
+        |stop| stop.lost,
+    ),
     (
         "refused",
-        "from SIGTERM to the end of the listener",
+        "from SIGTERM to the first connection that is refused",
         "ms",
         |stop| stop.refused,
     ),
@@ -127,7 +137,10 @@ fn of(runtime: &'static str, idle: usize, size: &str) -> Vec<Row> {
         let row = Row::new(format!("stop, {runtime}, {size}: {what}"), said)
             .unit(unit)
             .rounds(if idle > 1_000 { 5 } else { 7 })
-            .goal(Goal::Best(1.0));
+            .goal(match what {
+                LOST => Goal::Below(0.0),
+                _ => Goal::Best(1.0),
+            });
         names.iter().zip(&stops).fold(row, |row, (name, stops)| {
             let (name, stops, go) = (*name, stops.clone(), go.clone());
             let mut round = 0;
@@ -165,6 +178,7 @@ impl Stop {
             .flat_map(|_| exchange(address, WAVE))
             .collect();
         let after = server.memory("VmRSS");
+        let mut late = exchange(address, WAVE);
         let slow: Vec<TcpStream> = (0..IN_FLIGHT).map(|_| send(address, SLOW)).collect();
         server.expect("begun");
         // By chance, so that it does not matter in which order a server closes them: whichever the last
@@ -173,10 +187,13 @@ impl Stop {
 
         let ended_before = cpu_time_of_ended();
         let used_before = server.cpu_time();
+        for stream in &mut late {
+            stream.write_all(IDLE).expect("the server is there");
+        }
         let sent = now();
         server.terminate();
         let (refused, idle_closed, (exit, peak)) = thread::scope(|scope| {
-            let refused = scope.spawn(|| refused(address));
+            let refused = scope.spawn(|| refused(address, sent));
             let exit = scope.spawn(|| {
                 let peak: f64 = server.line().parse().expect("the server says its peak");
                 assert!(server.wait().success(), "the server has failed");
@@ -198,6 +215,7 @@ impl Stop {
         });
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         Self {
+            lost: late.iter().filter(|stream| !answered(stream)).count() as f64,
             refused: ms(refused - sent),
             idle_closed: ms(idle_closed - sent),
             exit: ms(exit - sent),
@@ -231,6 +249,13 @@ fn send(address: SocketAddr, request: &[u8]) -> TcpStream {
     stream
 }
 
+/// Whether the server answers what was sent, before it closes or resets the connection.
+fn answered(mut stream: &TcpStream) -> bool {
+    let mut response = Vec::new();
+    let _ = stream.read_to_end(&mut response);
+    response.ends_with(BODY)
+}
+
 /// What the server still sends.
 fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
@@ -240,22 +265,17 @@ fn rest(stream: &mut TcpStream) -> Vec<u8> {
     rest
 }
 
-/// Waits until no socket listens at this address. The kernel lists those first. To connect instead would
-/// give the server more work, and most to the one that takes longest.
-fn refused(address: SocketAddr) -> Duration {
-    let IpAddr::V4(ip) = address.ip() else {
-        unreachable!("it is bound to 127.0.0.1")
-    };
-    let (ip, port) = (u32::from_ne_bytes(ip.octets()), address.port());
-    let listens = format!(" {ip:08X}:{port:04X} 00000000:0000 0A ");
-    let mut part = [0; 4096];
+/// Connects until that is refused. Seldom, because each connection gives the server more work: most to the
+/// one that takes longest.
+fn refused(address: SocketAddr, sent: Duration) -> Duration {
     loop {
-        let mut sockets = File::open("/proc/net/tcp").expect("the kernel lists its sockets");
-        let length = sockets.read(&mut part).expect("it can be read");
-        if !String::from_utf8_lossy(&part[..length]).contains(&listens) {
-            return now();
+        match TcpStream::connect(address) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return now(),
+            // Accepted, if perhaps to be lost with the listener's queue.
+            accepted_or_reset => drop(accepted_or_reset),
         }
-        thread::sleep(PROBE);
+        let (least, part) = PROBE;
+        thread::sleep(least.max((now() - sent) / part));
     }
 }
 
