@@ -123,9 +123,11 @@ struct Alarm {
 impl Alarm {
     /// Ready once `time` has come. Otherwise the task is woken then, or earlier.
     fn poll(&mut self, time: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        while self.timer.now() < time {
+        loop {
             let sleep = match &mut self.sleep {
+                // Without a look at the clock, because so it is after each request.
                 Some((due, sleep)) if *due <= time => sleep,
+                _ if self.timer.now() >= time => break,
                 Some((due, sleep)) => {
                     *due = time;
                     self.timer.reset(sleep, time);

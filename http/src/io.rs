@@ -9,10 +9,10 @@ use std::task::{Context, Poll, ready};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use winddown::Guard;
 
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Wants};
 use crate::slots::Slot;
 
-/// How many bytes are read at once while they are looked at: a request head, mostly.
+/// How many bytes are read at once while they are looked at: the first request head, mostly.
 const CHUNK: usize = 4096;
 
 /// What a connection holds until its I/O is dropped, by hyper or by the task that an upgraded connection
@@ -59,8 +59,15 @@ impl<I: Read + Unpin> Read for Io<I> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let inner = Pin::new(&mut this.inner);
-        if !this.lease.monitor.wants_bytes() {
-            return inner.poll_read(cx, buf);
+        match this.lease.monitor.wants() {
+            Wants::Nothing => return inner.poll_read(cx, buf),
+            Wants::Arrival => {
+                ready!(inner.poll_read(cx, buf))?;
+                // Or the end of the stream, at which hyper ends the connection.
+                this.lease.monitor.note_arrival();
+                return Poll::Ready(Ok(()));
+            }
+            Wants::Bytes => {}
         }
         let mut chunk = [MaybeUninit::uninit(); CHUNK];
         let len = CHUNK.min(buf.remaining());

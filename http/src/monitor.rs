@@ -57,6 +57,22 @@ struct State {
     waker: Option<Waker>,
 }
 
+impl State {
+    /// Whether the next byte is the first of a request head.
+    fn awaits_head(&self) -> bool {
+        self.in_flight == 0 && self.bytes_since.is_none()
+    }
+}
+
+/// What a monitor is to know of the bytes that arrive.
+pub(crate) enum Wants {
+    /// What they are: they tell the protocol.
+    Bytes,
+    /// That there are some: a request head begins.
+    Arrival,
+    Nothing,
+}
+
 /// What an idle connection waits for.
 pub(crate) enum Idle {
     /// HTTP/1, or not yet known, and no byte of a request has arrived. `fresh`: nor has one ever.
@@ -87,14 +103,13 @@ impl Monitor {
         }
     }
 
-    /// Returns whether the bytes that arrive now tell something: the protocol, or that a request head has
-    /// begun.
-    pub(crate) fn wants_bytes(&self) -> bool {
+    /// Returns what is to be noted of the bytes that arrive now.
+    pub(crate) fn wants(&self) -> Wants {
         let state = lock(&self.state);
         match state.protocol {
-            Protocol::Unknown(_) => true,
-            Protocol::Http1 => state.in_flight == 0 && state.bytes_since.is_none(),
-            Protocol::Http2 => false,
+            Protocol::Unknown(_) => Wants::Bytes,
+            Protocol::Http1 if state.awaits_head() => Wants::Arrival,
+            Protocol::Http1 | Protocol::Http2 => Wants::Nothing,
         }
     }
 
@@ -115,7 +130,16 @@ impl Monitor {
                 Protocol::Unknown(len + common)
             };
         }
-        if state.in_flight == 0 && state.bytes_since.is_none() {
+        self.begin_head(state);
+    }
+
+    /// Notes that bytes have arrived.
+    pub(crate) fn note_arrival(&self) {
+        self.begin_head(lock(&self.state));
+    }
+
+    fn begin_head(&self, mut state: MutexGuard<'_, State>) {
+        if state.awaits_head() {
             state.bytes_since = Some(self.timer.now());
         }
     }
