@@ -76,6 +76,7 @@ impl GuardLayer {
         shutdown: &Shutdown,
         name: impl Fn(&Parts) -> &'static str + Send + Sync + 'static,
     ) -> Self {
+        Unsent::expect();
         Self(Arc::new(Settings {
             shutdown: shutdown.clone(),
             name: Box::new(name),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -131,12 +132,22 @@ impl<S: tower_service::Service<Request<RequestBody>>> fmt::Debug for TowerFuture
     }
 }
 
-/// An extension of each request that a server of this crate serves. A guard that is left here is
+/// An extension of each request that a server of this crate serves, once there is a layer. A guard that is left here is
 /// released when the answer has been sent.
 #[derive(Clone)]
 pub(crate) struct Unsent(Weak<InFlight>);
 
+/// Whether there has been a layer that asks for `Unsent`. Without one, no request has to pay for a table
+/// of extensions.
+static EXPECTED: AtomicBool = AtomicBool::new(false);
+
 impl Unsent {
+    /// Has the requests from now on carry it.
+    pub(crate) fn expect() {
+        // Relaxed: who hands the layer to the thread of a server hands this over as well.
+        EXPECTED.store(true, Ordering::Relaxed);
+    }
+
     /// Holds the guard until the answer has been sent.
     pub(crate) fn keep(&self, guard: Arc<Guard>) {
         // It is in flight, because its service is called just now.
@@ -195,8 +206,11 @@ impl<S: HttpService<K>, K> hyper::service::Service<Request<Incoming>> for Adapte
         let mut request = request.map(|incoming| {
             RequestBody::new(incoming, stop.clone(), timer.clone(), *client_timeout)
         });
-        let unsent = Unsent(Arc::downgrade(&in_flight));
-        request.extensions_mut().insert(unsent);
+        // Relaxed: see `expect`.
+        if EXPECTED.load(Ordering::Relaxed) {
+            let unsent = Unsent(Arc::downgrade(&in_flight));
+            request.extensions_mut().insert(unsent);
+        }
         AnswerFuture {
             future: self.service.respond(request),
             in_flight: Some(in_flight),
