@@ -1,7 +1,7 @@
 //! The driver of one connection: when it is told to finish, and when it has had its time.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -45,14 +45,13 @@ enum Then {
 ///
 /// The stop is that of the server, or comes when the connection was idle for the `idle` time.
 pub(crate) async fn drive<C: Future>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     finish: impl Fn(Pin<&mut C>),
     monitor: &Monitor,
     timer: SharedTimer,
     times: Times,
     mut stop: Waiter,
 ) {
-    let mut connection = pin!(connection);
     let mut stopped = None;
     let mut told = None;
     let mut alarm = Alarm { timer, sleep: None };

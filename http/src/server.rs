@@ -4,14 +4,14 @@ use std::error::Error;
 use std::fmt;
 use std::future::{self, Future};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_lite::{FutureExt, Stream};
 use hyper::rt::{Executor, Read, Timer, Write};
 use hyper_util::server::conn::auto::{Builder, HttpServerConnExec, UpgradeableConnection};
-use winddown::{Shutdown, ShutdownExt};
+use winddown::Shutdown;
 
 use crate::accept::accept;
 use crate::body::ResponseBody;
@@ -388,16 +388,14 @@ impl<E> Server<E> {
                     let monitor = Arc::new(Monitor::new(timer.clone()));
                     let io = Io::new(io, Lease::new(monitor.clone(), guard, slot));
                     let service = Adapter::new(service, monitor.clone(), common);
-                    let connection = builder.serve_connection_with_upgrades(io, service);
+                    // Pinned here: as an argument it would have its place in the task twice.
+                    let connection = pin!(builder.serve_connection_with_upgrades(io, service));
                     let finish = |it: Pin<&mut UpgradeableConnection<'_, _, _, _>>| {
                         it.graceful_shutdown();
                     };
                     drive(connection, finish, &monitor, timer, times, stop).await;
                 };
-                let task = task.cancel_on_shutdown(abort.waiter());
-                executor.execute(Box::pin(async {
-                    task.await;
-                }));
+                executor.execute(Box::pin(task.or(abort.waiter())));
             }
         };
 
