@@ -6,7 +6,6 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
@@ -15,8 +14,7 @@ use hyper::rt::{Sleep, Timer};
 use pin_project_lite::pin_project;
 use winddown::Waiter;
 
-use crate::monitor::InFlight;
-use crate::timer::SharedTimer;
+use crate::monitor::{Common, InFlight};
 
 /// The body of a request that a [`Server`](crate::Server) hands to a service.
 ///
@@ -28,30 +26,22 @@ pub struct RequestBody {
     limit: Limit,
 }
 
+/// How long the body may wait for the client once the connections are told to finish.
 struct Limit {
+    common: Arc<Common>,
+    /// Only if the body has had to wait.
+    wait: Option<Box<Wait>>,
+}
+
+struct Wait {
     stop: Waiter,
-    timer: SharedTimer,
-    timeout: Duration,
     sleep: Option<Pin<Box<dyn Sleep>>>,
 }
 
 impl RequestBody {
-    pub(crate) fn new(
-        incoming: Incoming,
-        stop: Waiter,
-        timer: SharedTimer,
-        timeout: Duration,
-    ) -> Self {
-        let sleep = None;
-        Self {
-            incoming,
-            limit: Limit {
-                stop,
-                timer,
-                timeout,
-                sleep,
-            },
-        }
+    pub(crate) fn new(incoming: Incoming, common: Arc<Common>) -> Self {
+        let limit = Limit { common, wait: None };
+        Self { incoming, limit }
     }
 
     /// Returns hyper's body, for a service that takes nothing else. It has no limit of time.
@@ -80,11 +70,25 @@ impl RequestBody {
 impl Limit {
     /// Ready when the client has had its time.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(Pin::new(&mut self.stop).poll(cx));
-        let sleep = self
+        let common = &*self.common;
+        let wait = self.wait.get_or_insert_with(|| {
+            Box::new(Wait {
+                stop: common.stop.clone(),
+                sleep: None,
+            })
+        });
+        ready!(Pin::new(&mut wait.stop).poll(cx));
+        let sleep = wait
             .sleep
-            .get_or_insert_with(|| self.timer.sleep(self.timeout));
+            .get_or_insert_with(|| common.timer.sleep(common.client_timeout));
         sleep.as_mut().poll(cx)
+    }
+
+    /// Gives the client the whole time for what it sends next.
+    fn restart(&mut self) {
+        if let Some(wait) = &mut self.wait {
+            wait.sleep = None;
+        }
     }
 }
 
@@ -99,7 +103,7 @@ impl Body for RequestBody {
         let Self { incoming, limit } = self.get_mut();
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(frame) => {
-                limit.sleep = None;
+                limit.restart();
                 Poll::Ready(frame.map(|frame| frame.map_err(RequestBodyError::Hyper)))
             }
             Poll::Pending => limit

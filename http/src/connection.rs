@@ -48,13 +48,15 @@ pub(crate) async fn drive<C: Future>(
     mut connection: Pin<&mut C>,
     finish: impl Fn(Pin<&mut C>),
     monitor: &Monitor,
-    timer: SharedTimer,
     times: Times,
     mut stop: Waiter,
 ) {
     let mut stopped = None;
     let mut told = None;
-    let mut alarm = Alarm { timer, sleep: None };
+    let mut alarm = Alarm {
+        timer: &monitor.common().timer,
+        sleep: None,
+    };
     poll_fn(move |cx| {
         // First, so that what has arrived is known before the connection is told.
         while connection.as_mut().poll(cx).is_pending() {
@@ -114,12 +116,12 @@ fn next(
 }
 
 /// One timer for times that are mostly put off.
-struct Alarm {
-    timer: SharedTimer,
+struct Alarm<'a> {
+    timer: &'a SharedTimer,
     sleep: Option<(Instant, Pin<Box<dyn Sleep>>)>,
 }
 
-impl Alarm {
+impl Alarm<'_> {
     /// Ready once `time` has come. Otherwise the task is woken then, or earlier.
     fn poll(&mut self, time: Instant, cx: &mut Context<'_>) -> Poll<()> {
         loop {

@@ -4,10 +4,10 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::rt::Timer;
-use winddown::Guard;
+use winddown::{Guard, Waiter};
 
 use crate::timer::SharedTimer;
 
@@ -28,9 +28,19 @@ enum Protocol {
     Http2,
 }
 
+/// What all connections of a server have in common.
+pub(crate) struct Common {
+    /// Tells that answers are to say `connection: close`.
+    pub(crate) shutdown: Waiter,
+    /// Tells that a request body is to be finished.
+    pub(crate) stop: Waiter,
+    pub(crate) timer: SharedTimer,
+    pub(crate) client_timeout: Duration,
+}
+
 /// One connection, as its I/O, its service and its driver see it.
 pub(crate) struct Monitor {
-    timer: SharedTimer,
+    common: Arc<Common>,
     state: Mutex<State>,
 }
 
@@ -84,13 +94,13 @@ pub(crate) enum Idle {
 }
 
 impl Monitor {
-    pub(crate) fn new(timer: SharedTimer) -> Self {
+    pub(crate) fn new(common: Arc<Common>) -> Self {
         let state = State {
             protocol: Protocol::Unknown(0),
             in_flight: 0,
             written: 0,
             kept: Vec::new(),
-            idle_since: timer.now(),
+            idle_since: common.timer.now(),
             bytes_since: None,
             used: false,
             tunnel: false,
@@ -98,9 +108,13 @@ impl Monitor {
             waker: None,
         };
         Self {
-            timer,
+            common,
             state: Mutex::new(state),
         }
+    }
+
+    pub(crate) fn common(&self) -> &Arc<Common> {
+        &self.common
     }
 
     /// Returns what is to be noted of the bytes that arrive now.
@@ -140,7 +154,7 @@ impl Monitor {
 
     fn begin_head(&self, mut state: MutexGuard<'_, State>) {
         if state.awaits_head() {
-            state.bytes_since = Some(self.timer.now());
+            state.bytes_since = Some(self.common.timer.now());
         }
     }
 
@@ -188,7 +202,7 @@ impl Monitor {
     fn answered(&self, mut state: MutexGuard<'_, State>, answered: usize) {
         state.in_flight -= answered;
         let waker = if state.in_flight == 0 {
-            state.idle_since = self.timer.now();
+            state.idle_since = self.common.timer.now();
             state.bytes_since = None;
             state.waker.take()
         } else {
@@ -227,6 +241,14 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
+    pub(crate) fn common(&self) -> &Common {
+        &self.monitor.common
+    }
+
+    pub(crate) fn is_http1(&self) -> bool {
+        self.http1
+    }
+
     /// Holds a guard until the answer has been sent.
     pub(crate) fn keep(&self, guard: Arc<Guard>) {
         lock(&self.guards).push(guard);
@@ -252,7 +274,12 @@ impl Drop for InFlight {
         // HTTP/2 no flush may follow.
         if !state.closed && (self.http1 || self.ended.load(Ordering::Relaxed)) {
             state.written += 1;
-            state.kept.append(&mut guards);
+            if state.kept.is_empty() {
+                // As almost always: without another allocation.
+                state.kept = guards;
+            } else {
+                state.kept.append(&mut guards);
+            }
         } else {
             self.monitor.answered(state, 1);
         }

@@ -18,8 +18,8 @@ use crate::body::ResponseBody;
 use crate::connection::{Times, drive};
 use crate::error::ServeError;
 use crate::io::{Io, Lease};
-use crate::monitor::Monitor;
-use crate::service::{Adapter, AnswerFuture, Common, HttpService};
+use crate::monitor::{Common, Monitor};
+use crate::service::{Adapter, AnswerFuture, HttpService};
 use crate::slots::Slots;
 use crate::timer::SharedTimer;
 
@@ -352,12 +352,12 @@ impl<E> Server<E> {
         let connections = shutdown.phase(name).delay(times.pause).build();
         // Drains above wait for the listener, so that connections still in its queue are served.
         let listening = connections.guard_named("listener");
-        let common = Common {
+        let common = Arc::new(Common {
             shutdown: shutdown.waiter(),
             stop: connections.waiter(),
             timer: timer.clone(),
             client_timeout: times.client,
-        };
+        });
         let builder = Arc::new(builder);
         let slots = Slots::new(max_connections);
         // Tells the connections that the drain has given them up.
@@ -374,7 +374,6 @@ impl<E> Server<E> {
                 let slot = slots.take();
                 let connecting = connect(raw);
                 let handshake_timeout = timer.sleep(times.client);
-                let timer = timer.clone();
                 let (builder, common) = (builder.clone(), common.clone());
                 let stop = connections.waiter();
                 let task = async move {
@@ -385,15 +384,15 @@ impl<E> Server<E> {
                     let Ok((io, service)) = connecting.or(timeout).await else {
                         return;
                     };
-                    let monitor = Arc::new(Monitor::new(timer.clone()));
+                    let monitor = Arc::new(Monitor::new(common));
                     let io = Io::new(io, Lease::new(monitor.clone(), guard, slot));
-                    let service = Adapter::new(service, monitor.clone(), common);
+                    let service = Adapter::new(service, monitor.clone());
                     // Pinned here: as an argument it would have its place in the task twice.
                     let connection = pin!(builder.serve_connection_with_upgrades(io, service));
                     let finish = |it: Pin<&mut UpgradeableConnection<'_, _, _, _>>| {
                         it.graceful_shutdown();
                     };
-                    drive(connection, finish, &monitor, timer, times, stop).await;
+                    drive(connection, finish, &monitor, times, stop).await;
                 };
                 executor.execute(Box::pin(task.or(abort.waiter())));
             }

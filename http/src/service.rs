@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -17,7 +16,6 @@ use winddown::{Guard, Waiter};
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::monitor::{InFlight, Monitor};
-use crate::timer::SharedTimer;
 
 /// A service that a [`Server`](crate::Server) can serve: one of tower, such as axum's `Router` and
 /// tonic's `Routes`, or one of hyper, such as `hyper::service::service_fn`.
@@ -157,32 +155,18 @@ impl Unsent {
     }
 }
 
-/// What the services of all connections have in common.
-#[derive(Clone)]
-pub(crate) struct Common {
-    /// Tells that answers are to say `connection: close`. A waiter, because a clone of it is cheaper than
-    /// one of the shutdown.
-    pub(crate) shutdown: Waiter,
-    /// Tells that a request body is to be finished.
-    pub(crate) stop: Waiter,
-    pub(crate) timer: SharedTimer,
-    pub(crate) client_timeout: Duration,
-}
-
 /// The service of one connection.
 pub(crate) struct Adapter<S, K> {
     service: S,
     monitor: Arc<Monitor>,
-    common: Common,
     kind: PhantomData<fn(K)>,
 }
 
 impl<S, K> Adapter<S, K> {
-    pub(crate) fn new(service: S, monitor: Arc<Monitor>, common: Common) -> Self {
+    pub(crate) fn new(service: S, monitor: Arc<Monitor>) -> Self {
         Self {
             service,
             monitor,
-            common,
             kind: PhantomData,
         }
     }
@@ -197,15 +181,8 @@ impl<S: HttpService<K>, K> hyper::service::Service<Request<Incoming>> for Adapte
         let http1 = request.version() < Version::HTTP_2;
         let connect = request.method() == Method::CONNECT;
         let in_flight = self.monitor.begin(http1);
-        let Common {
-            shutdown,
-            stop,
-            timer,
-            client_timeout,
-        } = &self.common;
-        let mut request = request.map(|incoming| {
-            RequestBody::new(incoming, stop.clone(), timer.clone(), *client_timeout)
-        });
+        let common = self.monitor.common();
+        let mut request = request.map(|incoming| RequestBody::new(incoming, common.clone()));
         // Relaxed: see `expect`.
         if EXPECTED.load(Ordering::Relaxed) {
             let unsent = Unsent(Arc::downgrade(&in_flight));
@@ -215,7 +192,6 @@ impl<S: HttpService<K>, K> hyper::service::Service<Request<Incoming>> for Adapte
             future: self.service.respond(request),
             in_flight: Some(in_flight),
             connect,
-            close: (http1 && !connect).then(|| shutdown.clone()),
         }
     }
 }
@@ -229,8 +205,6 @@ pin_project! {
         future: F,
         in_flight: Option<Arc<InFlight>>,
         connect: bool,
-        // On HTTP/1.
-        close: Option<Waiter>,
     }
 }
 
@@ -250,10 +224,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.future.poll(cx))?;
-        if let Some(shutdown) = this.close {
+        let in_flight = this.in_flight.take().expect("polled after it was ready");
+        if in_flight.is_http1() && !*this.connect {
+            let shutdown = &in_flight.common().shutdown;
             close_if_requested(shutdown, response.status(), response.headers_mut());
         }
-        let in_flight = this.in_flight.take().expect("polled after it was ready");
         if *this.connect && response.status().is_success() {
             in_flight.tunnel();
         }
