@@ -119,10 +119,10 @@ pub trait ShutdownExt: Sized {
     /// # }
     /// ```
     ///
-    /// The future is polled first, and told only if it is still pending about 5 ms later, when the
-    /// driver of its runtime has had a turn; then it is polled again. So a connection that was never
-    /// polled, or whose next request has arrived already, begins with that before it is told. A future
-    /// that has ended is not told any more.
+    /// The future is polled first, and told only if it is still pending when the driver of its runtime has
+    /// had a turn: about 5 ms after the shutdown, or after its own first poll if that is later. Then it
+    /// is polled again. So a connection that was never polled, or whose next request has arrived already,
+    /// begins with that before it is told. A future that has ended is not told any more.
     fn on_shutdown<W: BorrowMut<Waiter>, F>(self, waiter: W, tell: F) -> OnShutdown<Self, F, W>
     where
         Self: Future,
