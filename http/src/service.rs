@@ -130,8 +130,8 @@ impl<S: tower_service::Service<Request<RequestBody>>> fmt::Debug for TowerFuture
     }
 }
 
-/// An extension of each request that a server of this crate serves, once there is a layer. A guard that is left here is
-/// released when the answer has been sent.
+/// An extension of each request that a server of this crate serves, once there is a layer. A guard that is
+/// left here is released when the answer has been sent.
 #[derive(Clone)]
 pub(crate) struct Unsent(Weak<InFlight>);
 

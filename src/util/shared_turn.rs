@@ -1,7 +1,7 @@
 //! [`SharedTurn`]: time for a runtime to hear from the kernel, for thousands of tasks at once.
 
+use std::cell::Cell;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -9,16 +9,15 @@ use std::time::{Duration, Instant};
 use async_io::Timer;
 
 use crate::util::driver_turn::SHORT;
-use crate::util::shard;
 use crate::util::sync::lock_std;
 use crate::util::waker_queue::{Slot, WakerQueue};
 
 /// For how long others may join a turn. It takes so much longer for the first of them.
 const JOIN: Duration = Duration::from_millis(2);
 
-/// How many tasks a runtime polls at most, of those of one thread, until it asks the kernel: tokio 61
+/// More tasks than a thread of a runtime polls until it asks the kernel: tokio's polls 61
 /// (`event_interval`), smol's executor 200 before it returns to the reactor.
-const POLLS: usize = 256;
+const POLLS: u32 = 256;
 
 /// A wait after which "pending" can be believed, as a `DriverTurn` is.
 ///
@@ -35,10 +34,15 @@ pub(crate) struct SharedTurn {
 ///
 /// When it is over, the runtime has heard of all that the kernel had before the shutdown. The time alone
 /// would not do, where the thread was preempted for so long; nor the number of polls, where the thread
-/// that has the driver has to wake up first.
+/// that has the driver has to wake up first. Each thread counts its own polls, because it may be a
+/// runtime of its own.
 pub(crate) struct FirstTurn {
     begun: OnceLock<Instant>,
-    polls: AtomicUsize,
+}
+
+thread_local! {
+    /// When the turn began that this thread polls tasks in, and how many it has polled.
+    static POLLED: Cell<Option<(Instant, u32)>> = const { Cell::new(None) };
 }
 
 /// The turns that end at the same moment.
@@ -100,16 +104,18 @@ impl FirstTurn {
     pub(crate) const fn new() -> Self {
         Self {
             begun: OnceLock::new(),
-            polls: AtomicUsize::new(0),
         }
     }
 
     /// Counts the poll of a task, and returns whether the turn is over.
     fn is_over_after_poll(&self) -> bool {
-        let begun = self.begun.get_or_init(Instant::now);
-        // Relaxed: only how many there are matters.
-        let polls = self.polls.fetch_add(1, Ordering::Relaxed);
-        polls >= POLLS * shard::count() && begun.elapsed() >= SHORT
+        let begun = *self.begun.get_or_init(Instant::now);
+        let polled = match POLLED.get() {
+            Some((turn, polled)) if turn == begun => polled,
+            _ => 0,
+        };
+        POLLED.set(Some((begun, polled.saturating_add(1))));
+        polled >= POLLS && begun.elapsed() >= SHORT
     }
 }
 
@@ -153,6 +159,8 @@ impl Wake for Batch {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use futures_lite::future;
 
     use super::*;
@@ -186,33 +194,60 @@ mod tests {
         turn.poll(first, &mut cx).is_ready()
     }
 
+    /// The first turn of a shutdown since then.
+    fn first_turn(begun: Instant) -> FirstTurn {
+        FirstTurn {
+            begun: begun.into(),
+        }
+    }
+
+    /// Polls new tasks, all that a thread has to, and returns whether one of them need not wait.
+    fn poll_many(first: &FirstTurn) -> bool {
+        (0..POLLS).any(|_| is_over(&mut SharedTurn::short(), Some(first)))
+    }
+
+    fn waited() -> SharedTurn {
+        let mut turn = SharedTurn::short();
+        turn.waits();
+        turn
+    }
+
     #[test]
     fn first_turn_of_a_shutdown_is_one_for_all_that_waited() {
-        let (polls, now) = (POLLS * shard::count(), Instant::now());
-        for (begun, polls, over) in [
-            (now - SHORT, polls, true),
-            (now - SHORT, polls - 1, false),
-            (now + Duration::from_secs(60), polls, false),
-        ] {
-            let first = FirstTurn {
-                begun: OnceLock::from(begun),
-                polls: AtomicUsize::new(polls),
-            };
-            let [mut waited, mut new] = [(); 2].map(|()| SharedTurn::short());
-            waited.waits();
-            assert_eq!(is_over(&mut waited, Some(&first)), over);
-            assert!(!is_over(&mut new, Some(&first)), "it has not heard");
-            assert!(!is_over(&mut new, None));
+        let first = first_turn(Instant::now() - SHORT);
+        assert!(!poll_many(&first));
+        assert!(is_over(&mut waited(), Some(&first)));
+        assert!(!is_over(&mut SharedTurn::short(), Some(&first)), "it is new");
+        assert!(!is_over(&mut waited(), None), "it has another shutdown");
+    }
+
+    #[test]
+    fn first_turn_takes_5_ms() {
+        let first = first_turn(Instant::now() + Duration::from_secs(60));
+        poll_many(&first);
+        assert!(!is_over(&mut waited(), Some(&first)));
+    }
+
+    #[test]
+    fn first_turn_takes_256_polls_of_the_same_thread() {
+        let begun = Instant::now() - SHORT;
+        let [first, other] = [begun, begun - SHORT].map(first_turn);
+        for _ in 0..POLLS {
+            assert!(!is_over(&mut waited(), Some(&first)));
         }
+        thread::scope(|scope| {
+            let other_thread = || is_over(&mut waited(), Some(&first));
+            assert!(!scope.spawn(other_thread).join().unwrap());
+        });
+        assert!(is_over(&mut waited(), Some(&first)));
+        assert!(!is_over(&mut waited(), Some(&other)));
     }
 
     #[test]
     fn first_turn_begins_with_the_first_poll() {
         let first = FirstTurn::new();
-        let mut turn = SharedTurn::short();
-        assert!(!is_over(&mut turn, Some(&first)));
+        assert!(!is_over(&mut waited(), Some(&first)));
         assert!(first.begun.get().is_some());
-        assert_eq!(first.polls.into_inner(), 1);
     }
 
     #[test]
