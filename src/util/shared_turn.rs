@@ -217,7 +217,10 @@ mod tests {
         let first = first_turn(Instant::now() - SHORT);
         assert!(!poll_many(&first));
         assert!(is_over(&mut waited(), Some(&first)));
-        assert!(!is_over(&mut SharedTurn::short(), Some(&first)), "it is new");
+        assert!(
+            !is_over(&mut SharedTurn::short(), Some(&first)),
+            "it is new"
+        );
         assert!(!is_over(&mut waited(), None), "it has another shutdown");
     }
 
