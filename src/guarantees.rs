@@ -29,5 +29,6 @@
 //!   asks it twice or never.
 //! - **G14** A connection in the listen queue, or accepted and not yet read, when the shutdown comes is
 //!   answered by the example servers and by `winddown-http`, or it was refused. What remains is a
-//!   handshake that takes longer than 50 ms; and before Linux 5.7, and elsewhere, one that ends between
-//!   the last look at the queue and the close.
+//!   handshake that takes longer than 50 ms, or a request that is sent more than half a second later; and
+//!   before Linux 5.7, and elsewhere, a handshake that ends between the last look at the queue and the
+//!   close.

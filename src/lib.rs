@@ -120,6 +120,76 @@
 //! # let _ = storage;
 //! ```
 //!
+//! # A server that loses nothing
+//!
+//! An accept loop of one's own has five parts. A stop without one of them loses connections or requests
+//! whenever clients are busy. [winddown-http](https://docs.rs/winddown-http) has all of them, also for axum
+//! and tonic; on plain threads they are the same, see the example `threads`.
+//!
+//! ```no_run
+//! use std::error::Error;
+//! use std::time::Duration;
+//! use futures_lite::{StreamExt, stream};
+//! use hyper::server::conn::http1::{Builder, Connection};
+//! use hyper::service::service_fn;
+//! use hyper::{Request, Response, body::Incoming, header};
+//! use hyper_util::rt::TokioIo;
+//! use tokio::net::TcpListener;
+//! use winddown::{Shutdown, ShutdownExt};
+//! use winddown_http::refuse_on_shutdown;
+//!
+//! # #[cfg(feature = "signals")]
+//! async fn run(listener: TcpListener, shutdown: Shutdown) -> Result<(), Box<dyn Error>> {
+//!     // 1. The kernel refuses new connections (on Linux), and keeps those it has
+//!     // accepted. Not for a listener that another process has too.
+//!     let refusing = refuse_on_shutdown(&listener, &shutdown)?;
+//!     // 2. Connections are told half a second later, so that those that were just
+//!     // accepted can send their request. The guard is that of the loop.
+//!     let pause = Duration::from_millis(500);
+//!     let connections = shutdown.phase("connections").delay(pause).build();
+//!     let accepting = connections.guard();
+//!
+//!     // 3. What the kernel has accepted is still given out.
+//!     let mut incoming = stream::poll_fn(|cx| listener.poll_accept(cx).map(Some))
+//!         .finish_on_shutdown(shutdown.waiter());
+//!     while let Some(accepted) = incoming.next().await {
+//!         let (stream, _) = accepted?; // or a pause, if descriptors are out
+//!         let (shutdown, stop) = (shutdown.clone(), connections.waiter());
+//!         tokio::spawn(connections.track(async move {
+//!             Builder::new()
+//!                 .serve_connection(
+//!                     TokioIo::new(stream),
+//!                     service_fn(|request| answer(request, &shutdown)),
+//!                 )
+//!                 .on_shutdown(stop, Connection::graceful_shutdown)
+//!                 .await
+//!         }));
+//!     }
+//!     // 5. The listener closes, and only then the drain may end.
+//!     drop(incoming);
+//!     drop((listener, refusing));
+//!     drop(accepting);
+//!     shutdown.drained().await?;
+//!     Ok(())
+//! }
+//!
+//! async fn answer(
+//!     _: Request<Incoming>,
+//!     shutdown: &Shutdown,
+//! ) -> hyper::Result<Response<String>> {
+//!     let mut response = Response::new("hello".to_owned());
+//!     // 4. A client that keeps its connection learns that this answer is the last.
+//!     // Otherwise its next request may cross the close.
+//!     if shutdown.is_requested() {
+//!         let close = header::HeaderValue::from_static("close");
+//!         response.headers_mut().insert(header::CONNECTION, close);
+//!     }
+//!     Ok(response)
+//! }
+//! ```
+//!
+//! # The end of the program
+//!
 //! What comes after the drain is plain code in `main`, in the order in which it stands: nothing has to
 //! be shared with a closure, and `?` works. How the process ends is its last line: its own exit code,
 //! or that of the [`Cause`], or [`Cause::exit`], which dies of the signal as shells and supervisors

@@ -67,6 +67,10 @@ impl PhaseBuilder {
     /// Sets how long the phase is asked after its turn has come: after the parent is stopping, and the
     /// phases that it comes after are over. Defaults to none.
     ///
+    /// During the delay of a phase of connections every answer has to say `connection: close`. Otherwise each
+    /// connection that is kept may lose a request when it is told; see [a server that loses
+    /// nothing](crate#a-server-that-loses-nothing).
+    ///
     /// It is real time, kept by a thread of this crate. The force cuts it short. If the system refuses to
     /// start that thread, there is no delay.
     ///

@@ -115,6 +115,9 @@ impl Shutdown {
     /// For a reason of the program's own that several parts may have, use
     /// [`trigger`](Shutdown::trigger), which never forces.
     ///
+    /// The cause names the line of the call. For a call through a function that was handed on, such as
+    /// `then(Shutdown::request_shutdown)`, that is a line of the standard library: hand on a closure.
+    ///
     /// ```
     /// use winddown::Shutdown;
     ///

@@ -19,7 +19,8 @@ use crate::util::waker_queue::Slot;
 ///
 /// Made by [`Shutdown::waiter`](crate::Shutdown::waiter), cloned at will, awaited on any runtime or
 /// on none. Its output is `()`, so it goes wherever a server takes a shutdown future:
-/// `.with_graceful_shutdown(shutdown.waiter())`. Ask [`cause`](Waiter::cause) for the reason.
+/// `.with_graceful_shutdown(shutdown.waiter())`. (Such a server may reset what is in its listen queue;
+/// [winddown-http](https://docs.rs/winddown-http) does not.) Ask [`cause`](Waiter::cause) for the reason.
 ///
 /// It is fused: polled again after it was ready, it is ready again. By `&mut` it can be awaited
 /// many times, as in a loop:

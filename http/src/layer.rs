@@ -103,6 +103,9 @@ impl<S> Layer<S> for GuardLayer {
 
 /// The guard of a request, in its extensions. Made by a [`GuardLayer`].
 ///
+/// [`Server::serve`](crate::Server::serve) does not wait for a task that has it and outlives its connection:
+/// [`drained`](winddown::Shutdown::drained) of the shutdown does.
+///
 /// The task of a websocket holds it, so that a drain waits for the task:
 ///
 /// ```

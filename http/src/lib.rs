@@ -185,16 +185,42 @@
 //! - `axum::serve`, tonic's `serve_with_shutdown`, warp's `graceful` and hyper-util's `GracefulShutdown`
 //!   stop accepting and tell all connections at the same moment. Connections in the listen queue are
 //!   reset. One that was just accepted, whose request was not read, is closed. Likewise one that is
-//!   kept alive, when its next request has arrived and was not read. With [`refuse_on_shutdown`], and told by a
-//!   [phase](winddown::Shutdown::phase) with a [`delay`](winddown::PhaseBuilder::delay) of half a second,
-//!   they read what has come first: see the recipes for warp, actix and others.
+//!   kept alive, when its next request has arrived and was not read. Two lines help: the kernel refuses, and
+//!   the server is told half a second later, so that it reads what has come first.
 //! - None of them bounds a client that sends half a request head, or HTTP/2's preface and then nothing, or
 //!   answers no PING: their future does not return, though there is no work. tonic has no deadline
 //!   for it either; wrap it in [`until_deadline`](winddown::ShutdownExt::until_deadline).
 //! - They don't wait for upgraded connections, such as websockets. With a `RequestGuard` in its task, the
 //!   drain of the shutdown does.
 //!
-//! The README has the numbers.
+//! ```
+//! use std::time::Duration;
+//! use axum::Router;
+//! use tokio::net::TcpListener;
+//! use winddown::{Shutdown, ShutdownExt};
+//! use winddown_http::{GuardLayer, refuse_on_shutdown};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let shutdown = Shutdown::new();
+//! let app = Router::new().layer(GuardLayer::new(&shutdown, "request"));
+//! let listener = TcpListener::bind("127.0.0.1:0").await?;
+//! let _refusing = refuse_on_shutdown(&listener, &shutdown)?;
+//! let pause = Duration::from_millis(500);
+//! let told = shutdown.phase("http").delay(pause).build().waiter();
+//! # shutdown.request_shutdown();
+//! axum::serve(listener, app)
+//!     .with_graceful_shutdown(told)
+//!     .into_future()
+//!     .until_deadline(shutdown.waiter())
+//!     .await
+//!     .transpose()?;
+//! shutdown.drained().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The layer has the answers say `connection: close` meanwhile. The README has the numbers.
 //!
 //! # Features
 //!

@@ -29,8 +29,14 @@ use winddown::{Callback, Shutdown};
 /// that shares the socket: a service manager that keeps it for the next start, or a parent that has
 /// forked. These lose nothing anyway, as the queue goes on to the next process.
 ///
-/// Nor for one of several sockets that share a port by `SO_REUSEPORT`: the kernel still chooses it, and then
-/// ignores the connection. Until the socket closes, those clients wait, and try again after a second.
+/// Nor for some of several sockets that share a port by `SO_REUSEPORT`: the kernel still chooses one of
+/// them, and then ignores the connection. Until the socket closes, those clients wait, and try again after
+/// a second. A process that has all of them, as one for each thread, refuses on each. To hand a port over to
+/// another process, share one listener; or close the socket with `net.ipv4.tcp_migrate_req = 1` (Linux 5.14),
+/// which moves its queue to the others.
+///
+/// A thread that blocks in `accept` can't be woken by a connection to itself any more, because that is
+/// refused too: take connections from a listener that does not block, and ask between them.
 ///
 /// A handshake that the kernel has answered with a SYN cookie, as it does when its list of handshakes is
 /// full, is reset.
@@ -72,8 +78,10 @@ pub fn refuse_new(listener: &impl AsSocket) -> io::Result<()> {
     }
 }
 
-/// Calls [`refuse_new`] at the shutdown, on the thread that requests it. Whatever that returns, the stop
-/// goes on.
+/// Calls [`refuse_new`] at the shutdown, when the [`lame_duck`](winddown::Builder::lame_duck) is over, on the
+/// thread that calls the wakers. Whatever that returns, the stop goes on.
+///
+/// The shutdown is the one that ends the accept loop: for a server in a phase, that phase.
 ///
 /// **Only for a listener that this process alone has**, as `refuse_new` says.
 ///

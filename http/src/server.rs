@@ -226,6 +226,9 @@ impl<E> Server<E> {
     /// shutdown. The task of each connection holds a guard of a
     /// [phase](winddown::Shutdown::phase) of the shutdown, and so does the listener from this call on.
     ///
+    /// It waits for no other guard, such as a [`RequestGuard`](crate::RequestGuard) in a task that outlives
+    /// its connection. For those, [`shutdown.drained()`](winddown::Shutdown::drained) comes after it.
+    ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
     /// use axum::{Router, routing::get};
@@ -241,6 +244,7 @@ impl<E> Server<E> {
     /// let incoming = TokioIncoming::new(listener);
     /// # shutdown.request_shutdown();
     /// Server::tokio(&shutdown).serve(incoming, app).await?;
+    /// shutdown.drained().await?; // work that outlives its request
     /// # Ok(())
     /// # }
     /// ```
@@ -288,7 +292,7 @@ impl<E> Server<E> {
     /// `connect` is called for each connection, and returns the I/O and the service for it. Its future
     /// runs in the task of the connection, so that a client that is slow in its handshake holds up no
     /// other. It has the [`client_timeout`](Server::client_timeout). A connection whose future fails
-    /// is dropped.
+    /// is dropped. axum's `ConnectInfo` is such an extension as the one below: `Extension(ConnectInfo(peer?))`.
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]

@@ -123,6 +123,10 @@ pub trait ShutdownExt: Sized {
     /// had a turn: about 5 ms after the shutdown, or after its own first poll if that is later. Then it
     /// is polled again. So a connection that was never polled, or whose next request has arrived already,
     /// begins with that before it is told. A future that has ended is not told any more.
+    ///
+    /// A request that arrives later than that is lost with a connection that was told: give clients half a
+    /// second first, and have answers say `connection: close` meanwhile, as in [a server that loses
+    /// nothing](crate#a-server-that-loses-nothing).
     fn on_shutdown<W: BorrowMut<Waiter>, F>(self, waiter: W, tell: F) -> OnShutdown<Self, F, W>
     where
         Self: Future,
@@ -160,7 +164,8 @@ pub trait ShutdownExt: Sized {
     /// [`grace_period`](crate::Builder::grace_period) is over or the shutdown was forced.
     ///
     /// For a server's own future, which stops accepting by itself when it is told, and then may take
-    /// until the deadline. It ends at once if the future does, whether a shutdown was requested or not:
+    /// until the deadline. What such a server itself loses, [winddown-http](https://docs.rs/winddown-http)
+    /// says, and how to lose less. It ends at once if the future does, whether a shutdown was requested or not:
     /// so a server that can't bind its port does not leave `main` waiting. Without a grace period only
     /// the force stops it. Otherwise as [`cancel_on_shutdown`](crate::ShutdownExt::cancel_on_shutdown).
     ///
@@ -293,7 +298,9 @@ pub trait ShutdownExt: Sized {
     /// For a listener, whose connections the kernel has accepted for the program already: what is ready
     /// at the shutdown is still given out. From when it is first pending after the shutdown, it goes on for
     /// about 50 ms, because the driver of its runtime may not have told it yet what the kernel has; then it
-    /// ends when it is pending next. Fused.
+    /// ends when it is pending next. Fused. What comes between that and the close of the listener is reset,
+    /// unless the kernel refuses new connections from the shutdown on: see [a server that loses
+    /// nothing](crate#a-server-that-loses-nothing).
     ///
     /// A stream that always has an item ends after 4,096 items more, which is as long as Linux makes the
     /// queue of a listener by default. What is left then stays in the stream; see `into_inner`.

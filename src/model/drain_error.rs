@@ -37,7 +37,8 @@ pub struct DrainError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DrainErrorKind {
-    /// Its time was up.
+    /// Its time was up. A drain whose time ends with the grace period may also find that the shutdown was
+    /// forced at that moment.
     TimedOut,
     /// The shutdown was forced.
     Forced,

@@ -77,7 +77,9 @@ impl TokioIncoming<TcpListener> {
     /// Refuses new connections from the shutdown on, and gives out those that the kernel has accepted. So
     /// none is lost when the listener closes. On Linux; elsewhere it changes nothing.
     ///
-    /// **Only for a listener that this process alone has**, as [`refuse_new`](crate::refuse_new) says.
+    /// **Only for a listener that this process alone has**, as [`refuse_new`](crate::refuse_new) says. The
+    /// shutdown is that of the [`Server`]. A listener that a service manager hands over (`LISTEN_FDS`,
+    /// taken by the crate `listenfd`, and made non-blocking) goes without it.
     ///
     /// ```
     /// use tokio::net::TcpListener;
