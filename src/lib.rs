@@ -139,7 +139,10 @@
 //! use winddown_http::refuse_on_shutdown;
 //!
 //! # #[cfg(feature = "signals")]
-//! async fn run(listener: TcpListener, shutdown: Shutdown) -> Result<(), Box<dyn Error>> {
+//! async fn run(
+//!     listener: TcpListener,
+//!     shutdown: Shutdown,
+//! ) -> Result<(), Box<dyn Error>> {
 //!     // 1. The kernel refuses new connections (on Linux), and keeps those it has
 //!     // accepted. Not for a listener that another process has too.
 //!     let refusing = refuse_on_shutdown(&listener, &shutdown)?;
@@ -150,8 +153,8 @@
 //!     let accepting = connections.guard();
 //!
 //!     // 3. What the kernel has accepted is still given out.
-//!     let mut incoming = stream::poll_fn(|cx| listener.poll_accept(cx).map(Some))
-//!         .finish_on_shutdown(shutdown.waiter());
+//!     let accept = stream::poll_fn(|cx| listener.poll_accept(cx).map(Some));
+//!     let mut incoming = accept.finish_on_shutdown(shutdown.waiter());
 //!     while let Some(accepted) = incoming.next().await {
 //!         let (stream, _) = accepted?; // or a pause, if descriptors are out
 //!         let (shutdown, stop) = (shutdown.clone(), connections.waiter());
