@@ -156,7 +156,7 @@
 //!     let accept = stream::poll_fn(|cx| listener.poll_accept(cx).map(Some));
 //!     let mut incoming = accept.finish_on_shutdown(shutdown.waiter());
 //!     while let Some(accepted) = incoming.next().await {
-//!         let (stream, _) = accepted?; // or a pause, if descriptors are out
+//!         let (stream, _) = accepted?; // or a pause, without descriptors
 //!         let (shutdown, stop) = (shutdown.clone(), connections.waiter());
 //!         tokio::spawn(connections.track(async move {
 //!             Builder::new()
@@ -181,7 +181,7 @@
 //!     shutdown: &Shutdown,
 //! ) -> hyper::Result<Response<String>> {
 //!     let mut response = Response::new("hello".to_owned());
-//!     // 4. A client that keeps its connection learns that this answer is the last.
+//!     // 4. A client that keeps its connection learns that this is the last.
 //!     // Otherwise its next request may cross the close.
 //!     if shutdown.is_requested() {
 //!         let close = header::HeaderValue::from_static("close");
