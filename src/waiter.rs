@@ -10,8 +10,6 @@ use crate::model::cause::Cause;
 use crate::model::stage::Stage;
 use crate::node::Node;
 use crate::util::deadline;
-#[cfg(feature = "signals")]
-use crate::util::shared_turn::FirstTurn;
 use crate::util::waker_queue::Slot;
 
 /// A future that is ready when work is to be finished: when a shutdown was requested, and its
@@ -87,11 +85,6 @@ impl Waiter {
     pub(crate) fn deadline_requested(&self) -> Option<Reached> {
         let owner = self.node.deadline_owner()?;
         Some(Reached::new(owner, Stage::Requested))
-    }
-
-    #[cfg(feature = "signals")]
-    pub(crate) fn first_turn(&self) -> Option<&FirstTurn> {
-        self.node.first_turn()
     }
 
     /// Returns whether the waiter is ready: whether work is to be finished. One atomic load.

@@ -266,40 +266,6 @@ fn on_shutdown_calls_once_and_runs_on() {
     assert_eq!(told.get(), 1);
 }
 
-/// Of thousands of connections, those that are polled after the first have waited with them.
-#[cfg(feature = "signals")]
-#[test]
-fn on_shutdown_tells_the_last_of_a_crowd_at_once() {
-    let phase = |shutdown: &Shutdown| shutdown.phase("connections").build();
-    for of in [Shutdown::clone, phase] {
-        let shutdown = Shutdown::new();
-        let connections = of(&shutdown);
-        let told = Cell::new(0);
-        let new = || {
-            let tell = |_: Pin<&mut _>| told.set(told.get() + 1);
-            Box::pin(future::pending::<()>().on_shutdown(connections.waiter(), tell))
-        };
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut crowd: Vec<_> = (0..300).map(|_| new()).collect();
-        for connection in &mut crowd {
-            assert!(connection.as_mut().poll(&mut cx).is_pending());
-        }
-        shutdown.request_shutdown();
-        let (first, last) = crowd.split_at_mut(256);
-        for connection in first {
-            assert!(connection.as_mut().poll(&mut cx).is_pending());
-        }
-        std::thread::sleep(Duration::from_millis(5)); // the time of the turn, at least
-        let before = told.get();
-        assert!(new().as_mut().poll(&mut cx).is_pending());
-        assert_eq!(told.get(), before, "it is new");
-        for connection in &mut *last {
-            assert!(connection.as_mut().poll(&mut cx).is_pending());
-        }
-        assert_eq!(told.get(), before + last.len());
-    }
-}
-
 /// As a connection whose next request has arrived already.
 #[test]
 fn on_shutdown_polls_before_it_tells() {

@@ -119,10 +119,14 @@ pub trait ShutdownExt: Sized {
     /// # }
     /// ```
     ///
-    /// The future is polled first, and told only if it is still pending when the driver of its runtime has
-    /// had a turn: about 5 ms after the shutdown, or after its own first poll if that is later. Then it
-    /// is polled again. So a connection that was never polled, or whose next request has arrived already,
-    /// begins with that before it is told. A future that has ended is not told any more.
+    /// The future is polled first, and told only if it is still pending about 5 ms later, when the
+    /// driver of its runtime has had a turn; then it is polled again. So a connection that was never
+    /// polled, or whose next request has arrived already, begins with that before it is told. A future
+    /// that has ended is not told any more.
+    ///
+    /// That holds where each connection has a task of its own. A single task that polls thousands
+    /// (`FuturesUnordered`) keeps the driver from its turn, and so may a tokio runtime with a much larger
+    /// `event_interval` than its 61.
     ///
     /// A request that arrives later than that is lost with a connection that was told: give clients half a
     /// second first, and have answers say `connection: close` meanwhile, as in [a server that loses

@@ -57,15 +57,7 @@ impl<F: Future, T: FnOnce(Pin<&mut F>), W: BorrowMut<Waiter>> Future for OnShutd
         if poll.is_ready() || this.tell.is_none() {
             return poll;
         }
-        let waiter = this.waiter.borrow_mut();
-        if Pin::new(&mut *waiter).poll(cx).is_pending() {
-            #[cfg(feature = "signals")]
-            this.turn.waits();
-            return Poll::Pending;
-        }
-        #[cfg(feature = "signals")]
-        ready!(this.turn.poll(waiter.first_turn(), cx));
-        #[cfg(not(feature = "signals"))]
+        ready!(Pin::new(this.waiter.borrow_mut()).poll(cx));
         ready!(this.turn.poll(cx));
         if let Some(tell) = this.tell.take() {
             tell(this.future.as_mut());

@@ -50,8 +50,6 @@ use crate::model::signal::Signal;
 use crate::node::line::{Line, LineAbove};
 use crate::node::order::{Order, PhaseLink};
 use crate::util::shard;
-#[cfg(feature = "signals")]
-use crate::util::shared_turn::FirstTurn;
 use crate::util::site_table::SiteTable;
 use crate::util::slab::take_unused;
 use crate::util::sync::atomic::{AtomicU8, Ordering, fence};
@@ -115,8 +113,6 @@ struct Extra {
     /// Only if a lame duck separates this stage from the next. Such a node has it from the beginning.
     requested: Option<WakerQueue>,
     forced: WakerQueue,
-    #[cfg(feature = "signals")]
-    first_turn: FirstTurn,
     below: OnceLock<Box<Below>>,
 }
 
@@ -303,8 +299,6 @@ impl Node {
                 watchers: WakerSet::new(),
                 requested: self.has_lame_duck().then(WakerQueue::new),
                 forced: WakerQueue::new(),
-                #[cfg(feature = "signals")]
-                first_turn: FirstTurn::new(),
                 below: OnceLock::new(),
             })
         })

@@ -9,10 +9,6 @@ use event_listener::Listener;
 
 use crate::model::stage::Stage;
 use crate::node::Node;
-#[cfg(feature = "signals")]
-use crate::node::Place;
-#[cfg(feature = "signals")]
-use crate::util::shared_turn::FirstTurn;
 use crate::util::sync::atomic::{Ordering, fence};
 use crate::util::waker_queue::{Slot, WakerQueue};
 
@@ -68,17 +64,6 @@ impl Node {
             Stage::Stopping => &self.stopping,
             Stage::Forced => &self.extra().forced,
         }
-    }
-
-    /// Returns the turn of the tasks that waited when the shutdown came. A child has none, unless it has
-    /// an `Extra` anyway: it may be that of one connection, which has a turn of its own.
-    #[cfg(feature = "signals")]
-    pub(crate) fn first_turn(&self) -> Option<&FirstTurn> {
-        let extra = match self.place {
-            Place::Child { .. } => self.extra.get()?,
-            Place::Phase { .. } | Place::Root { .. } | Place::Unlinked => self.extra(),
-        };
-        Some(&extra.first_turn)
     }
 
     /// Wakes the tasks and threads that wait for a stage that was reached.
