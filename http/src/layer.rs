@@ -27,6 +27,9 @@ type Name = Box<dyn Fn(&Parts) -> &'static str + Send + Sync>;
 /// released when the body is dropped: when the server has *taken* the last piece, which may still wait
 /// in its buffers. So wait for the future of such a server too.
 ///
+/// Make it before the server begins: a request that comes before the first layer there ever is has its guard
+/// as in the server of another crate.
+///
 /// The guard is also in the extensions of the request, as a [`RequestGuard`], for a task that outlives the
 /// request.
 ///

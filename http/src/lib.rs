@@ -108,6 +108,12 @@
 //!   it is idempotent. On HTTP/2 it is answered.
 //! - hyper takes no further request from a connection after an answer with `connection: close`. Requests
 //!   that a client has pipelined behind it are not answered, as HTTP/1.1 has it.
+//! - A client that closes its side of the connection with its request gets no answer most of the time, in a
+//!   running server too: hyper takes it that the client has gone. [`Server::http`] can set hyper's
+//!   `half_close(true)`.
+//! - What a client sends of its next request together with one is not known as a head that has begun, because
+//!   it is in hyper's buffer. It has the pause for the rest, and in a running server the `idle_timeout`.
+//! - A service that answers before it has read the body has the rest of it for one `client_timeout`.
 //! - When the grace period is over, a connection that was upgraded is not dropped. The task that has it
 //!   is the program's.
 //!
