@@ -68,6 +68,7 @@
 //! | a reader | `seal_on_shutdown`, with the feature `futures-io` or `tokio-io` | the end of the file; writing goes on |
 //! | a loop | [`is_stopping`](Waiter::is_stopping) | true |
 //! | a readiness probe | [`is_requested`](Shutdown::is_requested) | true, also during the lame duck |
+//! | an `accept` that blocks, in a thread | `set_nonblocking(true)`, and [`wait_blocking_timeout`](Waiter::wait_blocking_timeout) when there is none | true: the loop ends |
 //! | a thread that only waits | [`wait_blocking`](Waiter::wait_blocking) | it goes on |
 //! | a function | [`call_on_shutdown`](Shutdown::call_on_shutdown) | it is called |
 //! | work that must be finished | [`guard`](Shutdown::guard), [`track`](Shutdown::track) | [`drain`](Shutdown::drain) waits for it |
