@@ -80,7 +80,7 @@ impl Limit {
         ready!(Pin::new(&mut wait.stop).poll(cx));
         let sleep = wait
             .sleep
-            .get_or_insert_with(|| common.timer.sleep(common.client_timeout));
+            .get_or_insert_with(|| common.timer.sleep(common.times.client));
         sleep.as_mut().poll(cx)
     }
 

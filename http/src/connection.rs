@@ -6,23 +6,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
-use winddown::Waiter;
 
-use crate::monitor::{Idle, Monitor};
+use crate::monitor::{Common, Idle, Monitor, Times};
 use crate::timer::SharedTimer;
 
 /// For how long a connection that is to be closed stays open, so that the runtime can tell it of bytes
 /// that the kernel has already. tokio polls the kernel only after a number of tasks, but before it
 /// fires its timers.
 pub(crate) const SETTLE: Duration = Duration::from_millis(20);
-
-/// The times of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
-    pub(crate) pause: Duration,
-    pub(crate) client: Duration,
-    pub(crate) idle: Duration,
-}
 
 /// What is to be done about a connection.
 enum Then {
@@ -48,15 +39,14 @@ pub(crate) async fn drive<C: Future>(
     mut connection: Pin<&mut C>,
     finish: impl Fn(Pin<&mut C>),
     monitor: &Monitor,
-    times: Times,
-    mut stop: Waiter,
 ) {
+    let Common {
+        stop, timer, times, ..
+    } = &**monitor.common();
+    let mut stop = stop.clone();
     let mut stopped = None;
     let mut told = None;
-    let mut alarm = Alarm {
-        timer: &monitor.common().timer,
-        sleep: None,
-    };
+    let mut alarm = Alarm { timer, sleep: None };
     poll_fn(move |cx| {
         // First, so that what has arrived is known before the connection is told.
         while connection.as_mut().poll(cx).is_pending() {
@@ -64,7 +54,7 @@ pub(crate) async fn drive<C: Future>(
                 stopped = Some(alarm.timer.now());
             }
             let idle = monitor.idle(stopped.map(|_| cx.waker()));
-            let Some((time, then)) = next(idle, stopped, told, times) else {
+            let Some((time, then)) = next(idle, stopped, told, *times) else {
                 return Poll::Pending;
             };
             if alarm.poll(time, cx).is_pending() {

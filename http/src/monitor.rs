@@ -28,14 +28,22 @@ enum Protocol {
     Http2,
 }
 
+/// The times of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) pause: Duration,
+    pub(crate) client: Duration,
+    pub(crate) idle: Duration,
+}
+
 /// What all connections of a server have in common.
 pub(crate) struct Common {
     /// Tells that answers are to say `connection: close`.
     pub(crate) shutdown: Waiter,
-    /// Tells that a request body is to be finished.
+    /// Tells that a connection is to finish, and a request body to be finished.
     pub(crate) stop: Waiter,
     pub(crate) timer: SharedTimer,
-    pub(crate) client_timeout: Duration,
+    pub(crate) times: Times,
 }
 
 /// One connection, as its I/O, its service and its driver see it.

@@ -15,10 +15,10 @@ use winddown::Shutdown;
 
 use crate::accept::accept;
 use crate::body::ResponseBody;
-use crate::connection::{Times, drive};
+use crate::connection::drive;
 use crate::error::ServeError;
 use crate::io::{Io, Lease};
-use crate::monitor::{Common, Monitor};
+use crate::monitor::{Common, Monitor, Times};
 use crate::service::{Adapter, AnswerFuture, HttpService};
 use crate::slots::Slots;
 use crate::timer::SharedTimer;
@@ -360,7 +360,7 @@ impl<E> Server<E> {
             shutdown: shutdown.waiter(),
             stop: connections.waiter(),
             timer: timer.clone(),
-            client_timeout: times.client,
+            times,
         });
         let builder = Arc::new(builder);
         let slots = Slots::new(max_connections);
@@ -379,7 +379,6 @@ impl<E> Server<E> {
                 let connecting = connect(raw);
                 let handshake_timeout = timer.sleep(times.client);
                 let (builder, common) = (builder.clone(), common.clone());
-                let stop = connections.waiter();
                 let task = async move {
                     let timeout = async {
                         handshake_timeout.await;
@@ -396,7 +395,7 @@ impl<E> Server<E> {
                     let finish = |it: Pin<&mut UpgradeableConnection<'_, _, _, _>>| {
                         it.graceful_shutdown();
                     };
-                    drive(connection, finish, &monitor, times, stop).await;
+                    drive(connection, finish, &monitor).await;
                 };
                 executor.execute(Box::pin(task.or(abort.waiter())));
             }
