@@ -18,8 +18,6 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, Response};
 use nix::sys::socket::{Backlog, listen};
-use winddown::{Callback, Shutdown};
-use winddown_http::refuse_new;
 
 use crate::process::{memory, raise_limit};
 
@@ -67,12 +65,6 @@ pub fn role(name: &str, runtime: &str) {
         _ => smol::block_on(served),
     }
     println!("{}", memory("self", "VmHWM"));
-}
-
-/// Refuses new connections from the shutdown on, as the examples do.
-fn refuse_on_shutdown(listener: &TcpListener, shutdown: &Shutdown) -> Callback {
-    let socket = listener.try_clone().expect("there are descriptors");
-    shutdown.call_on_shutdown(move || refuse_new(&socket).expect("it is Linux"))
 }
 
 /// Answers, and sleeps before that if the request is slow.

@@ -169,8 +169,8 @@ pub trait ShutdownExt: Sized {
     ///
     /// For a server's own future, which stops accepting by itself when it is told, and then may take
     /// until the deadline. What such a server itself loses, [winddown-http](https://docs.rs/winddown-http)
-    /// says, and how to lose less. It ends at once if the future does, whether a shutdown was requested or not:
-    /// so a server that can't bind its port does not leave `main` waiting. Without a grace period only
+    /// says, and how to lose less. It ends at once if the future does, whether a shutdown was requested or
+    /// not: so a server that can't bind its port does not leave `main` waiting. Without a grace period only
     /// the force stops it. Otherwise as [`cancel_on_shutdown`](crate::ShutdownExt::cancel_on_shutdown).
     ///
     /// ```no_run

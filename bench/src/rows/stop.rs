@@ -20,8 +20,8 @@ use crate::stopped::{BODY, IN_FLIGHT, servers};
 
 /// Requests that are sent before the first answer is read.
 const WAVE: usize = 100;
-/// The time between two tries to connect: at first, and then as a part of the time since SIGTERM.
-const PROBE: (Duration, u32) = (Duration::from_micros(100), 20);
+/// The least time between two tries to connect.
+const PROBE: Duration = Duration::from_micros(100);
 
 const IDLE: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 const SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -102,7 +102,7 @@ pub fn rows() -> Vec<Row> {
 
 /// Whether the processes may have so many connections.
 fn fits(idle: usize) -> bool {
-    raise_limit() > (idle + IN_FLIGHT + 200) as u64
+    raise_limit() > (idle + WAVE + IN_FLIGHT + 200) as u64
 }
 
 /// What the table does not say.
@@ -274,8 +274,7 @@ fn refused(address: SocketAddr, sent: Duration) -> Duration {
             // Accepted, if perhaps to be lost with the listener's queue.
             accepted_or_reset => drop(accepted_or_reset),
         }
-        let (least, part) = PROBE;
-        thread::sleep(least.max((now() - sent) / part));
+        thread::sleep(PROBE.max((now() - sent) / 20));
     }
 }
 

@@ -19,7 +19,7 @@ use smol_hyper::rt::FuturesIo;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use winddown::{Shutdown, ShutdownExt};
-use winddown_http::{Server as HttpServer, SmolIncoming};
+use winddown_http::{Server as HttpServer, SmolIncoming, refuse_on_shutdown};
 
 use super::{PATIENCE, Server};
 use crate::harness::OURS;
@@ -46,7 +46,7 @@ fn adopt(listener: StdListener) -> TcpListener {
 
 async fn winddown(listener: StdListener, progress: bool) {
     let shutdown = Shutdown::install().expect("it is the first");
-    let _refusing = super::refuse_on_shutdown(&listener, &shutdown);
+    let _refusing = refuse_on_shutdown(&listener, &shutdown).expect("there are descriptors");
     let listener = adopt(listener);
     let accepting = shutdown.guard();
     let mut incoming = listener.incoming().finish_on_shutdown(shutdown.waiter());

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use winddown::{Shutdown, ShutdownExt};
-use winddown_http::{Server as HttpServer, TokioIncoming};
+use winddown_http::{Server as HttpServer, TokioIncoming, refuse_on_shutdown};
 
 use super::{PATIENCE, Server};
 use crate::harness::OURS;
@@ -49,7 +49,7 @@ fn adopt(listener: StdListener) -> TcpListener {
 
 async fn winddown(listener: StdListener) {
     let shutdown = Shutdown::install().expect("it is the first");
-    let _refusing = super::refuse_on_shutdown(&listener, &shutdown);
+    let _refusing = refuse_on_shutdown(&listener, &shutdown).expect("there are descriptors");
     let listener = adopt(listener);
     let accepting = shutdown.guard();
     let mut incoming = stream::poll_fn(|cx| listener.poll_accept(cx).map(Some))
