@@ -572,16 +572,18 @@ wasm() (
 )
 
 # Mutants of all of src/, with every feature. Some: MUTANTS="--file src/node/line.rs". Those in lines changed since a
-# commit: BASE=main.
+# commit: BASE=main. As many as so many seconds allow, in any order: MUTANTS_SECONDS=300.
 mutants() {
-    need_tool cargo-mutants
-    local some=()
+    local some=() over=$((SECONDS + ${MUTANTS_SECONDS:-0}))
     if [ -n "${BASE:-}" ]; then
         mkdir -p target
         git diff "$BASE...HEAD" -- src >target/mutants.diff
         [ -s target/mutants.diff ] || { echo "src/ has not changed since $BASE"; return; }
         some=(--in-diff target/mutants.diff)
     fi
+    # It waits for cargo most of the time.
+    need_tool cargo-mutants --debug
+    [ -z "${MUTANTS_SECONDS:-}" ] || some+=(--seconds $((over - SECONDS)))
     # shellcheck disable=SC2086 # arguments
     python3 tests/mutants.py --all-features --timeout 300 "${some[@]}" ${MUTANTS:-}
 }
@@ -617,9 +619,9 @@ END
     WINDDOWN_WINE=$wine WINDDOWN_EXAMPLES=$out/$target/debug/examples run_tests 10 cargo test --test windows
 )
 
-# Installs a cargo tool if it is missing.
+# Installs a cargo tool if it is missing, with more arguments of `cargo install`.
 need_tool() {
-    command -v "$1" >/dev/null || cargo install --locked "$1"
+    command -v "$1" >/dev/null || cargo install --locked "$@"
 }
 
 # Installs Debian packages if they are missing.

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Runs cargo-mutants, and fails if a mutant survives that mutants.toml does not list.
 
-    python3 tests/mutants.py ARGUMENT ...  runs `cargo mutants ARGUMENT ...`
-    python3 tests/mutants.py --self-test   shows that mistakes are reported
+    python3 tests/mutants.py ARGUMENT ...         runs `cargo mutants ARGUMENT ...`
+    python3 tests/mutants.py --seconds N ...      interrupts it after so many seconds, and judges what it has tested
+    python3 tests/mutants.py --self-test          shows that mistakes are reported
 
 A mutant that survives, or under which the tests take too long, has an entry in mutants.toml with its reason. It is an
 error if one has none, if an entry gives no reason, if the tests fail without a mutation, or if no mutant was tested.
@@ -10,7 +11,10 @@ Lines and columns are left out of the names, so that they outlast a change of th
 have one there by a pattern, and are not made.
 """
 
+import argparse
+import json
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -69,21 +73,41 @@ def self_test():
     print(f"mutants.py: {len(cases)} cases are as expected")
 
 
+def run(command, seconds):
+    """Runs cargo-mutants. Returns what it ends with, or None if it took longer and was interrupted."""
+    process = subprocess.Popen(command, cwd=ROOT)
+    try:
+        return process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        # It puts the sources back.
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        return None
+
+
 def main():
-    if "--self-test" in sys.argv:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--self-test", action="store_true")
+    parser.add_argument("--seconds", type=int)
+    options, arguments = parser.parse_known_args()
+    if options.self_test:
         self_test()
         return
     OUT.mkdir(parents=True, exist_ok=True)
     # Otherwise it judges the lists of an earlier run, where this one ends early.
-    for list_of_mutants in OUT.glob("mutants.out/*.txt"):
-        list_of_mutants.unlink()
+    for file in [*OUT.glob("mutants.out/*.txt"), *OUT.glob("mutants.out/mutants.json")]:
+        file.unlink()
     lists = tomllib.loads((ROOT / "tests/mutants.toml").read_text())
     left_out = [f"--exclude-re={entry['mutant']}" for entry in lists.get("not_run", [])]
-    ended = subprocess.run(["cargo", "mutants", "--output", OUT, *left_out, *sys.argv[1:]], cwd=ROOT)
+    ended = run(["cargo", "mutants", "--output", OUT, *left_out, *arguments], options.seconds)
     counts, errors = judge(OUT, lists)
-    if ended.returncode not in SURVIVED:
-        errors.append(f"cargo-mutants ends with {ended.returncode}")
-    if not counts["caught"] and not counts["missed"] and "--in-diff" not in sys.argv:
+    if ended is None:
+        made = OUT / "mutants.out/mutants.json"
+        listed = len(json.loads(made.read_text())) if made.exists() else "all"
+        print(f"mutants.py: after {options.seconds} s, {sum(counts.values())} of {listed} mutants were tested")
+    elif ended not in SURVIVED:
+        errors.append(f"cargo-mutants ends with {ended}")
+    elif not counts["caught"] and not counts["missed"] and "--in-diff" not in arguments:
         errors.append("no mutant was tested")
     print("mutants.py: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
     for error in errors:
