@@ -1,9 +1,7 @@
 //! [`Guard`]: work in flight.
 
 use std::fmt;
-use std::sync::Arc;
 
-use crate::node::Node;
 use crate::node::sites::CallSite;
 use crate::waiter::Waiter;
 
@@ -30,28 +28,12 @@ use crate::waiter::Waiter;
 #[must_use = "the work is in flight only as long as the guard is held"]
 pub struct Guard {
     site: CallSite,
-    /// Dropped after `site`.
-    notify: NotifyOnDrop,
-}
-
-/// Notifies the drains when it is dropped. By then the guard is counted neither at its call site nor
-/// in an ancestor.
-struct NotifyOnDrop(Option<Arc<Node>>);
-
-impl Drop for NotifyOnDrop {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(node) = &self.0 {
-            node.notify_drains();
-        }
-    }
 }
 
 impl Guard {
     #[inline]
     pub(crate) fn new(site: CallSite) -> Self {
-        let notify = NotifyOnDrop(None);
-        Self { site, notify }
+        Self { site }
     }
 
     /// Records that the work behind this guard has panicked, in a thread that goes on.
@@ -94,9 +76,7 @@ impl Clone for Guard {
 impl Drop for Guard {
     #[inline]
     fn drop(&mut self) {
-        if let Some(node) = self.site.release_guard() {
-            self.notify.0 = Some(node);
-        }
+        self.site.release_guard();
     }
 }
 

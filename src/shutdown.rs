@@ -481,8 +481,8 @@ impl Shutdown {
     pub fn guard(&self) -> Option<Guard> {
         let location = Location::caller();
         let name = None;
-        let site = self.shared.take_guard(Origin { location, name })?;
-        Some(Guard::new(site))
+        let origin = Origin { location, name };
+        self.shared.take_guard(origin, Guard::new)
     }
 
     /// Takes a [`guard`](Shutdown::guard) with a name, for where a line says too little.
@@ -500,8 +500,8 @@ impl Shutdown {
     pub fn guard_named(&self, name: &'static str) -> Option<Guard> {
         let location = Location::caller();
         let name = Some(name);
-        let site = self.shared.take_guard(Origin { location, name })?;
-        Some(Guard::new(site))
+        let origin = Origin { location, name };
+        self.shared.take_guard(origin, Guard::new)
     }
 
     /// Wraps a future that is work in flight until it has ended. The guard is taken now, on the line of

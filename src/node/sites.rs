@@ -45,6 +45,8 @@ struct Sites {
 pub(crate) enum CallSite {
     Root(Arc<Site>),
     Child(Arc<Node>, LineIndex),
+    /// The guard is forgotten.
+    Released,
 }
 
 /// Which line of a child: 0 is the first, 1 and more are in its table.
@@ -80,26 +82,32 @@ impl Shared {
         })
     }
 
-    /// Takes a guard at this origin: returns the call site, in which it is counted.
-    #[inline]
-    pub(crate) fn take_guard(&self, origin: Origin) -> Option<CallSite> {
-        let Origin { location, name } = origin;
-        let Some(sites) = self.sites.get() else {
-            return self.first_guard(location, name);
-        };
-        let shard = shard::thread_index() & sites.shard_mask;
-        let site = match sites.table.first(origin, shard) {
-            Some(site) => site,
-            None => self.site(location, name, shard),
-        };
-        site.take_guard()
+    /// Takes a guard at this origin: returns what is made of the call site, in which it is counted.
+    ///
+    /// Inlined, because most guards have no name, and to find a line is shorter then. Each branch calls
+    /// `make`, so that the first builds the guard in place.
+    #[inline(always)]
+    pub(crate) fn take_guard<T>(&self, origin: Origin, make: impl Fn(CallSite) -> T) -> Option<T> {
+        let thread = shard::thread_index();
+        let sites = self.sites.get();
+        match sites.and_then(|sites| sites.table.first(origin, thread & sites.shard_mask)) {
+            // Counted by this thread's index, where `Site::take_guard` uses that of the site, which names
+            // the same shard: so the counter is found while the site is still looked for.
+            Some(site) => self
+                .node
+                .increment_root(thread)
+                .then(|| make(CallSite::Root(site.clone()))),
+            None => self
+                .take_other_guard(origin.location, origin.name)
+                .map(make),
+        }
     }
 
-    /// Takes a guard of a child, or the first one of a root.
+    /// Takes a guard of a child, or of a root at an origin that has no place of its own yet.
     ///
     /// Takes the parts of an origin, so that these stay in registers when it is not called.
     #[inline(never)]
-    fn first_guard(
+    fn take_other_guard(
         &self,
         location: &'static Location<'static>,
         name: Option<&'static str>,
@@ -108,21 +116,10 @@ impl Shared {
         if self.node.is_child() {
             return take_guard_of_child(&self.node, self.node.line_index(origin));
         }
-        let shard = shard::thread_index() & self.sites().shard_mask;
-        self.site(location, name, shard).take_guard()
-    }
-
-    /// Takes the parts of an origin, as `first_guard` does.
-    #[cold]
-    fn site(
-        &self,
-        location: &'static Location<'static>,
-        name: Option<&'static str>,
-        shard: usize,
-    ) -> &Arc<Site> {
-        let origin = Origin { location, name };
+        let sites = self.sites();
+        let shard = shard::thread_index() & sites.shard_mask;
         let make = || Site::new(&self.node, origin);
-        self.sites().table.find(origin, shard, make)
+        sites.table.find(origin, shard, make).take_guard()
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -259,6 +256,7 @@ impl CallSite {
         match self {
             Self::Root(site) => &site.node,
             Self::Child(node, _) => node,
+            Self::Released => unreachable!("only a guard that is dropped has released its site"),
         }
     }
 
@@ -266,22 +264,33 @@ impl CallSite {
         match self {
             Self::Root(site) => site.take_guard(),
             Self::Child(node, line) => take_guard_of_child(node, *line),
+            Self::Released => None,
         }
     }
 
-    /// Forgets a guard, but for the clone of the `Arc` that the caller drops next (L2). Returns the
-    /// node if its watchers are to be notified after that.
-    #[must_use]
+    /// Forgets a guard, but for the clone of the `Arc`, which the caller drops next (L2) if it is still
+    /// there.
     #[inline]
-    pub(crate) fn release_guard(&self) -> Option<Arc<Node>> {
+    pub(crate) fn release_guard(&mut self) {
         if std::thread::panicking() {
             self.record_panic();
         }
         let watched = match self {
             Self::Root(site) => site.node.decrement_root(site.thread),
             Self::Child(node, line) => release_guard_of_child(node, *line),
+            Self::Released => false,
         };
-        watched.then(|| self.node().clone())
+        if watched {
+            self.notify_drains();
+        }
+    }
+
+    /// Notifies the drains, which no longer find the guard at its call site nor in an ancestor.
+    #[cold]
+    fn notify_drains(&mut self) {
+        let node = self.node().clone();
+        *self = Self::Released;
+        node.notify_drains();
     }
 
     /// Records that the holder of a guard has panicked, before the guard is released.
@@ -290,6 +299,7 @@ impl CallSite {
         let origin = match self {
             Self::Root(site) => site.record_panic(),
             Self::Child(node, line) => node.line(*line).record_panic(),
+            Self::Released => return,
         };
         self.node().record_panic(origin.name, origin.location);
     }
@@ -318,7 +328,7 @@ impl Site {
     #[inline]
     fn take_guard(self: &Arc<Self>) -> Option<CallSite> {
         // L2
-        let counted = self.node.increment(self.thread);
+        let counted = self.node.increment_root(self.thread);
         counted.then(|| CallSite::Root(self.clone()))
     }
 

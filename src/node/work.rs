@@ -10,11 +10,9 @@ impl Node {
     #[must_use]
     #[inline]
     pub(crate) fn increment(&self, thread: usize) -> bool {
-        // Most nodes that take guards have no ancestors.
-        self.tasks.increment(thread) && (!self.is_child() || self.increment_ancestors(thread))
-    }
-
-    fn increment_ancestors(&self, thread: usize) -> bool {
+        if !self.increment_root(thread) {
+            return false;
+        }
         let mut node = self;
         while let Some(parent) = node.parent() {
             if !parent.tasks.increment(thread) {
@@ -24,6 +22,13 @@ impl Node {
             node = parent;
         }
         true
+    }
+
+    /// Does so for a node without ancestors.
+    #[must_use]
+    #[inline]
+    pub(crate) fn increment_root(&self, thread: usize) -> bool {
+        self.tasks.increment(thread)
     }
 
     /// Takes back the counts of this node and its ancestors below the one that is closed.
