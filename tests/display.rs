@@ -160,5 +160,9 @@ fn install_errors_display_remedy_and_source() {
             "{text}"
         );
         assert!(!text.contains("no more of them"), "{text}");
+        // What a `main` that returns it prints.
+        let debug = format!("{error:?}");
+        assert!(debug.starts_with(&text), "{debug}");
+        assert_eq!(debug.ends_with(": no more of them"), has_source, "{debug}");
     }
 }

@@ -8,7 +8,8 @@ use crate::model::signal::Signal;
 
 /// Why [`Shutdown::install`](crate::Shutdown::install) failed. Nothing is left registered; unless a
 /// shutdown is installed already, another attempt may succeed.
-#[derive(Debug)]
+///
+/// Its `Debug` is its `Display` and the error of the system, so that a `main` that returns it prints that.
 #[non_exhaustive]
 pub enum InstallError {
     /// A shutdown was installed before; there can be one in a process. Clone its handle instead.
@@ -52,6 +53,16 @@ impl fmt::Display for InstallError {
             }
             Self::Register(_) => f.write_str("can't register the signal handlers"),
             Self::Thread(_) => f.write_str("can't start a thread for the shutdown"),
+        }
+    }
+}
+
+impl fmt::Debug for InstallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)?;
+        match self.source() {
+            Some(error) => write!(f, ": {error}"),
+            None => Ok(()),
         }
     }
 }
