@@ -3,12 +3,13 @@
 //! `cargo run --example 08_adapters`, then Ctrl-C.
 
 use std::error::Error;
+use std::net::{TcpListener, TcpStream};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use smol::stream::{StreamExt, repeat};
-use smol::{Timer, future};
+use smol::{Async, Timer, future};
 use winddown::{Shutdown, ShutdownExt};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -16,11 +17,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .grace_period(Duration::from_secs(5))
         .install()?;
     smol::block_on(async {
-        // A queue whose jobs were accepted already: what is in it is still given out, and then it ends.
-        let (sender, queue) = async_channel::unbounded();
-        for job in ["one", "two"] {
-            sender.send(job).await?;
-        }
+        // A listener, whose connections the kernel has accepted already: those in its queue are still given
+        // out, and then it ends.
+        let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0))?;
+        let address = listener.get_ref().local_addr()?;
+        let _clients = [TcpStream::connect(address)?, TcpStream::connect(address)?];
         // A stream whose items may be left out ends before the next item.
         let ticks = repeat(()).then(|()| Timer::after(Duration::from_millis(50)));
         let mut ticks = pin!(ticks.end_on_shutdown(shutdown.waiter()));
@@ -28,9 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         while ticks.next().await.is_some() {}
         println!("end_on_shutdown: ended");
 
-        let jobs = queue.finish_on_shutdown(shutdown.waiter());
-        let jobs: Vec<_> = jobs.collect().await;
-        println!("finish_on_shutdown: {}", jobs.join(", "));
+        let accepted = listener.incoming().finish_on_shutdown(shutdown.waiter());
+        println!("finish_on_shutdown: {} accepted", accepted.count().await);
 
         // A future that may be dropped.
         let never = future::pending::<()>();

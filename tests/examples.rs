@@ -143,7 +143,7 @@ mod cases {
         program.send(SIGTERM);
         let lines = [
             "end_on_shutdown: ended",
-            "finish_on_shutdown: one, two",
+            "finish_on_shutdown: 2 accepted",
             "cancel_on_shutdown: None",
             "limit_on_shutdown: stopped",
             "on_shutdown: finished",
