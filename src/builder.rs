@@ -129,8 +129,8 @@ impl Builder {
     /// keeps this time runs no code but this crate's. So set a grace period somewhat longer than drains
     /// need, or a program that is done at the last moment has no time to say so. A drain that waits for
     /// the whole grace period, as `drained` does, ends at the same instant, and the process is most
-    /// likely gone before its error is printed: use a `drain` with a shorter time for that, or set an
-    /// `abort_timeout`. A shutdown that is not installed becomes forced then. The [`ForcePolicy`] does
+    /// likely gone before its error is printed: use a `drain` with a shorter time for that, as
+    /// `remaining.saturating_sub(Duration::from_millis(500))`, or set an `abort_timeout`. A shutdown that is not installed becomes forced then. The [`ForcePolicy`] does
     /// not matter.
     ///
     /// Only the shutdown that was built forces itself. A [child](crate::Shutdown::child) that is requested
@@ -192,8 +192,8 @@ impl Builder {
     /// Sets the time between the force and the end of the process, to abort tasks and flush logs.
     /// Defaults to zero: the second signal ends the process at once.
     ///
-    /// The shutdown is *forced* then, which [`forced`](crate::Shutdown::forced) tells, and drains end;
-    /// and the process ends when the time has passed, or on a third signal from the handler, or when
+    /// The shutdown is *forced* then, which [`forced`](crate::Shutdown::forced) tells, and drains end, in
+    /// threads too; and the process ends when the time has passed, or on a third signal from the handler, or when
     /// `main` returns. A shutdown that is not installed ignores it, because it never ends the process.
     ///
     #[cfg_attr(feature = "signals", doc = "```no_run")]

@@ -22,8 +22,12 @@
 //! // ends the process with code 1, whatever it does.
 //! shutdown.waiter().await;
 //! // Until all work is done. After 25 s, while there still is time to say so,
-//! // an error with the lines that are not done.
-//! shutdown.drain(Duration::from_secs(25)).await?;
+//! // an error with the lines that are not done. Said here: what `main` returns
+//! // is printed when its runtime is gone, and tokio's waits for stuck threads.
+//! if let Err(late) = shutdown.drain(Duration::from_secs(25)).await {
+//!     eprintln!("{late}");
+//!     std::process::exit(1);
+//! }
 //! # Ok(())
 //! # }
 //! ```
@@ -59,6 +63,7 @@
 //! | a server's own future | [`until_deadline`](ShutdownExt::until_deadline) | it runs on; dropped at the deadline |
 //! | a listener | [`finish_on_shutdown`](ShutdownExt::finish_on_shutdown) | what is ready is given out, then it ends |
 //! | a queue of jobs | two loops, as in [`finish_on_shutdown`](ShutdownExt::finish_on_shutdown) | it is closed, and emptied |
+//! | stages that channels join | the waiter for the source alone, a guard for each | the source ends, then stage after stage |
 //! | another stream | [`end_on_shutdown`](ShutdownExt::end_on_shutdown) | it ends |
 //! | a connection that can end well | [`on_shutdown`](ShutdownExt::on_shutdown) | it is told, and finishes |
 //! | a future that may be dropped | [`cancel_on_shutdown`](ShutdownExt::cancel_on_shutdown) | it is dropped; `None` |
@@ -68,13 +73,14 @@
 //! | a reader | `seal_on_shutdown`, with the feature `futures-io` or `tokio-io` | the end of the file; writing goes on |
 //! | a loop | [`is_stopping`](Waiter::is_stopping) | true |
 //! | a readiness probe | [`is_requested`](Shutdown::is_requested) | true, also during the lame duck |
-//! | an `accept` that blocks, in a thread | `set_nonblocking(true)`, and [`wait_blocking_timeout`](Waiter::wait_blocking_timeout) when there is none | true: the loop ends |
+//! | an `accept` that blocks, in a thread | `set_nonblocking(true)`, and [`wait_blocking_timeout`](Waiter::wait_blocking_timeout) when there is none: see [below](#on-plain-threads) | true: the queue is emptied, and the loop ends |
+//! | a `read` or `recv` that blocks, in a thread | its timeout, and [`is_stopping`](Waiter::is_stopping) after each | true: the loop ends |
 //! | a thread that only waits | [`wait_blocking`](Waiter::wait_blocking) | it goes on |
 //! | a function | [`call_on_shutdown`](Shutdown::call_on_shutdown) | it is called |
 //! | work that must be finished | [`guard`](Shutdown::guard), [`track`](Shutdown::track) | [`drain`](Shutdown::drain) waits for it |
 //! | a task that must not fail | [`supervise`](Shutdown::supervise), [`critical`](Shutdown::critical) | nothing; its failure begins the shutdown |
 //! | a scope or a thread that must not end | [`drop_guard`](Shutdown::drop_guard) | nothing; its drop begins the shutdown |
-//! | a part that may end alone | [`child`](Shutdown::child) | it is told too |
+//! | a part that may end alone, or a library's own task | [`child`](Shutdown::child), of the handle that its user gives it | it is told too, and waited for |
 //! | a part that ends later | [`phase`](Shutdown::phase) | it is told when its turn has come |
 //!
 //! # The course of a shutdown
@@ -125,7 +131,7 @@
 //!
 //! An accept loop of one's own has five parts. A stop without one of them loses connections or requests
 //! whenever clients are busy. [winddown-http](https://docs.rs/winddown-http) has all of them, also for axum
-//! and tonic; on plain threads they are the same, see the example `threads`.
+//! and tonic.
 //!
 //! ```no_run
 //! use std::error::Error;
@@ -192,12 +198,75 @@
 //! }
 //! ```
 //!
+//! ## On plain threads
+//!
+//! The parts are the same. A connection is told when its `read` has a timeout; the example `threads` has
+//! HTTP/1, and wakes the idle ones.
+//!
+//! ```no_run
+//! use std::error::Error;
+//! use std::io::ErrorKind;
+//! use std::net::{TcpListener, TcpStream};
+//! use std::thread;
+//! use std::time::Duration;
+//! use winddown::{Shutdown, Waiter};
+//! use winddown_http::refuse_on_shutdown;
+//!
+//! # #[cfg(all(feature = "signals", not(target_family = "wasm")))]
+//! fn run(
+//!     listener: TcpListener,
+//!     shutdown: &Shutdown,
+//! ) -> Result<(), Box<dyn Error>> {
+//!     let refusing = refuse_on_shutdown(&listener, shutdown)?;
+//!     let pause = Duration::from_millis(500);
+//!     let connections = shutdown.phase("connections").delay(pause).build();
+//!     let accepting = connections.guard();
+//!     let waiter = shutdown.waiter();
+//!     listener.set_nonblocking(true)?;
+//!     let mut stopping = false;
+//!     loop {
+//!         match listener.accept() {
+//!             Ok((stream, _)) => {
+//!                 stream.set_nonblocking(false)?;
+//!                 stream.set_read_timeout(Some(Duration::from_millis(100)))?;
+//!                 let (guard, stop) = (connections.guard(), connections.waiter());
+//!                 thread::spawn(move || {
+//!                     let _guard = guard;
+//!                     serve(stream, &stop); // reads until it is stopping
+//!                 });
+//!             }
+//!             Err(error) if error.kind() == ErrorKind::WouldBlock => {
+//!                 if stopping {
+//!                     break; // after a last look at the queue
+//!                 }
+//!                 let interval = Duration::from_millis(10);
+//!                 stopping = waiter.wait_blocking_timeout(interval);
+//!                 if stopping {
+//!                     // Handshakes that have begun may end.
+//!                     thread::sleep(Duration::from_millis(50));
+//!                 }
+//!             }
+//!             Err(error) => return Err(error.into()), // or a pause
+//!         }
+//!     }
+//!     drop((listener, refusing));
+//!     drop(accepting);
+//!     let left = shutdown.remaining().unwrap_or(Duration::MAX);
+//!     shutdown.drain_blocking(left)?;
+//!     Ok(())
+//! }
+//! # fn serve(_: TcpStream, _: &Waiter) {}
+//! ```
+//!
 //! # The end of the program
 //!
 //! What comes after the drain is plain code in `main`, in the order in which it stands: nothing has to
 //! be shared with a closure, and `?` works. How the process ends is its last line: its own exit code,
 //! or that of the [`Cause`], or [`Cause::exit`], which dies of the signal as shells and supervisors
 //! expect.
+//!
+//! The force runs none of that, and no destructor: what a buffer has not written is gone. An
+//! [`abort_timeout`](Builder::abort_timeout) leaves time for it.
 //!
 //! # Features
 //!

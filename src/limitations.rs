@@ -48,6 +48,13 @@
 //!   runs out. A shutdown that is not installed is then not forced at its deadline. Where the thread
 //!   `winddown` has to run for the process to end, `install` starts both.
 //!
+//! # Runtimes
+//!
+//! - `#[tokio::main]` drops its runtime before it prints the error that `main` returned, and that waits
+//!   for every `spawn_blocking`, and for every task that blocks its thread: for ever, if they never end. So
+//!   print what a drain returns, and end by `std::process::exit`, or by
+//!   [`force_at_deadline`](crate::Builder::force_at_deadline).
+//!
 //! # Time
 //!
 //! - The [`lame_duck`](crate::Builder::lame_duck), the

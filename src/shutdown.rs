@@ -487,6 +487,9 @@ impl Shutdown {
 
     /// Takes a [`guard`](Shutdown::guard) with a name, for where a line says too little.
     ///
+    /// Names are of kinds of work, and few: each is counted apart, for good. Which job it is that is late,
+    /// only the program can say.
+    ///
     /// ```
     /// use winddown::Shutdown;
     ///
@@ -621,6 +624,8 @@ impl Shutdown {
     /// # }
     /// ```
     ///
+    /// On tokio, print the error before `main` returns: see [limitations](crate::limitations#runtimes).
+    ///
     /// # Errors
     ///
     /// [`DrainError`](crate::DrainError), with the guards that are left, when the time is up, or at
@@ -636,6 +641,9 @@ impl Shutdown {
 
     /// Waits as [`drain`](Shutdown::drain) does, but until `until` is ready: a timer of your runtime, or
     /// any other event.
+    ///
+    /// A paused clock jumps while a thread works, because tokio knows of its tasks alone: where threads hold
+    /// guards, call [`drain_blocking`](Shutdown::drain_blocking) in `spawn_blocking`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -671,7 +679,8 @@ impl Shutdown {
     /// of the process.
     ///
     /// For threads: `waiter.wait_blocking()`, and then
-    /// `drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))`.
+    /// `drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))`. On tokio, print the error before
+    /// `main` returns: see [limitations](crate::limitations#runtimes).
     ///
     /// ```
     /// use futures_lite::future;
@@ -692,7 +701,8 @@ impl Shutdown {
         Drain::for_request(self.shared.clone())
     }
 
-    /// Blocks this thread as [`drain`](Shutdown::drain) waits.
+    /// Blocks this thread as [`drain`](Shutdown::drain) waits; until the timeout also without the feature
+    /// `signals`.
     ///
     /// ```
     /// use std::time::Duration;

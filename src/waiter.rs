@@ -52,6 +52,9 @@ use crate::util::waker_queue::Slot;
 /// # });
 /// ```
 ///
+/// With `tokio::select!` its branch is `() = &mut waiter => break`; a clone in each round would register
+/// anew.
+///
 /// # Cancel safety
 ///
 /// Dropping a waiter loses nothing: the request stays, and any other waiter sees it. A clone starts

@@ -273,10 +273,9 @@ pub trait ShutdownExt: Sized {
     /// Ends the stream at shutdown.
     ///
     /// The shutdown wins over an item that is ready. What the stream has not given out by then stays in
-    /// it. For a stream whose items have been accepted already, such as the connections of a listener
-    /// or the jobs of a queue, use
-    /// [`finish_on_shutdown`](crate::ShutdownExt::finish_on_shutdown). Fused: once it has ended it stays
-    /// ended.
+    /// it. For a listener, whose connections have been accepted already, use
+    /// [`finish_on_shutdown`](crate::ShutdownExt::finish_on_shutdown), which also says how a queue of jobs
+    /// ends. Fused: once it has ended it stays ended.
     ///
     /// ```
     /// use futures_lite::{StreamExt, future, stream};
@@ -327,9 +326,15 @@ pub trait ShutdownExt: Sized {
     ///
     /// # Queues of jobs
     ///
-    /// A queue of jobs may be longer. Close it at the shutdown, so that nothing is added, and then empty
-    /// it. The worker holds a guard meanwhile. A thread that reads a channel of std needs less: its loop
-    /// ends when every sender is dropped.
+    /// Not for a channel: its sender may still have something to send when the 50 ms are over, and the
+    /// queue may be longer. A stage of a pipeline waits for no shutdown at all. The source alone is told,
+    /// ends, and drops its sender; every other stage reads until its channel is closed
+    /// (`while let Ok(item) = items.recv().await`), and holds a guard until then.
+    ///
+    /// Where senders live on, as in the handlers of a server, close the queue, so that nothing is added,
+    /// and then empty it. The worker holds a guard meanwhile, and its waiter is that of a
+    /// [phase](crate::Shutdown::phase) after those who send: otherwise they find the queue closed before
+    /// they are done.
     ///
     /// ```
     /// use tokio::sync::mpsc::Receiver;

@@ -146,8 +146,8 @@ impl Report {
         self.lines.is_empty()
     }
 
-    /// Iterates over the lines: those of no phase first, then phase by phase; of each those with the most
-    /// guards first.
+    /// Iterates over the lines: those of no phase first, then phase by phase in the order of their names; of
+    /// each those with the most guards first.
     ///
     /// ```
     /// use winddown::Shutdown;
