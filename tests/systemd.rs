@@ -19,11 +19,14 @@ fn main() -> ExitCode {
 
 #[cfg(unix)]
 mod cases {
+    use std::error::Error;
+    use std::fmt;
     use std::io::Write;
     use std::os::unix::net::UnixDatagram;
     #[cfg(target_os = "linux")]
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Command, Stdio};
+    use std::thread;
     use std::time::{Duration, Instant};
 
     use libtest_mimic::Trial;
@@ -38,6 +41,8 @@ mod cases {
     pub(crate) const ROLES: &[Role] = &roles![
         three_guards,
         waker_hangs,
+        waits_in_a_thread,
+        fails_with_an_error_that_panics,
         two_phases,
         #[cfg(target_os = "linux")]
         lame_duck_dropped,
@@ -48,6 +53,8 @@ mod cases {
             systemd_is_notified_in_order,
             g12_systemd_is_notified_and_the_deadline_ends_the_process,
             systemd_is_told_the_phases_at_work,
+            g1_systemd_that_reads_nothing_delays_no_waker,
+            g5_error_that_panics_when_it_is_displayed_delays_no_waker,
             #[cfg(target_os = "linux")]
             g7_systemd_without_handles_dies_of_the_signal,
         ]
@@ -165,6 +172,61 @@ mod cases {
             "STOPPING=1\nSTATUS=stopping: SIGTERM; 0 in flight\n"
         );
         assert_eq!(child.code(), 1);
+    }
+
+    /// Its wakers are called by the thread that tells systemd.
+    fn waits_in_a_thread() {
+        let builder = Shutdown::builder().grace_period(HOUR);
+        let shutdown = builder.force_at_deadline().install().unwrap();
+        println!("ready");
+        shutdown.waiter().wait_blocking();
+    }
+
+    /// Mutation: `notify` does not set the socket to non-blocking.
+    fn g1_systemd_that_reads_nothing_delays_no_waker() {
+        let messages = Messages::new();
+        let mut command = command("waits_in_a_thread");
+        messages.go_to(&mut command);
+        let mut child = Program::start(&mut command);
+        child.line("ready");
+        let filler = UnixDatagram::unbound().unwrap();
+        filler.set_nonblocking(true).unwrap();
+        let path = messages.folder.path().join("notify");
+        while filler.send_to(b"STATUS=", &path).is_ok() {}
+        child.send(SIGTERM);
+        assert_eq!(child.code(), 0);
+    }
+
+    #[derive(Debug)]
+    struct Odd;
+
+    impl fmt::Display for Odd {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("an error's own fault")
+        }
+    }
+
+    impl Error for Odd {}
+
+    fn fails_with_an_error_that_panics() {
+        let shutdown = Shutdown::install().unwrap();
+        let waiter = shutdown.waiter();
+        let waits = thread::spawn(move || waiter.wait_blocking());
+        shutdown.fail(Odd);
+        waits.join().unwrap();
+        println!("woken");
+        park();
+    }
+
+    /// Mutation: `follow` asks the error for its text.
+    fn g5_error_that_panics_when_it_is_displayed_delays_no_waker() {
+        let messages = Messages::new();
+        let mut command = command("fails_with_an_error_that_panics");
+        messages.go_to(&mut command);
+        let child = Program::start(&mut command);
+        child.line("woken");
+        let told = "STOPPING=1\nSTATUS=stopping: ; 0 in flight\n";
+        assert_eq!(messages.next(), told);
     }
 
     #[cfg(target_os = "linux")]

@@ -1,15 +1,17 @@
 //! Messages for systemd, from the background thread.
 
+use std::io;
+use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use sd_notify::NotifyState;
-
+use crate::model::cause::Cause;
 use crate::node::Node;
-use crate::util::background;
+use crate::util::{background, panic};
 
-/// How much longer systemd is to wait after each sign of progress.
-const EXTENSION: Duration = Duration::from_secs(15);
+const STOPPING: &str = "STOPPING=1";
+/// How much longer systemd is to wait after each sign of progress: 15 s, in microseconds.
+const EXTENSION: &str = "EXTEND_TIMEOUT_USEC=15000000";
 /// How often to look for progress.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -22,20 +24,28 @@ pub(crate) fn follow(node: &Arc<Node>) {
         return;
     }
     let Some(cause) = node.cause() else { return };
-    let left = node.in_flight();
-    let follower = Follower {
-        node: Arc::downgrade(node),
-        owner: node.owner(),
-        cause: one_line(&cause.to_string()),
-        left,
-    };
+    let (node, owner, left) = (Arc::downgrade(node), node.owner(), node.in_flight());
     let tell = move || {
-        follower.send(NotifyState::Stopping);
+        let follower = Follower {
+            node,
+            owner,
+            cause: message(&cause),
+            left,
+        };
+        follower.send(STOPPING);
         follower.look_again();
     };
     // No owner: a program that drops its last handle at once is stopping all the same. Without the
     // thread the service is stopped as one that knows nothing of systemd.
     let _ = background::run(background::NO_OWNER, Box::new(tell));
+}
+
+/// Returns what the cause says. The program's own error may panic there, and no waker was called yet: so it
+/// is asked on the background thread.
+fn message(cause: &Cause) -> String {
+    let mut message = String::new();
+    panic::catch(|| message = one_line(&cause.to_string()));
+    message
 }
 
 /// Returns the text without line feeds, because another line would be another message; without NUL, and
@@ -62,7 +72,7 @@ impl Follower {
 
     fn look(mut self) {
         match self.progress() {
-            Some(true) => self.send(NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32)),
+            Some(true) => self.send(EXTENSION),
             Some(false) => {}
             None => return,
         }
@@ -76,15 +86,27 @@ impl Follower {
         Some(self.left < before)
     }
 
-    fn send(&self, state: NotifyState<'_>) {
+    fn send(&self, state: &str) {
         let mut status = format!("stopping: {}; {} in flight", self.cause, self.left);
         let node = self.node.upgrade();
         let phases = node.map(|node| node.phases_at_work()).unwrap_or_default();
         if !phases.is_empty() {
             status += &one_line(&format!("; in {}", phases.join(", ")));
         }
-        let _ = sd_notify::notify(&[state, NotifyState::Status(&status)]);
+        let _ = notify(&format!("{state}\nSTATUS={status}\n"));
     }
+}
+
+/// Sends a message, unless systemd has too many to read: the thread must not wait, because it also keeps
+/// the times of the shutdown, and may call its wakers.
+fn notify(message: &str) -> io::Result<()> {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return Ok(());
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to(message.as_bytes(), path)?;
+    Ok(())
 }
 
 #[cfg(test)]
