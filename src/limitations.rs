@@ -21,7 +21,9 @@
 //!   has a copy of the handler, whose signals are not taken for the parent's. After `fork` without
 //!   `exec`, as a daemon does, the child has the handlers but not the thread that reads: a signal that
 //!   it is sent is lost, and the next one forces. [`install`](crate::Shutdown::install) says so there
-//!   ([`InstallError::Forked`](crate::InstallError::Forked)). Fork first, and install then.
+//!   ([`InstallError::Forked`](crate::InstallError::Forked)). Fork first, and install then. The times of
+//!   shutdowns that were begun before the fork end in the parent alone, and so do the timers of async-io, if
+//!   its thread runs by then: fork before any future has waited.
 //! - As PID 1, the kernel knows no default action. Once every handle is gone, a signal ends the
 //!   process with code 128 + n there.
 //! - On Windows, console events stand for signals: Ctrl-C and Ctrl-Break for
@@ -34,7 +36,8 @@
 //!
 //! - A waker or callback that hangs, as opposed to one that panics, keeps those behind it waiting: the
 //!   wakers of the same request, and on the background thread also later lame ducks, delays and time
-//!   limits. The force does not wait for it, and neither does the deadline.
+//!   limits, of every shutdown of the process. The force of an installed one does not wait for it, and
+//!   neither does its deadline; that of one that is not installed does.
 //! - With a [`debounce`](crate::Builder::debounce), an
 //!   [`abort_timeout`](crate::Builder::abort_timeout) or
 //!   [`force_at_deadline`](crate::Builder::force_at_deadline), the thread `winddown` has to run for the

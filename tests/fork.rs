@@ -24,7 +24,7 @@ mod cases {
     use std::os::unix::fs::symlink;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use libtest_mimic::Trial;
     use nix::sys::signal::Signal::{SIGINT, SIGTERM};
@@ -42,6 +42,7 @@ mod cases {
         spawns_with_abort_timeout,
         forks_after_the_install,
         forks_before_the_install,
+        forks_beside_the_background_thread,
     ];
 
     pub(crate) fn tests() -> Vec<Trial> {
@@ -49,6 +50,7 @@ mod cases {
             signal_to_a_group_counts_once_between_fork_and_exec,
             install_in_a_forked_child_says_why_not,
             install_after_a_fork_works,
+            install_after_a_fork_has_a_background_thread,
         ]
     }
 
@@ -140,6 +142,24 @@ mod cases {
 
     fn install_after_a_fork_works() {
         let child = Program::role("forks_before_the_install");
+        assert_eq!(child.line("stopping: "), "SIGTERM");
+    }
+
+    /// The parent's shutdown has a lame duck, for which the background thread runs.
+    fn forks_beside_the_background_thread() {
+        let parent = Shutdown::builder().lame_duck(HOUR).build();
+        parent.request_shutdown();
+        daemon(true, true).unwrap();
+        let moment = Duration::from_millis(1);
+        let shutdown = Shutdown::builder().lame_duck(moment).install().unwrap();
+        raise(SIGTERM);
+        shutdown.waiter().wait_blocking();
+        println!("stopping: {}", shutdown.cause().unwrap());
+    }
+
+    /// Mutation: `Jobs::start` forgets no jobs of another process.
+    fn install_after_a_fork_has_a_background_thread() {
+        let child = Program::role("forks_beside_the_background_thread");
         assert_eq!(child.line("stopping: "), "SIGTERM");
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -17,14 +18,20 @@ type Job = Box<dyn FnOnce() + Send>;
 struct Jobs {
     /// By their time, and by their number among jobs of the same time.
     waiting: BTreeMap<(Instant, u64), (usize, Job)>,
+    /// The time of each, by its owner and its number.
+    times: BTreeMap<(usize, u64), Instant>,
     number: u64,
+    /// The process that the thread and the jobs are of. A fork copies the jobs, and not the thread.
+    process: u32,
     running: bool,
     kept: bool,
 }
 
 static JOBS: Mutex<Jobs> = Mutex::new(Jobs {
     waiting: BTreeMap::new(),
+    times: BTreeMap::new(),
     number: 0,
+    process: 0,
     running: false,
     kept: false,
 });
@@ -47,9 +54,10 @@ pub(crate) fn run_at(time: Instant, owner: usize, job: Job) -> io::Result<()> {
         drop(jobs); // before the job, which may own anything
         return Err(error);
     }
-    let key = (time, jobs.number);
+    let number = jobs.number;
     jobs.number += 1;
-    jobs.waiting.insert(key, (owner, job));
+    jobs.waiting.insert((time, number), (owner, job));
+    jobs.times.insert((owner, number), time);
     drop(jobs);
     ADDED.notify_one();
     Ok(())
@@ -81,10 +89,14 @@ pub(crate) fn keep() -> io::Result<()> {
 /// Forgets the jobs of this owner that have not begun.
 pub(crate) fn cancel(owner: usize) {
     let mut jobs = lock_std(&JOBS);
-    let (cancelled, waiting) = std::mem::take(&mut jobs.waiting)
-        .into_iter()
-        .partition::<BTreeMap<_, _>, _>(|(_, (of, _))| *of == owner);
-    jobs.waiting = waiting;
+    let mut cancelled = Vec::new();
+    while let Some((&(of, number), &time)) = jobs.times.range((owner, 0)..).next() {
+        if of != owner {
+            break;
+        }
+        jobs.times.remove(&(of, number));
+        cancelled.extend(jobs.waiting.remove(&(time, number)));
+    }
     drop(jobs);
     ADDED.notify_one(); // the thread may have none left
     drop(cancelled); // without the lock: a job may own anything
@@ -92,6 +104,14 @@ pub(crate) fn cancel(owner: usize) {
 
 impl Jobs {
     fn start(&mut self) -> io::Result<()> {
+        let process = std::process::id();
+        if self.process != process {
+            // Not dropped: they are the parent's, and may own anything.
+            mem::forget(mem::take(&mut self.waiting));
+            self.times.clear();
+            (self.running, self.kept) = (false, false);
+            self.process = process;
+        }
         if !self.running {
             thread::Builder::new()
                 .name("winddown-wakers".into())
@@ -99,6 +119,13 @@ impl Jobs {
             self.running = true;
         }
         Ok(())
+    }
+
+    /// Takes out the job whose time comes first.
+    fn take_first(&mut self) -> Option<Job> {
+        let ((_, number), (owner, job)) = self.waiting.pop_first()?;
+        self.times.remove(&(owner, number));
+        Some(job)
     }
 }
 
@@ -115,9 +142,9 @@ fn work() {
             None => wait(jobs, None),
             Some(time) if time > Instant::now() => wait(jobs, Some(time)),
             Some(_) => {
-                let job = jobs.waiting.pop_first();
+                let job = jobs.take_first();
                 drop(jobs);
-                if let Some((_, (_, job))) = job {
+                if let Some(job) = job {
                     panic::catch(job);
                 }
                 lock_std(&JOBS)
