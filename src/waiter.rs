@@ -83,11 +83,13 @@ impl Waiter {
         Reached::new(self.node.clone(), stage)
     }
 
-    /// Returns a future for the request of the ancestor whose deadline is also that of this waiter's
-    /// shutdown, if there is one: if this is a phase, or below one.
-    pub(crate) fn deadline_requested(&self) -> Option<Reached> {
-        let owner = self.node.deadline_owner()?;
-        Some(Reached::new(owner, Stage::Requested))
+    /// Returns futures for the requests of the ancestors whose deadline is also that of this waiter's
+    /// shutdown, and who may not have told it: none, unless this is a phase, or below one.
+    pub(crate) fn deadline_requested(&self) -> Vec<Reached> {
+        let owners = self.node.deadline_owners();
+        owners
+            .map(|owner| Reached::new(owner, Stage::Requested))
+            .collect()
     }
 
     /// Returns whether the waiter is ready: whether work is to be finished. One atomic load.

@@ -111,6 +111,20 @@ fn until_deadline_looks_before_its_first_poll() {
     assert_eq!(poll(&mut server, Waker::noop()), Poll::Ready(Some(7)));
 }
 
+/// The phase above it is requested alone, which begins the grace period of both.
+///
+/// Mutation: `Node::deadline_owners` returns the last alone.
+#[test]
+fn until_deadline_of_a_phase_in_a_phase_ends_with_the_one_above() {
+    let shutdown = grace(MOMENT).build();
+    let tenant = shutdown.phase("tenant").build();
+    let metrics = tenant.phase("metrics").by_hand().build();
+    let mut limited = pin!(pending::<()>().until_deadline(metrics.waiter()));
+    assert!(poll(&mut limited, Waker::noop()).is_pending());
+    assert!(tenant.trigger("the tenant leaves"));
+    assert_eq!(in_time(limited), None);
+}
+
 #[test]
 fn until_deadline_ends_before_the_lame_duck() {
     let shutdown = grace(MOMENT).lame_duck(HOUR).build();

@@ -153,8 +153,8 @@ pin_project! {
         #[pin]
         inner: Stoppable<F>,
         requested: Reached,
-        // Of a phase: the request of the shutdown whose deadline is its own too.
-        above: Option<Reached>,
+        // Of a phase: the requests of the shutdowns whose deadline is its own too.
+        above: Vec<Reached>,
         forced: Reached,
         // `None` until the deadline is known.
         deadline: Option<Deadline>,
@@ -180,9 +180,11 @@ impl<F: Future> Future for UntilDeadline<F> {
         let this = self.project();
         let stop = |cx: &mut Context<'_>| {
             if this.deadline.is_none() {
-                let above = this.above.as_mut().map(|above| Pin::new(above).poll(cx));
-                let own = Pin::new(&mut *this.requested).poll(cx);
-                if own.is_pending() && above.is_none_or(|above| above.is_pending()) {
+                let mut requested = Pin::new(&mut *this.requested).poll(cx).is_ready();
+                for above in &mut *this.above {
+                    requested |= Pin::new(above).poll(cx).is_ready();
+                }
+                if !requested {
                     return Poll::Pending;
                 }
             }

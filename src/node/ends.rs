@@ -35,12 +35,13 @@ impl Node {
         requested?.checked_add(grace)
     }
 
-    /// Returns the node whose request begins the grace period, if no phase between the two need be
-    /// asked for that: the parent of the outermost phase.
-    pub(crate) fn deadline_owner(self: &Arc<Self>) -> Option<Arc<Self>> {
-        let is_phase = |node: &&Self| node.phase_name().is_some();
-        let outermost = self.and_ancestors().filter(is_phase).last()?;
-        outermost.parent().cloned()
+    /// Returns the nodes whose request begins the grace period although a phase between the two may not be
+    /// asked yet: the parents of phases.
+    pub(crate) fn deadline_owners(&self) -> impl Iterator<Item = Arc<Self>> {
+        let phases = self
+            .and_ancestors()
+            .filter(|node| node.phase_name().is_some());
+        phases.filter_map(|phase| phase.parent().cloned())
     }
 
     #[cfg(feature = "tracing")]
