@@ -163,7 +163,8 @@ impl Shutdown {
     /// Returns whether this call began it.
     ///
     /// Any number of parts may call it: it takes no slot and never forces. So the first signal from
-    /// outside still leaves work the time to finish. The end of the program is a success; for a failure
+    /// outside still leaves work the time to finish. A child that is in the lame duck of its parent has
+    /// begun already, and stops at once. The end of the program is a success; for a failure
     /// there is [`fail`](Shutdown::fail).
     ///
     /// ```

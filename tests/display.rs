@@ -104,6 +104,16 @@ fn failures_display_task_outcome_and_error() {
     );
 }
 
+#[test]
+fn exit_code_of_a_signal_that_no_system_knows_is_255() {
+    use std::process::ExitCode;
+
+    use winddown::{Cause, Signal};
+
+    let code = ExitCode::from(&Cause::Signal(Signal::from_raw(i32::MAX)));
+    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(255)));
+}
+
 /// The time of a limit begins with the request.
 #[cfg(feature = "signals")]
 #[test]

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::panic::UnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Poll, Wake, Waker};
@@ -16,7 +17,7 @@ use winddown::{Shutdown, Waiter};
 
 #[test]
 fn waiter_is_what_servers_take() {
-    fn takes(_: impl Future<Output = ()> + Clone + Unpin + Send + Sync + 'static) {}
+    fn takes(_: impl Future<Output = ()> + Clone + Unpin + Send + Sync + UnwindSafe + 'static) {}
     takes(Shutdown::new().waiter());
 }
 

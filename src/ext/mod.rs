@@ -70,8 +70,9 @@ use crate::waiter::Waiter;
 /// # });
 /// ```
 ///
-/// None allocates anything of its own; the waiter has a place in the list of wakers, and the time of
-/// `limit_on_shutdown` is one of async-io's timers. Polled again by the same task, each costs an atomic
+/// None allocates anything of its own before the shutdown; the waiter has a place in the list of wakers.
+/// Times are timers of async-io: that of `limit_on_shutdown` and `until_deadline`, and the few milliseconds
+/// of `on_shutdown` and `finish_on_shutdown`. Polled again by the same task, each costs an atomic
 /// load more than what it wraps, or nothing.
 pub trait ShutdownExt: Sized {
     /// Runs the future until shutdown: `Some` of its output, or `None` if it was stopped.

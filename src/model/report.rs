@@ -67,7 +67,8 @@ pub struct ReportLine {
     pub panicked: usize,
     /// The phase that the guards belong to, if it is one below the shutdown of the report.
     pub phase: Option<&'static str>,
-    /// Whether the [time limit](crate::PhaseBuilder::time_limit) of that phase has run out.
+    /// Whether the [time limit](crate::PhaseBuilder::time_limit) of that phase has run out, or of another
+    /// below the shutdown of the report that has its name.
     pub phase_timed_out: bool,
     /// The name given to [`guard_named`](crate::Shutdown::guard_named).
     pub name: Option<&'static str>,

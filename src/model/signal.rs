@@ -61,7 +61,7 @@ impl Signal {
 
     /// Returns the exit code by which shells report a death by this signal: 128 + n.
     pub(crate) fn exit_code(self) -> i32 {
-        128 + self.0
+        self.0.saturating_add(128)
     }
 }
 

@@ -38,6 +38,7 @@ mod work;
 mod tests;
 
 use std::iter::successors;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
@@ -150,7 +151,7 @@ enum Place {
 ///
 /// Every method is called without a lock, and at most a few times in the life of a process: never
 /// from the path of a poll, a check, a guard or a drop.
-pub(crate) trait Host: Send + Sync {
+pub(crate) trait Host: Send + Sync + UnwindSafe + RefUnwindSafe {
     /// The first slot was taken. Called before any waker, because a waker may hang.
     fn first(&self, node: &Arc<Node>);
 

@@ -19,8 +19,9 @@ pub enum InstallError {
     Forked,
     /// The set of signals is empty.
     NoSignals,
-    /// This signal cannot request a shutdown: the system does not know it or lets no program handle it,
-    /// it reports a fault of the program, or it does not end a program by default.
+    /// This signal cannot request a shutdown: the system lets no program handle it, it reports a fault of
+    /// the program, it does not end a program by default, or it is one that async-signal does not know, such
+    /// as the real-time signals.
     Unusable(Signal),
     /// [`force_at_deadline`](crate::Builder::force_at_deadline) is set, and no
     /// [`grace_period`](crate::Builder::grace_period).
@@ -45,8 +46,8 @@ impl fmt::Display for InstallError {
             ),
             Self::Unusable(signal) => write!(
                 f,
-                "{signal} can't be used to request a shutdown; use one that ends a program by \
-                 default, such as SIGTERM"
+                "{signal} can't be used to request a shutdown; use SIGTERM, or another that ends a \
+                 program by default and is no real-time signal"
             ),
             Self::NoGracePeriod => {
                 f.write_str("force_at_deadline without a deadline; set a grace_period too")
