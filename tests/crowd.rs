@@ -18,7 +18,7 @@ use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::service_fn;
 use hyper::{Request, Response, rt};
 use hyper_util::rt::TokioIo;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use smol_hyper::rt::FuturesIo;
 use winddown::{Shutdown, ShutdownExt};
 
@@ -105,7 +105,7 @@ async fn answer(_: Request<Incoming>) -> Result<Response<String>, Infallible> {
 /// Room for both ends of so many connections, where the system allows it.
 fn crowd() -> usize {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    let wanted = hard.min(2 * CROWD as u64 + 500);
+    let wanted = hard.min(2 * CROWD as rlim_t + 500);
     setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).unwrap();
     CROWD.min((wanted as usize - 500) / 2)
 }
