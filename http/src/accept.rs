@@ -22,6 +22,10 @@ const TAKE: Duration = Duration::from_millis(50);
 /// How many errors in a row, each of one connection, may be met without a pause.
 const ERRORS: u32 = 16;
 
+/// After how many connections in a row the tasks of the executor have a turn. A listener that always has one
+/// would keep the only thread of an executor from them.
+const IN_A_ROW: u32 = 16;
+
 /// How many connections are accepted after the stop: a queue that is as long as Linux makes one by
 /// default (`net.core.somaxconn`, 4,096 since 5.4).
 const QUEUE: u32 = 4096;
@@ -50,6 +54,7 @@ where
         timer,
         spawn,
         errors: 0,
+        accepted: 0,
     };
     if accept.until(&mut stop, &mut incoming).await? == Ended::Incoming {
         return Ok(());
@@ -75,6 +80,7 @@ struct Accept<'a, F> {
     spawn: F,
     /// The errors in a row.
     errors: u32,
+    accepted: u32,
 }
 
 impl<F> Accept<'_, F> {
@@ -143,6 +149,10 @@ impl<F> Accept<'_, F> {
             Ok(io) => {
                 self.errors = 0;
                 (self.spawn)(io);
+                self.accepted = self.accepted.wrapping_add(1);
+                if self.accepted % IN_A_ROW == 0 {
+                    future::yield_now().await;
+                }
                 return Ok(Some(()));
             }
             Err(error) => error,
