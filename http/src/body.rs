@@ -31,6 +31,8 @@ struct Limit {
     common: Arc<Common>,
     /// Only if the body has had to wait.
     wait: Option<Box<Wait>>,
+    /// The time was up: the body has ended.
+    over: bool,
 }
 
 struct Wait {
@@ -40,7 +42,11 @@ struct Wait {
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, common: Arc<Common>) -> Self {
-        let limit = Limit { common, wait: None };
+        let limit = Limit {
+            common,
+            wait: None,
+            over: false,
+        };
         Self { incoming, limit }
     }
 
@@ -101,19 +107,24 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let Self { incoming, limit } = self.get_mut();
+        if limit.over {
+            return Poll::Ready(None);
+        }
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(frame) => {
                 limit.restart();
                 Poll::Ready(frame.map(|frame| frame.map_err(RequestBodyError::Hyper)))
             }
-            Poll::Pending => limit
-                .poll(cx)
-                .map(|()| Some(Err(RequestBodyError::Stalled))),
+            Poll::Pending => {
+                ready!(limit.poll(cx));
+                limit.over = true;
+                Poll::Ready(Some(Err(RequestBodyError::Stalled)))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.limit.over || self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
