@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_lite::{FutureExt, Stream};
 use hyper::rt::{Executor, Read, Timer, Write};
 use hyper_util::server::conn::auto::{Builder, HttpServerConnExec, UpgradeableConnection};
-use winddown::Shutdown;
+use winddown::{Guard, Shutdown};
 
 use crate::accept::accept;
 use crate::body::ResponseBody;
@@ -39,6 +39,8 @@ pub struct Server<E> {
     name: &'static str,
     times: Times,
     max_connections: usize,
+    /// Until `serve` has one of the connections' phase. `None` if all is drained.
+    starting: Option<Guard>,
 }
 
 impl<E: Clone> Server<E> {
@@ -47,6 +49,10 @@ impl<E: Clone> Server<E> {
     /// `executor` runs the tasks of connections and of HTTP/2 streams. `timer` keeps all times but the
     /// [`pause`](Server::pause), which a thread of winddown keeps. For tokio and smol, `Server::tokio`
     /// and `Server::smol` bring both.
+    ///
+    /// It holds a guard, so that a shutdown that comes before `serve` finds a listener whose queue is to be
+    /// served. Make it before the shutdown can come, above all on a phase: one that is asked and holds no
+    /// guard is over, and then the connections in the queue are reset.
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -88,6 +94,7 @@ impl<E: Clone> Server<E> {
                 idle: Duration::from_secs(75),
             },
             max_connections: usize::MAX,
+            starting: shutdown.guard_named("listener"),
         }
     }
 }
@@ -352,10 +359,12 @@ impl<E> Server<E> {
             name,
             times,
             max_connections,
+            starting,
         } = self;
         let connections = shutdown.phase(name).delay(times.pause).build();
         // Drains above wait for the listener, so that connections still in its queue are served.
         let listening = connections.guard_named("listener");
+        drop(starting);
         let common = Arc::new(Common {
             shutdown: shutdown.waiter(),
             stop: connections.waiter(),
