@@ -29,10 +29,14 @@ enum Then {
 ///
 /// | the connection | is told to finish | is dropped |
 /// |---|---|---|
-/// | answers requests | at the stop, and goes on with them | - |
-/// | is silent | `SETTLE` after the stop; if it is new, not before it is `pause` old | `client` later |
+/// | answers a request of HTTP/1 | - (its answer says `close`, or it will be silent) | - |
+/// | answers requests of HTTP/2 | at the stop, and goes on with them | - |
+/// | is silent | `SETTLE` after the stop, and when it has been silent for `pause` | `client` later |
 /// | has sent a part of a request head | - | `client` after its first byte |
 /// | is HTTP/2 without a stream | at the stop | `client` later |
+///
+/// HTTP/1 is not told while it answers a request: its head may have left before the shutdown, without
+/// `close`, so that the client sends the next one; and hyper would add `close` to an upgrade.
 ///
 /// The stop is that of the server, or comes when the connection was idle for the `idle` time.
 pub(crate) async fn drive<C: Future>(
@@ -49,11 +53,16 @@ pub(crate) async fn drive<C: Future>(
     let mut alarm = Alarm { timer, sleep: None };
     poll_fn(move |cx| {
         // First, so that what has arrived is known before the connection is told.
-        while connection.as_mut().poll(cx).is_pending() {
+        loop {
+            monitor.poll();
+            if connection.as_mut().poll(cx).is_ready() {
+                break;
+            }
+            monitor.polled();
             if stopped.is_none() && Pin::new(&mut stop).poll(cx).is_ready() {
                 stopped = Some(alarm.timer.now());
             }
-            let idle = monitor.idle(stopped.map(|_| cx.waker()));
+            let idle = monitor.idle(stopped.is_some(), cx.waker());
             let Some((time, then)) = next(idle, stopped, told, *times) else {
                 return Poll::Pending;
             };
@@ -84,24 +93,20 @@ fn next(
 ) -> Option<(Instant, Then)> {
     Some(match (idle, stopped, told) {
         (Some(Idle::Head { since }), ..) => (since + times.client, Then::Drop),
-        (None, Some(stopped), None) => (stopped, Then::Tell),
-        (None, ..) => return None,
-        (Some(Idle::Silent { since, .. } | Idle::Http2 { since }), None, _) => {
+        (Some(Idle::Http2 { .. } | Idle::Streams), Some(stopped), None) => (stopped, Then::Tell),
+        (None | Some(Idle::Streams), ..) => return None,
+        (Some(Idle::Silent { since } | Idle::Http2 { since }), None, _) => {
             (since + times.idle, Then::Stop)
         }
-        (Some(Idle::Silent { since, fresh }), Some(stopped), None) => {
+        (Some(Idle::Silent { since }), Some(stopped), None) => {
             let settled = stopped + SETTLE;
-            let tell = if fresh {
-                settled.max(since + times.pause)
-            } else {
-                settled
-            };
-            (tell, Then::Tell)
+            (settled.max(since + times.pause), Then::Tell)
         }
-        (Some(Idle::Http2 { .. }), Some(stopped), None) => (stopped, Then::Tell),
-        (Some(Idle::Silent { since, .. } | Idle::Http2 { since }), _, Some(told)) => {
+        (Some(Idle::Silent { since }), _, Some(told)) => {
             (told.max(since) + times.client, Then::Drop)
         }
+        // Whatever it has sent since: one that answers no PING may send requests.
+        (Some(Idle::Http2 { .. }), _, Some(told)) => (told + times.client, Then::Drop),
     })
 }
 

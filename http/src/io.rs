@@ -39,32 +39,42 @@ impl Drop for Lease {
     }
 }
 
+/// How many reads in a row find something before the driver has its turn. A client that floods a connection
+/// would keep it from the stop, and one thread from all other connections.
+const READS: u32 = 64;
+
 pub(crate) struct Io<I> {
     // Dropped first, so that the connection is closed when its guard is released.
     inner: I,
     lease: Lease,
+    /// The reads in a row that have found something.
+    reads: u32,
 }
 
 impl<I> Io<I> {
     pub(crate) fn new(inner: I, lease: Lease) -> Self {
-        Self { inner, lease }
+        Self {
+            inner,
+            lease,
+            reads: 0,
+        }
     }
 }
 
-impl<I: Read + Unpin> Read for Io<I> {
-    fn poll_read(
-        self: Pin<&mut Self>,
+impl<I: Read + Unpin> Io<I> {
+    /// Reads, and tells the monitor what has arrived.
+    fn poll_noted(
+        &mut self,
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let inner = Pin::new(&mut this.inner);
-        match this.lease.monitor.wants() {
+        let inner = Pin::new(&mut self.inner);
+        match self.lease.monitor.wants() {
             Wants::Nothing => return inner.poll_read(cx, buf),
             Wants::Arrival => {
                 ready!(inner.poll_read(cx, buf))?;
                 // Or the end of the stream, at which hyper ends the connection.
-                this.lease.monitor.note_arrival();
+                self.lease.monitor.note_arrival();
                 return Poll::Ready(Ok(()));
             }
             Wants::Bytes => {}
@@ -73,9 +83,27 @@ impl<I: Read + Unpin> Read for Io<I> {
         let len = CHUNK.min(buf.remaining());
         let mut chunk = ReadBuf::uninit(&mut chunk[..len]);
         ready!(inner.poll_read(cx, chunk.unfilled()))?;
-        this.lease.monitor.note_bytes(chunk.filled());
+        self.lease.monitor.note_bytes(chunk.filled());
         buf.put_slice(chunk.filled());
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: Read + Unpin> Read for Io<I> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.reads == READS {
+            this.reads = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let poll = this.poll_noted(cx, buf);
+        this.reads = if poll.is_ready() { this.reads + 1 } else { 0 };
+        poll
     }
 }
 
@@ -85,11 +113,11 @@ impl<I: Write + Unpin> Write for Io<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.lease.monitor.wrote();
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper and h2 flush only when they have written all that they hold.
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
         self.lease.monitor.flushed();
         Poll::Ready(Ok(()))
@@ -108,6 +136,7 @@ impl<I: Write + Unpin> Write for Io<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.lease.monitor.wrote();
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 }

@@ -55,7 +55,9 @@
 //!    the listener.
 //! 3. **Told**, the [`pause`](Server::pause) later, by a [phase](winddown::Shutdown::phase). HTTP/2
 //!    connections get a GOAWAY, and go on with the requests that cross it. HTTP/1 connections without
-//!    a request are closed. A request whose head has begun to arrive may still arrive.
+//!    a request are closed; those that answer one end by its `connection: close`, or if its head had left
+//!    before the shutdown, when they have been silent for the pause. A request whose head has begun to
+//!    arrive may still arrive.
 //! 4. **Drained.** The last connection has ended, and `serve` returns `Ok`. Or it returns the
 //!    [`DrainError`](winddown::DrainError) of the end of the grace period.
 //!
@@ -67,7 +69,7 @@
 //! | sends half a request head | a [`client_timeout`](Server::client_timeout) after its first byte |
 //! | sends half a TLS handshake | a `client_timeout` after it was accepted |
 //! | does not finish a request body | the handler has an error, a `client_timeout` after the last piece |
-//! | sends HTTP/2's preface alone, or answers no PING | a `client_timeout` after it was told |
+//! | sends HTTP/2's preface alone, answers no PING, or floods the server with frames | a `client_timeout` after it was told |
 //! | reads its answer slowly | when it has all, or at the end of the grace period |
 //!
 //! So the drain ends in a few seconds, and none of these is an error.
@@ -107,13 +109,18 @@
 //!   the moment when the connection is closed. Clients repeat such a request, as HTTP/1.1 has it, if
 //!   it is idempotent. On HTTP/2 it is answered.
 //! - hyper takes no further request from a connection after an answer with `connection: close`. Requests
-//!   that a client has pipelined behind it are not answered, as HTTP/1.1 has it.
+//!   that a client has pipelined behind it are not answered, as HTTP/1.1 has it. If they are more than hyper
+//!   reads ahead, the kernel finds them unread at the close and resets the connection, and a client that
+//!   reads slowly may lose the rest of that answer.
 //! - A client that closes its side of the connection with its request gets no answer most of the time, in a
 //!   running server too: hyper takes it that the client has gone. [`Server::http`] can set hyper's
 //!   `half_close(true)`.
 //! - What a client sends of its next request together with one is not known as a head that has begun, because
 //!   it is in hyper's buffer. It has the pause for the rest, and in a running server the `idle_timeout`.
-//! - A service that answers before it has read the body has the rest of it for one `client_timeout`.
+//! - A service that answers before it has read the body has the rest of it for one `client_timeout`. So has
+//!   a client for its next request if it sends an empty line between the two.
+//! - When a websocket over HTTP/2 has ended, nothing tells the server. From then on its connection has
+//!   neither the `idle_timeout` nor the `client_timeout`.
 //! - When the grace period is over, a connection that was upgraded is not dropped. The task that has it
 //!   is the program's.
 //!

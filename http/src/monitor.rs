@@ -49,6 +49,8 @@ pub(crate) struct Common {
 /// One connection, as its I/O, its service and its driver see it.
 pub(crate) struct Monitor {
     common: Arc<Common>,
+    /// Whether it is HTTP/2, for what HTTP/1 need not lock the state for.
+    http2: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -56,16 +58,16 @@ struct State {
     protocol: Protocol,
     /// The requests whose answer has not been sent.
     in_flight: usize,
-    /// The requests among them whose answer is written and not yet flushed.
-    written: usize,
-    /// The guards of these requests.
-    kept: Vec<Arc<Guard>>,
+    /// Those among them whose answer the protocol has taken, all of it.
+    taken: Answers,
+    /// And those of HTTP/2 that it had taken when the driver polled the connection last.
+    polled: Answers,
+    /// Whether bytes were written since the last flush.
+    unflushed: bool,
     /// When the last request was answered, or the connection began.
     idle_since: Instant,
     /// When the first byte arrived since then.
     bytes_since: Option<Instant>,
-    /// Whether a request has arrived.
-    used: bool,
     /// Whether a stream of HTTP/2 was handed over to another protocol, such as a websocket. No byte tells
     /// when it ends.
     tunnel: bool,
@@ -82,6 +84,25 @@ impl State {
     }
 }
 
+/// Answers that are to be sent, and the guards of their requests.
+#[derive(Default)]
+struct Answers {
+    count: usize,
+    guards: Vec<Arc<Guard>>,
+}
+
+impl Answers {
+    fn append(&mut self, mut more: Self) {
+        self.count += more.count;
+        if self.guards.is_empty() {
+            // As almost always: without another allocation.
+            self.guards = more.guards;
+        } else {
+            self.guards.append(&mut more.guards);
+        }
+    }
+}
+
 /// What a monitor is to know of the bytes that arrive.
 pub(crate) enum Wants {
     /// What they are: they tell the protocol.
@@ -93,12 +114,14 @@ pub(crate) enum Wants {
 
 /// What an idle connection waits for.
 pub(crate) enum Idle {
-    /// HTTP/1, or not yet known, and no byte of a request has arrived. `fresh`: nor has one ever.
-    Silent { since: Instant, fresh: bool },
+    /// HTTP/1, or not yet known, and no byte of a request has arrived.
+    Silent { since: Instant },
     /// A request head has begun to arrive at this time.
     Head { since: Instant },
     /// HTTP/2 without an open stream.
     Http2 { since: Instant },
+    /// Nothing: it is HTTP/2 and has one.
+    Streams,
 }
 
 impl Monitor {
@@ -106,17 +129,18 @@ impl Monitor {
         let state = State {
             protocol: Protocol::Unknown(0),
             in_flight: 0,
-            written: 0,
-            kept: Vec::new(),
+            taken: Answers::default(),
+            polled: Answers::default(),
+            unflushed: false,
             idle_since: common.timer.now(),
             bytes_since: None,
-            used: false,
             tunnel: false,
             closed: false,
             waker: None,
         };
         Self {
             common,
+            http2: AtomicBool::new(false),
             state: Mutex::new(state),
         }
     }
@@ -147,6 +171,8 @@ impl Monitor {
             state.protocol = if rest[..common] != bytes[..common] {
                 Protocol::Http1
             } else if common == rest.len() {
+                // Relaxed: only the task of the connection sets and reads it.
+                self.http2.store(true, Ordering::Relaxed);
                 Protocol::Http2
             } else {
                 Protocol::Unknown(len + common)
@@ -166,49 +192,96 @@ impl Monitor {
         }
     }
 
-    /// Returns what the connection waits for, or `None` while a request or a tunnel is. Registers the task
-    /// of the driver, to be woken when none is.
-    pub(crate) fn idle(&self, waker: Option<&Waker>) -> Option<Idle> {
+    /// Returns what the connection waits for, or `None` while HTTP/1 has a request. Registers the task of the
+    /// driver, to be woken when none is; on HTTP/2 also when an answer was taken, which has to be flushed.
+    pub(crate) fn idle(&self, stopped: bool, waker: &Waker) -> Option<Idle> {
         let mut state = lock(&self.state);
         if state.in_flight > 0 || state.tunnel {
-            if let Some(waker) = waker {
-                state.waker = Some(waker.clone());
+            let http2 = state.protocol == Protocol::Http2;
+            if stopped || http2 {
+                let registered = state.waker.as_ref();
+                if !registered.is_some_and(|registered| registered.will_wake(waker)) {
+                    state.waker = Some(waker.clone());
+                }
             }
-            return None;
+            if state.taken.count > 0 && http2 {
+                // Taken since the connection was polled.
+                waker.wake_by_ref();
+            }
+            return http2.then_some(Idle::Streams);
         }
         let since = state.idle_since;
         Some(match (state.protocol, state.bytes_since) {
             (Protocol::Http2, _) => Idle::Http2 { since },
             (_, Some(since)) => Idle::Head { since },
-            (_, None) => Idle::Silent {
-                since,
-                fresh: !state.used,
-            },
+            (_, None) => Idle::Silent { since },
         })
     }
 
-    /// Notes that what was written has left the buffers of the server: releases the guards of the
-    /// requests that are answered by it.
+    /// Notes that bytes are written.
+    pub(crate) fn wrote(&self) {
+        if self.is_http2() {
+            lock(&self.state).unflushed = true;
+        }
+    }
+
+    fn is_http2(&self) -> bool {
+        // Relaxed: as in `note_bytes`.
+        self.http2.load(Ordering::Relaxed)
+    }
+
+    /// Notes that what was written has left the buffers of the server.
+    ///
+    /// hyper flushes HTTP/1 only when it has written all that it holds, so the requests are answered. HTTP/2
+    /// is flushed between frames too: see `polled`.
     pub(crate) fn flushed(&self) {
         let mut state = lock(&self.state);
-        if state.written == 0 {
+        state.unflushed = false;
+        if state.protocol != Protocol::Http2 && state.taken.count > 0 {
+            let answers = mem::take(&mut state.taken);
+            self.answered(state, answers);
+        }
+    }
+
+    /// Notes that the connection is about to be polled.
+    pub(crate) fn poll(&self) {
+        if !self.is_http2() {
             return;
         }
-        let answered = mem::take(&mut state.written);
-        let kept = mem::take(&mut state.kept);
-        self.answered(state, answered);
-        drop(kept);
+        let mut state = lock(&self.state);
+        if state.taken.count > 0 {
+            let taken = mem::take(&mut state.taken);
+            state.polled.append(taken);
+        }
+    }
+
+    /// Notes that the connection was polled, and is pending. On HTTP/2 it has then written what it held when
+    /// the poll began, unless the last write has not been flushed.
+    pub(crate) fn polled(&self) {
+        if !self.is_http2() {
+            return;
+        }
+        let mut state = lock(&self.state);
+        if !state.unflushed && state.polled.count > 0 {
+            let answers = mem::take(&mut state.polled);
+            self.answered(state, answers);
+        }
     }
 
     /// Notes that the I/O was dropped: nothing is flushed any more.
     pub(crate) fn close(&self) {
-        lock(&self.state).closed = true;
-        self.flushed();
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let mut answers = mem::take(&mut state.polled);
+        answers.append(mem::take(&mut state.taken));
+        if answers.count > 0 {
+            self.answered(state, answers);
+        }
     }
 
-    /// Counts requests as answered, and wakes the driver if none is left.
-    fn answered(&self, mut state: MutexGuard<'_, State>, answered: usize) {
-        state.in_flight -= answered;
+    /// Counts requests as answered and releases their guards, and wakes the driver if none is left.
+    fn answered(&self, mut state: MutexGuard<'_, State>, answers: Answers) {
+        state.in_flight -= answers.count;
         let waker = if state.in_flight == 0 {
             state.idle_since = self.common.timer.now();
             state.bytes_since = None;
@@ -226,7 +299,6 @@ impl Monitor {
     pub(crate) fn begin(self: &Arc<Self>, http1: bool) -> Arc<InFlight> {
         let mut state = lock(&self.state);
         state.in_flight += 1;
-        state.used = true;
         state.bytes_since = None;
         drop(state);
         Arc::new(InFlight {
@@ -276,20 +348,21 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut guards = mem::take(lock(&self.guards).as_mut());
+        let guards = mem::take(lock(&self.guards).as_mut());
+        let answer = Answers { count: 1, guards };
         let mut state = lock(&self.monitor.state);
         // An HTTP/1 connection ends with a request that is broken off: it is flushed or dropped. On
         // HTTP/2 no flush may follow.
         if !state.closed && (self.http1 || self.ended.load(Ordering::Relaxed)) {
-            state.written += 1;
-            if state.kept.is_empty() {
-                // As almost always: without another allocation.
-                state.kept = guards;
-            } else {
-                state.kept.append(&mut guards);
+            state.taken.append(answer);
+            // The task may have flushed all that it had, before the answer was counted as taken.
+            let waker = state.waker.clone().filter(|_| !self.http1);
+            drop(state);
+            if let Some(waker) = waker {
+                waker.wake();
             }
         } else {
-            self.monitor.answered(state, 1);
+            self.monitor.answered(state, answer);
         }
     }
 }
