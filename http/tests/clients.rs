@@ -10,8 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_lite::AsyncReadExt;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tower::util::BoxCloneService;
 use winddown::Shutdown;
-use winddown_http::{Server, SmolIncoming};
+use winddown_http::{RequestBody, Server, SmolIncoming};
 
 use support::{Client, RUNTIMES, Running, Settings, app, until};
 
@@ -125,6 +128,79 @@ fn http2_without_pong() {
 }
 
 /// HTTP/2 with half a header block, which never becomes a request.
+/// Sends these frames again and again, and reads what comes.
+fn flood(client: &Client, frames: &[u8]) {
+    let mut reader = client.stream.try_clone().unwrap();
+    thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
+    let mut writer = client.stream.try_clone().unwrap();
+    let many = frames.repeat(20_000);
+    thread::spawn(move || while writer.write_all(&many).is_ok() {});
+}
+
+/// Mutation: `Io::poll_read` has no limit of reads.
+#[test]
+fn http2_flood_of_pings() {
+    const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1];
+    misbehave("a flood of PINGs", |client| {
+        let begin = [PREFACE, SETTINGS, SETTINGS_ACK].concat();
+        client.send(begin).unwrap();
+        flood(client, PING);
+    });
+}
+
+/// Mutation: in `next`, an HTTP/2 connection has the time of a client after its last request.
+#[test]
+fn http2_requests_without_pong() {
+    misbehave("requests and no PONG", |client| {
+        let begin = [PREFACE, SETTINGS, SETTINGS_ACK].concat();
+        client.send(begin).unwrap();
+        let mut writer = client.stream.try_clone().unwrap();
+        thread::spawn(move || {
+            for stream in (1..).step_by(2) {
+                if writer.write_all(&get_frame(stream)).is_err() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(300));
+            }
+        });
+    });
+}
+
+/// HEADERS with END_HEADERS and END_STREAM: GET, http, /, without an authority.
+fn get_frame(stream: u32) -> Vec<u8> {
+    let mut frame = vec![0, 0, 3, 1, 5];
+    frame.extend(stream.to_be_bytes());
+    frame.extend([0x82, 0x86, 0x84]);
+    frame
+}
+
+/// Mutation: `RequestBody::poll_frame` forgets that the time is up.
+#[test]
+fn body_that_is_never_finished_ends_for_a_handler_that_skips_errors() {
+    let skips = |request: Request<RequestBody>| async {
+        let (mut body, mut errors) = (request.into_body(), 0);
+        while let Some(frame) = body.frame().await {
+            errors += usize::from(frame.is_err());
+        }
+        Ok(Response::new(support::body(errors.to_string())))
+    };
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            client_timeout: CLIENT_TIMEOUT,
+            ..Settings::default()
+        };
+        let app = BoxCloneService::new(tower::service_fn(skips));
+        let server = Running::start(runtime, &Shutdown::new(), settings, app);
+        let mut client = server.connect();
+        let request = "POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 100\r\n\r\nabc";
+        client.send(request).unwrap();
+        until("it is in flight", || server.shutdown.in_flight() == 2);
+        server.shutdown.request_shutdown();
+        assert_eq!(client.answer().unwrap().body, b"1");
+        server.join().unwrap();
+    }
+}
+
 #[test]
 fn http2_half_a_request() {
     misbehave("HTTP/2, half a request", |client| {

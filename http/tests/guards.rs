@@ -19,7 +19,7 @@ use smol_hyper::rt::FuturesIo;
 use tower::util::BoxCloneService;
 use tower::{ServiceBuilder, ServiceExt};
 use winddown::Shutdown;
-use winddown_http::{GuardLayer, RequestGuard, Server, SmolExecutor, StreamingExt};
+use winddown_http::{GuardLayer, RequestBody, RequestGuard, Server, SmolExecutor, StreamingExt};
 
 use support::{App, RUNTIMES, Running, Settings, answer, body, until};
 
@@ -139,15 +139,27 @@ fn http2_guard_is_released_while_the_connection_goes_on() {
     }
 }
 
-/// I/O whose flush waits until it may go through.
+/// I/O whose flush waits until it may go through, and whose writes find so much room.
 #[derive(Clone, Default)]
 struct Held(Arc<Mutex<State>>);
+
+impl Held {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.0.lock().unwrap();
+        change(&mut state);
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+}
 
 #[derive(Default)]
 struct State {
     input: Vec<u8>,
     output: Vec<u8>,
     may_flush: bool,
+    /// Without a limit, if it is none.
+    room: Option<usize>,
     waker: Option<Waker>,
 }
 
@@ -162,8 +174,9 @@ impl Read for Held {
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        buf.put_slice(&state.input);
-        state.input.clear();
+        let count = state.input.len().min(buf.remaining());
+        buf.put_slice(&state.input[..count]);
+        state.input.drain(..count);
         Poll::Ready(Ok(()))
     }
 }
@@ -171,11 +184,18 @@ impl Read for Held {
 impl Write for Held {
     fn poll_write(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.lock().unwrap().output.extend_from_slice(buf);
-        Poll::Ready(Ok(buf.len()))
+        let mut state = self.0.lock().unwrap();
+        let written = buf.len().min(state.room.unwrap_or(usize::MAX));
+        if written == 0 {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        state.room = state.room.map(|room| room - written);
+        state.output.extend_from_slice(&buf[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -205,15 +225,91 @@ fn guard_is_held_until_the_flush_goes_through() {
     });
     thread::sleep(Duration::from_millis(50));
     assert_eq!(held(&shutdown, "request"), 1);
-    {
-        let mut state = io.0.lock().unwrap();
-        state.may_flush = true;
-        state.waker.take().unwrap().wake();
-    }
+    io.change(|state| state.may_flush = true);
     until("it is released", || held(&shutdown, "request") == 0);
     assert_eq!(held(&shutdown, "connection"), 1);
     shutdown.request_shutdown();
     smol::block_on(server).unwrap();
+}
+
+/// Whether the frames in `output` have the answer's head of a stream, all of it.
+fn has_head(output: &[u8], stream: u8) -> bool {
+    let mut rest = output;
+    while let [a, b, c, kind, _, _, _, _, of, after @ ..] = rest {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        if after.len() < length {
+            return false;
+        }
+        if (*kind, *of) == (1, stream) {
+            return true;
+        }
+        rest = &after[length..];
+    }
+    false
+}
+
+/// h2 flushes between frames too: the guard of an answer without a body waits for its own.
+///
+/// Mutation: `Monitor::polled` does not ask whether all is flushed.
+#[test]
+fn http2_guard_waits_for_the_head_of_its_answer_behind_another() {
+    let shutdown = Shutdown::new();
+    let respond = |request: Request<RequestBody>| async {
+        match request.uri().path() {
+            "/empty" => Ok(Response::new(Empty::new().boxed_unsync())),
+            _ => answer(request).await,
+        }
+    };
+    let layer = GuardLayer::named_by(&shutdown, |request| match request.uri.path() {
+        "/empty" => "empty",
+        _ => "big",
+    });
+    let service = ServiceBuilder::new()
+        .layer(layer)
+        .service_fn(respond)
+        .map_response(|response| response.map(BodyExt::boxed_unsync));
+    // Without an index: names by their number in the table, and the path as it is.
+    let get = |stream: u8, path: &str| {
+        let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];
+        block.extend(path.as_bytes());
+        let mut frame = vec![0, 0, block.len() as u8, 1, 5, 0, 0, 0, stream];
+        frame.extend(block);
+        frame
+    };
+    let io = Held::default();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    // SETTINGS with INITIAL_WINDOW_SIZE, its ACK, and WINDOW_UPDATE: 8 MB for one answer.
+    let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff];
+    let ack = [0, 0, 0, 4, 1, 0, 0, 0, 0];
+    let update = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0];
+    io.change(|state| {
+        state.may_flush = true;
+        state.room = Some(1000);
+        let big = get(1, "/big/50000000");
+        state.input = [&preface[..], &settings, &ack, &update, &big].concat();
+    });
+    let incoming = stream::once(Ok(io.clone())).chain(stream::pending());
+    let server =
+        smol::spawn(Server::smol(&shutdown).serve(incoming, BoxCloneService::new(service)));
+    until("the big one is in flight", || held(&shutdown, "big") == 1);
+    until("there is no room", || io.0.lock().unwrap().room == Some(0));
+    io.change(|state| state.input = get(3, "/empty"));
+    until("the empty one is in flight", || {
+        held(&shutdown, "empty") == 1
+    });
+    loop {
+        io.change(|state| state.room = Some(500));
+        until("it is written", || io.0.lock().unwrap().room == Some(0));
+        // In this order: the head may be written meanwhile.
+        let released = held(&shutdown, "empty") == 0;
+        if has_head(&io.0.lock().unwrap().output, 3) {
+            break;
+        }
+        assert!(!released, "the head is not written");
+    }
+    io.change(|state| state.room = None);
+    until("it is released", || held(&shutdown, "empty") == 0);
+    drop(server);
 }
 
 #[test]

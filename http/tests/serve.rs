@@ -2,17 +2,25 @@
 
 mod support;
 
+use std::convert::Infallible;
 use std::io::{self, ErrorKind};
+#[cfg(unix)]
+use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use futures_lite::stream;
+use bytes::Bytes;
+use futures_lite::{StreamExt, stream};
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use tower::util::BoxCloneService;
 use winddown::{DrainErrorKind, Shutdown};
 #[cfg(unix)]
 use winddown_http::TokioIncoming;
-use winddown_http::{Server, SmolIncoming};
+use winddown_http::{RequestBody, Server, SmolIncoming};
 
-use support::{App, Client, RUNTIMES, Running, Settings, app, until};
+use support::{AnyBody, App, Client, RUNTIMES, Running, Settings, app, until};
 
 fn start(runtime: support::Runtime, settings: Settings, app: App) -> Running {
     Running::start(runtime, &Shutdown::new(), settings, app)
@@ -372,4 +380,160 @@ fn endless_times() {
         let error = server.join().unwrap_err();
         assert_eq!(error.drain.unwrap().kind, DrainErrorKind::Forced);
     }
+}
+
+/// Answers `/late/<ms>` with a head at once and a body of two parts, the second after that time;
+/// `/upgrade/<ms>` with an upgrade after that time.
+async fn late(request: Request<RequestBody>) -> Result<Response<AnyBody>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let after = |ms: &str| smol::Timer::after(Duration::from_millis(ms.parse().unwrap()));
+    if let Some(ms) = path.strip_prefix("/late/") {
+        let timer = after(ms);
+        let part = |bytes: &'static [u8]| Ok(Frame::data(Bytes::from_static(bytes)));
+        let last = stream::once_future(async move {
+            timer.await;
+            part(b"last")
+        });
+        let body = StreamBody::new(stream::once(part(b"first")).chain(last));
+        let mut response = Response::new(body.boxed_unsync());
+        response.headers_mut().insert("content-length", 9.into());
+        return Ok(response);
+    }
+    if let Some(ms) = path.strip_prefix("/upgrade/") {
+        after(ms).await;
+        smol::spawn(hyper::upgrade::on(request)).detach();
+        let response = Response::builder().status(101);
+        let response = response
+            .header("connection", "upgrade")
+            .header("upgrade", "echo");
+        return Ok(response.body(support::body("")).unwrap());
+    }
+    support::answer(request).await
+}
+
+fn late_app() -> App {
+    BoxCloneService::new(tower::service_fn(late))
+}
+
+/// Its head left before the shutdown, so it could not say `close`.
+///
+/// Mutation: `next` tells HTTP/1 at the stop, also while it answers.
+#[test]
+fn request_behind_an_answer_that_outlasts_the_pause() {
+    for runtime in RUNTIMES {
+        for pipelined in [true, false] {
+            let server = start(runtime, Settings::default(), late_app());
+            let mut client = server.connect();
+            client.request("/late/600").unwrap();
+            client.more().unwrap();
+            if pipelined {
+                client.request("/").unwrap();
+                thread::sleep(Duration::from_millis(20));
+            }
+            server.shutdown.request_shutdown();
+            let answer = client.answer().unwrap();
+            assert_eq!(answer.body, b"firstlast");
+            assert!(!answer.closes());
+            if !pipelined {
+                client.request("/").unwrap();
+            }
+            let next = client.answer().unwrap();
+            assert_eq!((next.status(), next.closes()), (200, true));
+            server.join().unwrap();
+        }
+    }
+}
+
+/// hyper would say `close` there too, which clients of websockets reject.
+#[test]
+fn upgrade_after_the_pause() {
+    for runtime in RUNTIMES {
+        let server = start(runtime, Settings::default(), late_app());
+        let mut client = server.connect();
+        let head = "host: test\r\nconnection: upgrade\r\nupgrade: echo\r\n";
+        client
+            .send(format!("GET /upgrade/400 HTTP/1.1\r\n{head}\r\n"))
+            .unwrap();
+        until("it is in flight", || server.shutdown.in_flight() == 2);
+        thread::sleep(Duration::from_millis(20));
+        server.shutdown.request_shutdown();
+        let answer = client.answer().unwrap();
+        assert_eq!(answer.status(), 101);
+        assert!(
+            answer
+                .head
+                .to_lowercase()
+                .contains("connection: upgrade\r\n")
+        );
+        server.join().unwrap();
+    }
+}
+
+/// A phase that is asked and holds no guard is over, and refuses more.
+#[test]
+fn queue_of_a_phase_that_is_asked_before_serve() {
+    let shutdown = Shutdown::new();
+    let phase = shutdown.phase("http").build();
+    let server = Server::smol(&phase);
+    let listener = smol::Async::<std::net::TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap();
+    let mut client = Client::connect(listener.get_ref().local_addr().unwrap());
+    client.request("/").unwrap();
+    shutdown.request_shutdown();
+    let served = smol::spawn(server.serve(SmolIncoming::new(listener), app()));
+    assert_eq!(client.answer().unwrap().body, b"hello");
+    smol::block_on(served).unwrap();
+}
+
+/// On the one thread of a runtime, and by the listener that does not ask the runtime.
+///
+/// Mutation: `Accept::take` never yields.
+#[cfg(unix)]
+#[test]
+fn flood_of_connections_leaves_others_their_turn() {
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let shutdown = Shutdown::new();
+    let of_server = shutdown.clone();
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let server = thread::spawn(move || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap().block_on(async {
+            let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+            let server = Server::tokio(&of_server).pause(Duration::from_millis(100));
+            let served = server.serve(TokioIncoming::new(listener), app());
+            tokio::spawn(served).await.unwrap()
+        })
+    });
+    let mut kept = UnixStream::connect(&path).unwrap();
+    kept.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let flood: Vec<_> = (0..4)
+        .map(|_| {
+            let (path, over) = (path.clone(), over.clone());
+            thread::spawn(move || {
+                // Until the server refuses.
+                while !over.load(Ordering::Relaxed) && UnixStream::connect(&path).is_ok() {}
+            })
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(300));
+    for _ in 0..5 {
+        // They end at once, unless their tasks have no turn.
+        let open = shutdown.in_flight();
+        assert!(open < 1000, "{open} are open");
+        kept.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
+            .unwrap();
+        assert!(kept.read(&mut [0; 4096]).unwrap() > 0);
+    }
+    over.store(true, Ordering::Relaxed);
+    for client in flood {
+        client.join().unwrap();
+    }
+    shutdown.request_shutdown();
+    server.join().unwrap().unwrap();
 }
