@@ -1,5 +1,6 @@
 //! Messages for systemd, from the background thread.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Weak};
@@ -20,13 +21,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Nothing is sent if systemd did not start the program. What can't be sent is lost: the shutdown
 /// does not wait for systemd.
 pub(crate) fn follow(node: &Arc<Node>) {
-    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
-    }
+    };
     let Some(cause) = node.cause() else { return };
     let (node, owner, left) = (Arc::downgrade(node), node.owner(), node.in_flight());
     let tell = move || {
         let follower = Follower {
+            socket,
             node,
             owner,
             cause: message(&cause),
@@ -57,6 +59,8 @@ fn one_line(text: &str) -> String {
 
 /// Watches how many guards are left.
 struct Follower {
+    /// The path of systemd's socket.
+    socket: OsString,
     /// Weak, so that telling systemd does not keep Ctrl-C from its default when every handle is gone.
     node: Weak<Node>,
     owner: usize,
@@ -93,20 +97,17 @@ impl Follower {
         if !phases.is_empty() {
             status += &one_line(&format!("; in {}", phases.join(", ")));
         }
-        let _ = notify(&format!("{state}\nSTATUS={status}\n"));
+        let _ = self.notify(&format!("{state}\nSTATUS={status}\n"));
     }
-}
 
-/// Sends a message, unless systemd has too many to read: the thread must not wait, because it also keeps
-/// the times of the shutdown, and may call its wakers.
-fn notify(message: &str) -> io::Result<()> {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
-        return Ok(());
-    };
-    let socket = UnixDatagram::unbound()?;
-    socket.set_nonblocking(true)?;
-    socket.send_to(message.as_bytes(), path)?;
-    Ok(())
+    /// Sends a message, unless systemd has too many to read: the thread must not wait, because it also
+    /// keeps the times of the shutdown, and may call its wakers.
+    fn notify(&self, message: &str) -> io::Result<()> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.send_to(message.as_bytes(), &self.socket)?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +120,7 @@ mod tests {
 
     fn follower(node: &Arc<Node>, left: usize) -> Follower {
         Follower {
+            socket: OsString::new(),
             node: Arc::downgrade(node),
             owner: node.owner(),
             cause: String::new(),
