@@ -22,9 +22,9 @@ const TAKE: Duration = Duration::from_millis(50);
 /// How many errors in a row, each of one connection, may be met without a pause.
 const ERRORS: u32 = 16;
 
-/// After how many connections in a row the tasks of the executor have a turn. A listener that always has one
-/// would keep the only thread of an executor from them.
-const IN_A_ROW: u32 = 16;
+/// After how many connections the tasks of the executor have a turn. A listener that always has one would keep
+/// the only thread of an executor from them.
+const TURN: u32 = 16;
 
 /// How many connections are accepted after the stop: a queue that is as long as Linux makes one by
 /// default (`net.core.somaxconn`, 4,096 since 5.4).
@@ -80,6 +80,7 @@ struct Accept<'a, F> {
     spawn: F,
     /// The errors in a row.
     errors: u32,
+    /// The connections, for `TURN`.
     accepted: u32,
 }
 
@@ -150,7 +151,7 @@ impl<F> Accept<'_, F> {
                 self.errors = 0;
                 (self.spawn)(io);
                 self.accepted = self.accepted.wrapping_add(1);
-                if self.accepted % IN_A_ROW == 0 {
+                if self.accepted % TURN == 0 {
                     future::yield_now().await;
                 }
                 return Ok(Some(()));

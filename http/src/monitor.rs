@@ -356,7 +356,11 @@ impl Drop for InFlight {
         if !state.closed && (self.http1 || self.ended.load(Ordering::Relaxed)) {
             state.taken.append(answer);
             // The task may have flushed all that it had, before the answer was counted as taken.
-            let waker = state.waker.clone().filter(|_| !self.http1);
+            let waker = if self.http1 {
+                None
+            } else {
+                state.waker.clone()
+            };
             drop(state);
             if let Some(waker) = waker {
                 waker.wake();
