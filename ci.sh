@@ -583,7 +583,7 @@ mutants() {
     fi
     # It waits for cargo most of the time.
     need_tool cargo-mutants --debug
-    [ -z "${MUTANTS_SECONDS:-}" ] || some+=(--seconds $((over - SECONDS)))
+    [ -z "${MUTANTS_SECONDS:-}" ] || some+=(--seconds $((over - SECONDS)) --shuffle)
     # shellcheck disable=SC2086 # arguments
     python3 tests/mutants.py --all-features --timeout 300 "${some[@]}" ${MUTANTS:-}
 }
