@@ -132,12 +132,16 @@ mod cases {
         assert!(error.ends_with("fork first, then install"), "{error}");
     }
 
-    fn forks_before_the_install() {
+    fn fork_and_install(builder: Builder) {
         daemon(true, true).unwrap();
-        let shutdown = Shutdown::install().unwrap();
+        let shutdown = builder.install().unwrap();
         raise(SIGTERM);
         shutdown.waiter().wait_blocking();
         println!("stopping: {}", shutdown.cause().unwrap());
+    }
+
+    fn forks_before_the_install() {
+        fork_and_install(Shutdown::builder());
     }
 
     fn install_after_a_fork_works() {
@@ -149,12 +153,7 @@ mod cases {
     fn forks_beside_the_background_thread() {
         let parent = Shutdown::builder().lame_duck(HOUR).build();
         parent.request_shutdown();
-        daemon(true, true).unwrap();
-        let moment = Duration::from_millis(1);
-        let shutdown = Shutdown::builder().lame_duck(moment).install().unwrap();
-        raise(SIGTERM);
-        shutdown.waiter().wait_blocking();
-        println!("stopping: {}", shutdown.cause().unwrap());
+        fork_and_install(Shutdown::builder().lame_duck(Duration::from_millis(1)));
     }
 
     /// Mutation: `Jobs::start` forgets no jobs of another process.

@@ -25,6 +25,7 @@ mod cases {
     use std::os::unix::net::UnixDatagram;
     #[cfg(target_os = "linux")]
     use std::os::unix::process::ExitStatusExt;
+    use std::path::PathBuf;
     use std::process::{Command, Stdio};
     use std::thread;
     use std::time::{Duration, Instant};
@@ -74,8 +75,12 @@ mod cases {
             Self { socket, folder }
         }
 
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("notify")
+        }
+
         fn go_to(&self, command: &mut Command) {
-            command.env("NOTIFY_SOCKET", self.folder.path().join("notify"));
+            command.env("NOTIFY_SOCKET", self.path());
         }
 
         fn next(&self) -> String {
@@ -84,6 +89,14 @@ mod cases {
             let length = self.socket.recv(&mut buffer).unwrap();
             String::from_utf8_lossy(&buffer[..length]).into_owned()
         }
+    }
+
+    /// Starts a role whose messages go to the socket.
+    fn start(role: &str) -> (Messages, Program) {
+        let messages = Messages::new();
+        let mut command = command(role);
+        messages.go_to(&mut command);
+        (messages, Program::start(&mut command))
     }
 
     /// Drops a guard for each line of input, once it is signalled; the last one first.
@@ -161,10 +174,7 @@ mod cases {
 
     /// The thread that tells systemd calls the wakers too. It tells systemd first.
     fn g12_systemd_is_notified_and_the_deadline_ends_the_process() {
-        let messages = Messages::new();
-        let mut command = command("waker_hangs");
-        messages.go_to(&mut command);
-        let mut child = Program::start(&mut command);
+        let (messages, mut child) = start("waker_hangs");
         child.line("ready");
         child.send(SIGTERM);
         assert_eq!(
@@ -182,17 +192,13 @@ mod cases {
         shutdown.waiter().wait_blocking();
     }
 
-    /// Mutation: `notify` does not set the socket to non-blocking.
+    /// Mutation: `Follower::notify` does not set the socket to non-blocking.
     fn g1_systemd_that_reads_nothing_delays_no_waker() {
-        let messages = Messages::new();
-        let mut command = command("waits_in_a_thread");
-        messages.go_to(&mut command);
-        let mut child = Program::start(&mut command);
+        let (messages, mut child) = start("waits_in_a_thread");
         child.line("ready");
         let filler = UnixDatagram::unbound().unwrap();
         filler.set_nonblocking(true).unwrap();
-        let path = messages.folder.path().join("notify");
-        while filler.send_to(b"STATUS=", &path).is_ok() {}
+        while filler.send_to(b"STATUS=", messages.path()).is_ok() {}
         child.send(SIGTERM);
         assert_eq!(child.code(), 0);
     }
@@ -220,10 +226,7 @@ mod cases {
 
     /// Mutation: `follow` asks the error for its text.
     fn g5_error_that_panics_when_it_is_displayed_delays_no_waker() {
-        let messages = Messages::new();
-        let mut command = command("fails_with_an_error_that_panics");
-        messages.go_to(&mut command);
-        let child = Program::start(&mut command);
+        let (messages, child) = start("fails_with_an_error_that_panics");
         child.line("woken");
         let told = "STOPPING=1\nSTATUS=stopping: ; 0 in flight\n";
         assert_eq!(messages.next(), told);
@@ -239,10 +242,7 @@ mod cases {
 
     #[cfg(target_os = "linux")]
     fn g7_systemd_without_handles_dies_of_the_signal() {
-        let messages = Messages::new();
-        let mut command = command("lame_duck_dropped");
-        messages.go_to(&mut command);
-        let mut child = Program::start(&mut command);
+        let (messages, mut child) = start("lame_duck_dropped");
         child.line("ready");
         let message = messages.next();
         let start = "STOPPING=1\nSTATUS=stopping: no thing 🦀🦀";

@@ -16,15 +16,13 @@ use tower::util::BoxCloneService;
 use winddown::Shutdown;
 use winddown_http::{RequestBody, Server, SmolIncoming};
 
-use support::{Client, RUNTIMES, Running, Settings, app, until};
+use support::{Client, PREFACE, RUNTIMES, Running, SETTINGS_ACK, Settings, app, get_frame, until};
 
 /// As long as a misbehaving client may take, and what a busy machine adds.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(1);
 const BOUND: Duration = Duration::from_millis(3500);
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
-const SETTINGS_ACK: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
 
 /// Runs one client against a server on each runtime, beside clients that behave. `prepare` has it
 /// misbehave before the shutdown; it stays connected until the server has ended.
@@ -157,21 +155,13 @@ fn http2_requests_without_pong() {
         let mut writer = client.stream.try_clone().unwrap();
         thread::spawn(move || {
             for stream in (1..).step_by(2) {
-                if writer.write_all(&get_frame(stream)).is_err() {
+                if writer.write_all(&get_frame(stream, "/")).is_err() {
                     break;
                 }
                 thread::sleep(Duration::from_millis(300));
             }
         });
     });
-}
-
-/// HEADERS with END_HEADERS and END_STREAM: GET, http, /, without an authority.
-fn get_frame(stream: u32) -> Vec<u8> {
-    let mut frame = vec![0, 0, 3, 1, 5];
-    frame.extend(stream.to_be_bytes());
-    frame.extend([0x82, 0x86, 0x84]);
-    frame
 }
 
 /// Mutation: `RequestBody::poll_frame` forgets that the time is up.

@@ -21,7 +21,9 @@ use tower::{ServiceBuilder, ServiceExt};
 use winddown::Shutdown;
 use winddown_http::{GuardLayer, RequestBody, RequestGuard, Server, SmolExecutor, StreamingExt};
 
-use support::{App, RUNTIMES, Running, Settings, answer, body, until};
+use support::{
+    App, PREFACE, RUNTIMES, Running, SETTINGS_ACK, Settings, answer, body, get_frame, until,
+};
 
 fn guarded(shutdown: &Shutdown) -> App {
     let service = ServiceBuilder::new()
@@ -268,32 +270,22 @@ fn http2_guard_waits_for_the_head_of_its_answer_behind_another() {
         .layer(layer)
         .service_fn(respond)
         .map_response(|response| response.map(BodyExt::boxed_unsync));
-    // Without an index: names by their number in the table, and the path as it is.
-    let get = |stream: u8, path: &str| {
-        let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];
-        block.extend(path.as_bytes());
-        let mut frame = vec![0, 0, block.len() as u8, 1, 5, 0, 0, 0, stream];
-        frame.extend(block);
-        frame
-    };
     let io = Held::default();
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    // SETTINGS with INITIAL_WINDOW_SIZE, its ACK, and WINDOW_UPDATE: 8 MB for one answer.
+    // SETTINGS with INITIAL_WINDOW_SIZE, and WINDOW_UPDATE: 8 MB for one answer.
     let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff];
-    let ack = [0, 0, 0, 4, 1, 0, 0, 0, 0];
     let update = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0];
     io.change(|state| {
         state.may_flush = true;
         state.room = Some(1000);
-        let big = get(1, "/big/50000000");
-        state.input = [&preface[..], &settings, &ack, &update, &big].concat();
+        let big = get_frame(1, "/big/50000000");
+        state.input = [PREFACE, &settings, SETTINGS_ACK, &update, &big].concat();
     });
     let incoming = stream::once(Ok(io.clone())).chain(stream::pending());
     let server =
         smol::spawn(Server::smol(&shutdown).serve(incoming, BoxCloneService::new(service)));
     until("the big one is in flight", || held(&shutdown, "big") == 1);
     until("there is no room", || io.0.lock().unwrap().room == Some(0));
-    io.change(|state| state.input = get(3, "/empty"));
+    io.change(|state| state.input = get_frame(3, "/empty"));
     until("the empty one is in flight", || {
         held(&shutdown, "empty") == 1
     });

@@ -22,6 +22,20 @@ use winddown_http::{RequestBody, ServeError, Server, SmolIncoming, TokioIncoming
 /// Longer than anything here takes, unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What an HTTP/2 client sends first, and its answer to the server's SETTINGS.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const SETTINGS_ACK: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
+
+/// HEADERS with END_HEADERS and END_STREAM: GET, http, and this path, without an authority.
+pub fn get_frame(stream: u32, path: &str) -> Vec<u8> {
+    let length = u8::try_from(path.len()).unwrap();
+    let mut frame = vec![0, 0, 4 + length, 1, 5];
+    frame.extend(stream.to_be_bytes());
+    frame.extend([0x82, 0x86, 0x04, length]);
+    frame.extend(path.as_bytes());
+    frame
+}
+
 pub type AnyBody = UnsyncBoxBody<Bytes, Infallible>;
 pub type App = BoxCloneService<Request<RequestBody>, Response<AnyBody>, Infallible>;
 
