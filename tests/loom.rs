@@ -297,7 +297,7 @@ impl Work {
     }
 }
 
-/// Mutation: `TaskCounter::increment_word` lets a guard in whatever it finds.
+/// Mutation: `TaskCounter::increment` lets a guard in whatever it finds.
 /// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
 /// Mutation: `TaskCounter::try_close` stores `CLOSED` in place of the exchange.
 #[test]
@@ -373,7 +373,7 @@ fn g8_task_drain_sees_what_was_written() {
 /// Also the drain that finds the work closed by the other sees what was written. (That the exchange in
 /// `close` acquires cannot be seen here: `notify`, which follows, has a fence.)
 ///
-/// Mutation: `TaskCounter::shut` subtracts from the word with `Relaxed`.
+/// Mutation: `TaskCounter::close` subtracts from the word with `Relaxed`.
 #[test]
 fn g8_two_drains_see_what_was_written() {
     model(2, || {
@@ -525,7 +525,7 @@ fn progress_counts_each_guard() {
 ///
 /// Mutation: `Node::increment` counts in its own state only.
 /// Mutation: `Node::increment`, refused, keeps the first count (S4).
-/// Mutation: `TaskCounter::increment_word` lets a guard in whatever it finds.
+/// Mutation: `TaskCounter::increment` lets a guard in whatever it finds.
 /// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
 #[test]
 fn g8_s4_guard_of_a_child_races_the_drain_of_its_parent() {

@@ -8,9 +8,9 @@
 //!
 //! Invariants, cited in the code as N1..N3:
 //!
-//! - **N1** Only an open shard has guards. The word counts the shard before it is open, and until it
-//!   is shut. So while a guard is held, the word is not zero.
-//! - **N2** A shard is shut only by a drain, by the exchange of a zero. So while no drain runs, the
+//! - **N1** Guards are held in open shards alone. The word counts a shard before it is open, and until
+//!   it is closed. So while a guard is held, the word is not zero.
+//! - **N2** A shard is closed only by a drain, by the exchange of a zero. So while no drain runs, the
 //!   word does not change.
 //! - **N3** The word is closed only by the exchange of a zero, and stays closed. A thread that adds to
 //!   it afterwards sees that it is closed, and subtracts again.
@@ -18,30 +18,25 @@
 use crate::util::shard::{self, Padded};
 use crate::util::sync::atomic::{AtomicUsize, Ordering};
 
-/// Of the word: a drain has completed.
+/// Of the word: a drain has completed. Never cleared (N3).
+/// Of a shard: the word does not count it (N1).
 ///
-/// Set by the exchange of a zero in `try_close`, and never cleared (N3). From then on `increment`
-/// refuses, and the count above it is what refused threads have not subtracted yet.
-const CLOSED: usize = 0b001;
-/// Of a shard: the word counts this shard.
-///
-/// Set by the first `increment` in the shard, after it has counted the shard in the word. Cleared by
-/// a drain that finds no guard in the shard (N2). The same bit as `CLOSED`, which is never set in a
-/// shard, as this one is never set in the word.
-const OPEN: usize = 0b001;
+/// Guards are added to what is closed too, and the thread that finds it so opens the shard, or
+/// subtracts again. The highest bit, so that one comparison finds whether a guard is to be refused.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+/// From here on guards are refused. It is far enough from `CLOSED` for every thread to overshoot.
+const LIMIT: usize = CLOSED / 2;
 /// Of the word and of a shard: a drain waits.
 ///
 /// Set by a drain before it looks at the counts, and taken by the thread that notifies the watchers.
 /// While it is set, a `decrement` to zero, of the word or of a shard, returns `true`.
-const DRAINING: usize = 0b010;
+const DRAINING: usize = 0b01;
 /// Of the word and of a shard: a task shows the progress of a drain.
 ///
 /// Set and taken as `DRAINING` is. While it is set, every `decrement` returns `true`.
-const COUNTING: usize = 0b100;
+const COUNTING: usize = 0b10;
 /// The bits from here on count: the guards, or in the word of a sharded counter the open shards.
-const ONE: usize = 0b1000;
-/// From here on guards are refused. It is far enough from the end for every thread to overshoot.
-const LIMIT: usize = usize::MAX / 2;
+const ONE: usize = 0b100;
 
 /// Counts guards, until it is closed while there are none.
 pub(crate) struct TaskCounter {
@@ -80,7 +75,9 @@ impl TaskCounter {
 
     fn with_shards(shards: usize) -> Self {
         Self {
-            shards: (0..shards).map(|_| Padded(AtomicUsize::new(0))).collect(),
+            shards: (0..shards)
+                .map(|_| Padded(AtomicUsize::new(CLOSED)))
+                .collect(),
             ..Self::new()
         }
     }
@@ -93,103 +90,67 @@ impl TaskCounter {
         self.shards.get(thread & mask).map(|shard| &shard.0)
     }
 
+    /// Returns where the guards of the threads with this index are counted.
+    #[inline]
+    fn counts(&self, thread: usize) -> &AtomicUsize {
+        self.shard(thread).unwrap_or(&self.word)
+    }
+
     /// Counts one more guard. Returns `false` if the counter is closed, or at its limit.
     #[must_use]
     #[inline]
     pub(crate) fn increment(&self, thread: usize) -> bool {
-        match self.shard(thread) {
-            Some(shard) => self.increment_shard(shard),
-            None => self.increment_word(),
-        }
+        let counts = self.counts(thread);
+        // Relaxed: the thread has written nothing yet that a drain must see; `decrement` releases.
+        let old = counts.fetch_add(ONE, Ordering::Relaxed);
+        old < LIMIT || self.increment_closed(counts, old)
     }
 
-    #[inline]
-    fn increment_shard(&self, shard: &AtomicUsize) -> bool {
-        // Relaxed: the exchange below looks again.
-        let mut now = shard.load(Ordering::Relaxed);
-        loop {
-            if now & OPEN == 0 {
-                match self.open(shard) {
-                    Ok(counted) => return counted,
-                    Err(opened) => now = opened,
-                }
-            }
-            if now >= LIMIT {
-                return false;
-            }
-            // Relaxed: the thread has written nothing yet that a drain must see; `decrement` releases.
-            match shard.compare_exchange_weak(now, now + ONE, Ordering::Relaxed, Ordering::Relaxed)
-            {
-                Ok(_) => return true,
-                Err(other) => now = other,
-            }
-        }
-    }
-
-    /// Opens a shard for its first guard. Returns the value of the shard as an error if another
-    /// thread has just opened it.
+    /// Opens the shard that has counted a guard while it was closed, or takes the guard back.
     #[cold]
-    fn open(&self, shard: &AtomicUsize) -> Result<bool, usize> {
-        if !self.increment_word() {
-            return Ok(false);
-        }
-        // Relaxed: the exchange below looks again.
-        let mut now = shard.load(Ordering::Relaxed);
-        while now & OPEN == 0 {
-            // Relaxed: a drain can shut the shard only after the `decrement` of this guard, whose Release
-            // it acquires. So the word is incremented before it is decremented (N1).
-            match shard.compare_exchange_weak(
-                now,
-                (now | OPEN) + ONE,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Ok(true),
-                Err(other) => now = other,
-            }
-        }
-        // The other thread has counted the shard too, so this count goes. If the shard was shut since,
-        // this count may have been all that was left in the word, and no drain is notified that it
-        // goes; but then the caller opens the shard again, or finds the counter closed.
-        // Relaxed: the caller has written nothing that a drain must see.
-        self.word.fetch_sub(ONE, Ordering::Relaxed);
-        Err(now)
-    }
-
-    #[inline]
-    fn increment_word(&self) -> bool {
-        // Relaxed: as in `increment_shard`.
-        let old = self.word.fetch_add(ONE, Ordering::Relaxed);
-        let counted = old & CLOSED == 0 && old < LIMIT;
+    fn increment_closed(&self, counts: &AtomicUsize, old: usize) -> bool {
+        let shard = old & CLOSED != 0 && !std::ptr::eq(counts, &self.word);
+        let counted = shard && self.open(counts);
         if !counted {
             // Relaxed: the caller has no guard and has written nothing that a drain must see (N3).
-            self.word.fetch_sub(ONE, Ordering::Relaxed);
+            counts.fetch_sub(ONE, Ordering::Relaxed);
         }
         counted
+    }
+
+    /// Opens a shard that has counted a guard. Returns `false` if the counter is closed.
+    fn open(&self, shard: &AtomicUsize) -> bool {
+        // Relaxed, here and below: a drain can close the shard only after the `decrement` of this guard,
+        // whose Release it acquires. So the word is incremented before it is decremented (N1).
+        let closed = self.word.fetch_add(ONE, Ordering::Relaxed) & CLOSED != 0;
+        // Another thread that was faster has counted the shard, which this guard keeps open.
+        if closed || shard.fetch_and(!CLOSED, Ordering::Relaxed) & CLOSED == 0 {
+            self.word.fetch_sub(ONE, Ordering::Relaxed);
+        }
+        !closed
     }
 
     /// Counts one guard less. Returns whether the watchers are to be notified.
     #[must_use]
     #[inline]
     pub(crate) fn decrement(&self, thread: usize) -> bool {
-        // Release: pairs with the Acquire in `shut` or `try_close`, so that a drain sees what was
+        // Release: pairs with the Acquire in `close` or `try_close`, so that a drain sees what was
         // written before the guard was dropped (G8). Later changes of the word are
         // read-modify-writes, which continue the release sequence.
-        let counts = self.shard(thread).unwrap_or(&self.word);
-        let old = counts.fetch_sub(ONE, Ordering::Release);
+        let old = self.counts(thread).fetch_sub(ONE, Ordering::Release);
         let last = old < 2 * ONE;
         old & COUNTING != 0 || (last && old & DRAINING != 0)
     }
 
-    /// Shuts a shard, unless it has guards.
-    fn shut(&self, shard: &AtomicUsize) {
+    /// Closes a shard, unless it has guards.
+    fn close(&self, shard: &AtomicUsize) {
         // Relaxed: the exchange looks again, and a drain that finds guards here reads nothing else.
         let mut now = shard.load(Ordering::Relaxed);
-        while now & OPEN != 0 && now < ONE {
+        while now < ONE {
             // Acquire: pairs with the Release in `decrement` (G8, N1).
             match shard.compare_exchange_weak(
                 now,
-                now & !OPEN,
+                now | CLOSED,
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
@@ -205,16 +166,19 @@ impl TaskCounter {
 
     /// Returns how many guards are held.
     pub(crate) fn count(&self) -> usize {
-        // Relaxed, here and below: the count is only shown, and no other data depends on it.
-        let word = self.word.load(Ordering::Relaxed);
-        if word & CLOSED != 0 {
-            // A refused thread may be about to subtract again (N3).
-            0
-        } else if self.shards.is_empty() {
-            word / ONE
+        let held = |counts: &AtomicUsize| {
+            // Relaxed: the count is only shown, and no other data depends on it.
+            match counts.load(Ordering::Relaxed) {
+                // What is counted here is about to be taken back, or to open the shard.
+                closed if closed & CLOSED != 0 => 0,
+                open => open / ONE,
+            }
+        };
+        let guards = self.shards.iter().map(|shard| held(&shard.0));
+        if self.shards.is_empty() {
+            held(&self.word)
         } else {
-            let guards = |shard: &Padded<AtomicUsize>| shard.0.load(Ordering::Relaxed) / ONE;
-            self.shards.iter().map(guards).sum()
+            guards.sum()
         }
     }
 
@@ -227,9 +191,9 @@ impl TaskCounter {
             DRAINING
         });
         for shard in &self.shards {
-            self.shut(&shard.0);
+            self.close(&shard.0);
         }
-        // Acquire, here and below: pairs with the Release in `decrement` and `shut` (G8), also if
+        // Acquire, here and below: pairs with the Release in `decrement` and `close` (G8), also if
         // another drain has closed the counter, because its exchange continues the release sequence.
         let mut word = self.word.load(Ordering::Acquire);
         loop {
@@ -286,8 +250,7 @@ impl TaskCounter {
     #[cfg(test)]
     pub(crate) fn fill(&self) {
         assert!(self.increment(0));
-        let full = self.shard(0).unwrap_or(&self.word);
-        full.fetch_add(LIMIT / ONE * ONE, Ordering::Relaxed);
+        self.counts(0).fetch_add(LIMIT - ONE, Ordering::Relaxed);
     }
 }
 
