@@ -1311,6 +1311,19 @@ fn report_tells_phases_of_one_line_apart() {
     assert_eq!(lines, [(None, 1), (Some("a"), 1), (Some("b"), 2)]);
 }
 
+/// The name of one phase is a part of the other's.
+#[test]
+fn report_tells_phases_apart_whose_names_are_at_one_address() {
+    const NAME: &str = "storage backup";
+    let shutdown = Shutdown::new();
+    let phases = [NAME, &NAME[..7]].map(|name| shutdown.phase(name).build());
+    let _guards = phases.each_ref().map(Shutdown::guard);
+    let lines: Vec<_> = (shutdown.report().iter())
+        .map(|line| (line.phase, line.guards))
+        .collect();
+    assert_eq!(lines, [(Some("storage"), 1), (Some("storage backup"), 1)]);
+}
+
 #[test]
 fn report_says_which_time_limit_ran_out() {
     let shutdown = Shutdown::builder().grace_period(HOUR).build();

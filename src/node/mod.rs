@@ -120,7 +120,7 @@ struct Extra {
 /// What a node keeps of its descendants' guards and phases, and of guards of its own on several lines.
 pub(crate) struct Below {
     /// Their guards, by line and by the name of the phase.
-    counts: SiteTable<LineAbove>,
+    counts: SiteTable<LineAbove, Option<&'static str>>,
     /// The lines that took guards of this node, if it is a child, but for the first.
     lines: SiteTable<Line>,
     /// The phases among its children.

@@ -344,7 +344,7 @@ impl LineAbove {
     fn of(node: &Node, origin: Origin) -> Arc<Self> {
         let (parent, phase) = (node.parent(), node.phase_name());
         let below = parent.and_then(|parent| parent.if_below());
-        let known = below.and_then(|below| below.counts.first(origin, shard_of(phase)));
+        let known = below.and_then(|below| below.counts.first(origin, phase));
         match known {
             Some(count) => count.clone(),
             None => Self::make(node, origin),
@@ -367,13 +367,8 @@ impl LineAbove {
             .fold(None, |above, (ancestor, phase)| {
                 let make = || Self::new(origin, phase, above);
                 let counts = &ancestor.below().counts;
-                Some(counts.find(origin, shard_of(phase), make).clone())
+                Some(counts.find(origin, phase, make).clone())
             });
         counted.expect("a child has a parent")
     }
-}
-
-/// Returns what stands in for the shard, so that equal lines of two phases have two counts.
-fn shard_of(phase: Option<&'static str>) -> usize {
-    phase.map_or(0, |phase| phase.as_ptr().addr())
 }

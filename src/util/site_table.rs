@@ -19,46 +19,77 @@ impl Origin {
     /// adds them up.
     #[inline]
     pub(crate) fn is(&self, other: &Self) -> bool {
-        std::ptr::eq(self.location, other.location)
-            && match (self.name, other.name) {
-                (None, None) => true,
-                (Some(one), Some(another)) => std::ptr::eq(one, another),
-                _ => false,
-            }
+        std::ptr::eq(self.location, other.location) && self.name.is(&other.name)
     }
 
     #[inline]
     fn hash(&self) -> usize {
-        let name = self.name.map_or(0, |name| name.as_ptr().addr());
-        (std::ptr::from_ref(self.location).addr() ^ name.rotate_left(7))
-            / align_of::<Location<'_>>()
+        let location = std::ptr::from_ref(self.location).addr();
+        (location ^ self.name.hash().rotate_left(7)) / align_of::<Location<'_>>()
     }
 }
 
-/// Finds values by origin, without a lock and, but for the first time, without an allocation.
+/// What tells the values of one origin apart: the shard of the threads, or the phase.
+pub(crate) trait Part: Copy {
+    fn is(&self, other: &Self) -> bool;
+    fn hash(&self) -> usize;
+}
+
+impl Part for usize {
+    #[inline]
+    fn is(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    #[inline]
+    fn hash(&self) -> usize {
+        *self
+    }
+}
+
+impl Part for Option<&'static str> {
+    /// Compares by address and length: cheaper than by value, and as in `Origin::is` the report adds up.
+    #[inline]
+    fn is(&self, other: &Self) -> bool {
+        match (*self, *other) {
+            (None, None) => true,
+            (Some(one), Some(another)) => std::ptr::eq(one, another),
+            _ => false,
+        }
+    }
+
+    #[inline]
+    fn hash(&self) -> usize {
+        self.map_or(0, |name| name.as_ptr().addr())
+    }
+}
+
+/// Finds values by origin and part, without a lock and, but for the first time, without an allocation.
 ///
 /// It takes a few words until then.
-pub(crate) struct SiteTable<T> {
+pub(crate) struct SiteTable<T, P = usize> {
     /// A power of two of them.
-    entries: OnceLock<Box<[OnceLock<Entry<T>>]>>,
+    entries: OnceLock<Box<[Place<T, P>]>>,
     /// A table twice as large, for what found no place in this one.
     next: OnceLock<Box<Self>>,
 }
 
-struct Entry<T> {
+type Place<T, P> = OnceLock<Entry<T, P>>;
+
+struct Entry<T, P> {
     origin: Origin,
-    shard: usize,
+    part: P,
     value: Arc<T>,
 }
 
-impl<T> Entry<T> {
+impl<T, P: Part> Entry<T, P> {
     #[inline]
-    fn is(&self, origin: &Origin, shard: usize) -> bool {
-        self.origin.is(origin) && self.shard == shard
+    fn is(&self, origin: &Origin, part: &P) -> bool {
+        self.origin.is(origin) && self.part.is(part)
     }
 }
 
-impl<T> SiteTable<T> {
+impl<T, P: Part> SiteTable<T, P> {
     /// The places of the first table.
     const FIRST: usize = 16;
     /// How far from its own place an entry may be.
@@ -73,23 +104,22 @@ impl<T> SiteTable<T> {
 
     /// Returns the value of this origin if it has its own place in the first table, as almost all do.
     #[inline]
-    pub(crate) fn first(&self, origin: Origin, shard: usize) -> Option<&Arc<T>> {
+    pub(crate) fn first(&self, origin: Origin, part: P) -> Option<&Arc<T>> {
         let entries = self.entries.get()?;
-        let entry = entries[place(origin, shard, 0, entries.len())].get()?;
-        entry.is(&origin, shard).then_some(&entry.value)
+        let entry = entries[place(origin, part, 0, entries.len())].get()?;
+        entry.is(&origin, &part).then_some(&entry.value)
     }
 
-    /// Returns the value of this origin, and makes it the first time. Each shard has its own, so that
-    /// threads do not contend for one.
-    pub(crate) fn find(&self, origin: Origin, shard: usize, make: impl FnOnce() -> T) -> &Arc<T> {
-        self.find_indexed(origin, shard, make).1
+    /// Returns the value of this origin, and makes it the first time.
+    pub(crate) fn find(&self, origin: Origin, part: P, make: impl FnOnce() -> T) -> &Arc<T> {
+        self.find_indexed(origin, part, make).1
     }
 
     /// Returns the value of this origin, and its index for `get`.
     pub(crate) fn find_indexed(
         &self,
         origin: Origin,
-        shard: usize,
+        part: P,
         make: impl FnOnce() -> T,
     ) -> (u32, &Arc<T>) {
         let (mut table, mut size, mut make) = (self, Self::FIRST, Some(make));
@@ -98,16 +128,16 @@ impl<T> SiteTable<T> {
             let entries = table.entries.get_or_init(vacant);
             for step in 0..Self::REACH {
                 // L1: the entry of this origin stands before the first place that is free.
-                let place = place(origin, shard, step, size);
+                let place = place(origin, part, step, size);
                 let entry = entries[place].get_or_init(|| {
                     let make = make.take().expect("a free place ends the search");
                     Entry {
                         origin,
-                        shard,
+                        part,
                         value: Arc::new(make()),
                     }
                 });
-                if entry.is(&origin, shard) {
+                if entry.is(&origin, &part) {
                     // The tables before this one have `size - FIRST` places.
                     let index = u32::try_from(size - Self::FIRST + place);
                     return (index.expect("fewer than 2^32 lines"), &entry.value);
@@ -143,8 +173,8 @@ impl<T> SiteTable<T> {
 
 /// Returns where an entry would be among `size` entries, `step` places from its own.
 #[inline]
-fn place(origin: Origin, shard: usize, step: usize, size: usize) -> usize {
+fn place(origin: Origin, part: impl Part, step: usize, size: usize) -> usize {
     // Fibonacci hashing; the high bits are the good ones.
-    let hash = (origin.hash() ^ shard).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize);
+    let hash = (origin.hash() ^ part.hash()).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize);
     hash.rotate_left(usize::BITS / 2).wrapping_add(step) & (size - 1)
 }
