@@ -99,6 +99,24 @@ fn only_a_failure_has_an_error() {
 }
 
 #[test]
+fn failure_of_the_whole_is_the_cause_of_what_it_has_told() {
+    let shutdown = Shutdown::new();
+    let child = shutdown.child();
+    let below = child.phase("below").build();
+    let alone = shutdown.child();
+    assert!(alone.trigger("not needed"));
+    assert!(shutdown.send(Signal::TERM));
+    for told in [&child, &below] {
+        assert_eq!(told.cause(), Some(Cause::Signal(Signal::TERM)));
+    }
+    assert!(!shutdown.fail("disk full"), "it had begun");
+    for told in [&child, &below, &shutdown.child()] {
+        assert_eq!(failed(told).unwrap(), "failed: disk full");
+    }
+    assert_eq!(alone.cause().unwrap().to_string(), "not needed");
+}
+
+#[test]
 fn failure_after_the_request_takes_the_place_of_the_cause() {
     for begin in [
         (|shutdown| shutdown.trigger("enough")) as fn(&Shutdown) -> bool,
@@ -168,20 +186,21 @@ fn failure_of_a_child_is_recorded_in_ancestors_that_have_begun() {
     let (below, sibling) = (child.child(), child.child());
     assert!(child.trigger("the child alone"));
     assert!(!below.fail("disk full"));
-    for shutdown in [&below, &child] {
+    // The sibling too, because the child has begun it.
+    for shutdown in [&below, &child, &sibling] {
         assert_eq!(failed(shutdown).unwrap(), "failed: disk full");
     }
     assert_eq!(root.cause(), None, "it has not begun");
-    assert_eq!(failed(&sibling), None, "it is no ancestor");
 
     root.trigger("enough");
     assert!(!sibling.fail("a second failure"));
-    assert_eq!(failed(&sibling).unwrap(), "failed: a second failure");
-    assert_eq!(
-        failed(&child).unwrap(),
-        "failed: disk full",
-        "the first stays"
-    );
+    for shutdown in [&sibling, &child] {
+        assert_eq!(
+            failed(shutdown).unwrap(),
+            "failed: disk full",
+            "the first stays"
+        );
+    }
     assert_eq!(failed(&root).unwrap(), "failed: a second failure");
 }
 

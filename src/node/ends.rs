@@ -20,19 +20,31 @@ use crate::node::{FORCED, STOPPING};
 use crate::util::sync::lock;
 
 impl Node {
+    /// Returns the cause, which a node that was begun by its parent shares with it.
     pub(crate) fn cause(&self) -> Option<Cause> {
-        lock(&self.begun).cause.clone()
+        let mut node = self;
+        loop {
+            // First: a node that has begun, and then has no cause of its own, never gets one.
+            let begun = node.has_reached(Stage::Requested);
+            let own = lock(&node.begun).cause.clone();
+            if own.is_some() || !begun {
+                return own;
+            }
+            node = node.parent()?;
+        }
     }
 
     /// Returns when the grace period is over, if there is one and it has begun. It begins with the
     /// first request here or above, whether a phase was asked since, later, by hand or not at all.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let grace = self.policy().grace_period?;
-        let requested = self
-            .and_ancestors()
+        self.requested()?.checked_add(grace)
+    }
+
+    fn requested(&self) -> Option<Instant> {
+        self.and_ancestors()
             .filter_map(|node| lock(&node.begun).requested)
-            .min();
-        requested?.checked_add(grace)
+            .min()
     }
 
     /// Returns the nodes whose request begins the grace period although a phase between the two may not be
@@ -44,9 +56,10 @@ impl Node {
         phases.filter_map(|phase| phase.parent().cloned())
     }
 
+    /// Returns how long ago the first request here or above was.
     #[cfg(feature = "tracing")]
     pub(crate) fn elapsed(&self) -> Option<Duration> {
-        lock(&self.begun).requested.map(|at| at.elapsed())
+        self.requested().map(|at| at.elapsed())
     }
 
     /// Begins the shutdown because of a failure, without taking a slot. If it has begun, records the
@@ -94,8 +107,7 @@ impl Node {
     /// Forces the shutdown because its deadline has passed.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn force_late(self: &Arc<Self>, announce: impl FnOnce(&Arc<Self>, Raised)) {
-        let Some(cause) = self.cause() else { return };
-        let ((), raised) = self.change(cause, None, |word, _| (word | STOPPING | FORCED, ()));
+        let ((), raised) = self.change(None, None, |word, _| (word | STOPPING | FORCED, ()));
         if raised.has(Stage::Forced) {
             if let Some(host) = self.host() {
                 host.forced(self.policy(), None);

@@ -9,7 +9,8 @@
 //!   `is_requested`, and "yes" stays true.
 //! - **S2** Every change of the word is made under the lock of `begun`. So the thread that begins the
 //!   shutdown is the one that the cause names. Readers of the word take no lock.
-//! - **S3** The cause is stored before the word that says there is one.
+//! - **S3** The cause is stored before the word that says there is one. A node that its parent has begun
+//!   has none, and shares the parent's.
 //! - **S4** A guard counts in its own node and in every ancestor, before it is handed out and until it
 //!   is dropped. So no ancestor is drained while a descendant holds a guard.
 //! - **S5** A child is entered in its parent's list before it reads the parent's word. The parent
@@ -61,7 +62,7 @@ use crate::util::waker_set::WakerSet;
 
 /// A shutdown was requested: by the first slot, before it by a trigger, or by an ancestor.
 ///
-/// From then on there is a cause (S3), and `Stage` is at least `Requested`.
+/// From then on there is a cause (S3), here or in the parent, and `Stage` is at least `Requested`.
 const REQUESTED: u8 = 0b0001;
 /// The first slot is taken.
 ///
@@ -169,6 +170,7 @@ pub(crate) trait Host: Send + Sync + UnwindSafe + RefUnwindSafe {
 /// How the shutdown began.
 #[derive(Default)]
 struct Begun {
+    /// `None` also if the parent has begun it: see `Node::cause`.
     cause: Option<Cause>,
     /// When it was requested, and when the last slot was taken; if something depends on it.
     requested: Option<Instant>,

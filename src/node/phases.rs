@@ -87,12 +87,12 @@ impl Entry<Node> {
                 return;
             }
         }
-        self.ask(parent, node, asked);
+        self.ask(node, asked);
     }
 
-    fn ask(&mut self, parent: &Node, node: &Arc<Node>, asked: &mut Asked<Node>) {
+    fn ask(&mut self, node: &Arc<Node>, asked: &mut Asked<Node>) {
         // It has begun already if it was asked alone, or forced.
-        node.take_over(parent, STOPPING_TOO);
+        node.take_over(STOPPING_TOO);
         self.is_asked(node);
         asked.nodes.push(node.clone());
     }
@@ -284,7 +284,7 @@ impl Node {
         let mut order = lock(&parent.below().order);
         let entry = &mut order.phases[link.key];
         if entry.step == Step::Delayed {
-            entry.ask(parent, self, &mut asked);
+            entry.ask(self, &mut asked);
             order.advance(parent, vec![link.key], &mut asked);
         }
         drop(order);

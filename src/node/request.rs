@@ -100,7 +100,7 @@ impl Node {
         let lame_duck = self.lame_duck_for(&cause);
         let (signal, may_force) = (cause.signal(), self.policy().may_force(&cause));
         let now = self.now();
-        let (transition, raised) = self.change(cause, now, |word, begun| {
+        let (transition, raised) = self.change(Some(cause), now, |word, begun| {
             // An interrupt ends a lame duck, whatever else becomes of it.
             let asked = word | begins(lame_duck);
             if word & FORCED != 0 {
@@ -162,7 +162,9 @@ impl Node {
     /// Begins the shutdown without taking a slot, unless it has begun.
     pub(crate) fn trigger(self: &Arc<Self>, cause: Cause) -> bool {
         let lame_duck = self.lame_duck_for(&cause);
-        let ((), raised) = self.change(cause, self.now(), |word, _| (word | begins(lame_duck), ()));
+        let ((), raised) = self.change(Some(cause), self.now(), |word, _| {
+            (word | begins(lame_duck), ())
+        });
         let began = raised.has(Stage::Requested);
         if began {
             self.begin(lame_duck);
@@ -181,7 +183,7 @@ impl Node {
         }
     }
 
-    /// Takes over the flags and the cause of the parent; a phase only with the force.
+    /// Takes over the flags of the parent; a phase only with the force.
     pub(super) fn inherit(&self) {
         let Some(parent) = self.parent() else {
             return;
@@ -192,26 +194,21 @@ impl Node {
             return;
         }
         if flags & FORCED != 0 || self.phase_name().is_none() {
-            self.take_over(parent, flags);
+            self.take_over(flags);
         }
     }
 
-    /// Takes over these flags, and the cause of the parent.
-    pub(super) fn take_over(&self, parent: &Self, flags: u8) {
-        // S3. The grace period of the parent, and not one that begins when the child is told.
-        let begun = lock(&parent.begun);
-        let (cause, requested) = (begun.cause.clone(), begun.requested);
-        drop(begun);
-        if let Some(cause) = cause {
-            let ((), _) = self.change(cause, requested, |word, _| (word | flags, ()));
-        }
+    /// Takes over these flags of the parent. So its cause, and the time of its request, are those of this
+    /// node too, if it has none of its own.
+    pub(super) fn take_over(&self, flags: u8) {
+        let ((), _) = self.change(None, None, |word, _| (word | flags, ()));
     }
 
     /// Changes the word: the one place that does. The first change raises `REQUESTED`, and stores cause
-    /// and time.
+    /// and time, but for a node that is begun by its parent.
     pub(super) fn change<T>(
         &self,
-        cause: Cause,
+        mut cause: Option<Cause>,
         requested: Option<Instant>,
         next: impl FnOnce(u8, &mut Begun) -> (u8, T),
     ) -> (T, Raised) {
@@ -221,7 +218,7 @@ impl Node {
         let (next, result) = next(word, &mut begun);
         // Only a request changes a word without this flag, and raises it.
         if word & REQUESTED == 0 {
-            begun.cause = Some(cause); // S3
+            begun.cause = cause.take(); // S3
             begun.requested = requested;
         }
         // Release: pairs with the Acquire loads in `has_reached`, `stage` and `inherit`.

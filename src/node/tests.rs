@@ -159,7 +159,7 @@ fn g2_request_passes_a_child_that_another_thread_is_telling() {
         let below = Node::child(&child);
         // As another thread leaves it, between the flag and those below.
         let cause = Cause::Requested(Location::caller());
-        let ((), _) = child.change(cause.clone(), None, |word, _| {
+        let ((), _) = child.change(Some(cause.clone()), None, |word, _| {
             (word | FIRST | REQUESTED | STOPPING | FORCED, ())
         });
         for _ in 0..slots {
@@ -175,7 +175,7 @@ fn g2_signal_tells_children_that_a_trigger_has_not_told_yet() {
     let child = Node::child(&parent);
     let cause = Cause::Requested(Location::caller());
     // As another thread leaves it, between the flag and those below.
-    let ((), _) = parent.change(cause.clone(), None, |word, _| {
+    let ((), _) = parent.change(Some(cause.clone()), None, |word, _| {
         (word | REQUESTED | STOPPING, ())
     });
     assert!(parent.request(cause));

@@ -74,8 +74,7 @@ impl Node {
     /// Ends the lame duck.
     #[cfg(not(target_family = "wasm"))]
     fn stop(&self) {
-        let Some(cause) = self.cause() else { return };
-        let ((), raised) = self.change(cause, None, |word, _| (word | STOPPING, ()));
+        let ((), raised) = self.change(None, None, |word, _| (word | STOPPING, ()));
         if !raised.is_empty() {
             self.announce(raised);
         }
