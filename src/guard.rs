@@ -36,9 +36,9 @@ impl Guard {
         Self { site }
     }
 
-    /// Records that the work behind this guard has panicked, in a thread that goes on.
-    pub(crate) fn record_panic(&self) {
-        self.site.record_panic();
+    /// Releases this guard, whose work has panicked in a thread that goes on.
+    pub(crate) fn release_panicked(&mut self) {
+        self.site.release_panicked();
     }
 
     /// Returns a waiter of the shutdown that this guard was taken from: for a job that was handed its

@@ -55,10 +55,10 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // In a thread that panics, the drop of the guard records it.
+        // In a thread that panics, the drop of the guard does so.
         if self.panicked && !thread::panicking() {
-            if let Some(guard) = &self.guard {
-                guard.record_panic();
+            if let Some(guard) = &mut self.guard {
+                guard.release_panicked();
             }
         }
     }

@@ -255,3 +255,46 @@ fn g5_events_of_phases_come_after_the_wakers() {
     // Two stages, then the four phases.
     assert_eq!(*seen.lock().unwrap(), [0, 0, 3, 3, 3, 3]);
 }
+
+/// The same for failures that come late: that of a phase, and of a task that panics.
+#[test]
+fn g5_events_of_failures_come_after_the_wakers() {
+    let _another = tracing::Dispatch::new(Panics); // as above
+    let (counter, waker) = Counter::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sees = seen.clone();
+    let watches = OnEvent(move |event: &Event<'_>| {
+        if *event.metadata().level() == tracing::Level::ERROR {
+            sees.lock().unwrap().push(counter.count());
+        }
+    });
+    tracing::subscriber::with_default(watches, || {
+        let shutdown = Shutdown::new();
+        let phase = shutdown.phase("by hand").by_hand().build();
+        let mut waiter = phase.waiter();
+        assert!(poll(&mut waiter, &waker).is_pending());
+        shutdown.trigger("enough");
+        phase.fail("disk full");
+
+        // A thread that panics, and a future whose panic was caught.
+        for caught in [false, true] {
+            let shutdown = Shutdown::new();
+            let mut task = Box::pin(shutdown.track(async { panic!("on purpose") }));
+            shutdown.trigger("enough");
+            let mut drain = shutdown.drain(HOUR);
+            assert!(poll(&mut drain, &waker).is_pending());
+            if caught {
+                let poll = AssertUnwindSafe(|| poll(&mut task, &waker));
+                assert!(catch_unwind(poll).is_err());
+                drop(task);
+            } else {
+                let poll = AssertUnwindSafe(|| {
+                    let mut task = task;
+                    poll(&mut task, &waker)
+                });
+                assert!(catch_unwind(poll).is_err());
+            }
+        }
+    });
+    assert_eq!(*seen.lock().unwrap(), [1, 2, 3]);
+}

@@ -1,7 +1,6 @@
 //! How a shutdown ends: its cause, its deadline, its failures, and the force at the deadline.
 
 use std::mem;
-use std::panic::Location;
 use std::sync::Arc;
 #[cfg(feature = "tracing")]
 use std::time::Duration;
@@ -17,6 +16,7 @@ use crate::node::request::Raised;
 use crate::node::trace;
 #[cfg(not(target_family = "wasm"))]
 use crate::node::{FORCED, STOPPING};
+use crate::util::site_table::Origin;
 use crate::util::sync::lock;
 
 impl Node {
@@ -67,28 +67,39 @@ impl Node {
     pub(crate) fn fail(self: &Arc<Self>, failure: Failure) -> bool {
         // First: an ancestor that has begun may not have told this node yet, and one that has not may
         // be begun by what this node is about to wake.
-        if let Some(parent) = self.parent() {
-            parent.record(&failure);
-        }
+        let above = self.parent().is_some_and(|parent| parent.record(&failure));
         let began = self.trigger(Cause::Failed(failure.clone()));
-        if !began {
-            self.record(&failure);
+        let here = !began && self.record(&failure);
+        if above || here {
+            self.trace_failure(&failure);
         }
         began
     }
 
+    /// Emits an event, last of all, because a subscriber may block.
+    fn trace_failure(&self, failure: &Failure) {
+        #[cfg(feature = "tracing")]
+        trace::failed(failure, self.elapsed());
+        let _ = failure;
+    }
+
     /// Records the panic of a task that held a guard. It is a failure of every shutdown that has begun
-    /// and waits for that guard.
+    /// and waits for that guard. `release` releases it.
     #[cold]
-    pub(super) fn record_panic(&self, name: Option<&'static str>, at: &'static Location<'static>) {
-        let mut nodes = self.and_ancestors();
-        if nodes.any(|node| node.has_reached(Stage::Requested)) {
-            let name = name.map(Arc::from);
-            self.record(&Failure::new(name, Outcome::Panicked, at));
+    pub(super) fn record_panic(&self, origin: Origin, release: impl FnOnce()) {
+        let task = origin.name.map(Arc::from);
+        let failure = Failure::new(task, Outcome::Panicked, origin.location);
+        let recorded = self.record(&failure);
+        release();
+        if recorded {
+            self.trace_failure(&failure);
         }
     }
 
-    fn record(&self, failure: &Failure) {
+    /// Records a failure here and in every ancestor, where one has begun and has not failed. Returns
+    /// whether that changes the cause of the whole.
+    fn record(&self, failure: &Failure) -> bool {
+        let mut recorded = false;
         for node in self.and_ancestors() {
             let mut begun = lock(&node.begun);
             let first = match &mut begun.cause {
@@ -96,12 +107,10 @@ impl Node {
                 Some(cause) => Some(mem::replace(cause, Cause::Failed(failure.clone()))),
             };
             drop(begun); // before the earlier cause, which may own anything
-            #[cfg(feature = "tracing")]
-            if first.is_some() && !node.is_child() {
-                trace::failed(failure, node.elapsed());
-            }
+            recorded |= first.is_some() && !node.is_child();
             drop(first);
         }
+        recorded
     }
 
     /// Forces the shutdown because its deadline has passed.

@@ -273,8 +273,14 @@ impl CallSite {
     #[inline]
     pub(crate) fn release_guard(&mut self) {
         if std::thread::panicking() {
-            self.record_panic();
+            self.release_panicked();
+        } else {
+            self.release();
         }
+    }
+
+    #[inline]
+    fn release(&mut self) {
         let watched = match self {
             Self::Root(site) => site.node.decrement_root(site.thread),
             Self::Child(node, line) => release_guard_of_child(node, *line),
@@ -293,15 +299,19 @@ impl CallSite {
         node.notify_drains();
     }
 
-    /// Records that the holder of a guard has panicked, before the guard is released.
+    /// Forgets a guard whose holder has panicked, and records that first.
     #[cold]
-    pub(crate) fn record_panic(&self) {
+    pub(crate) fn release_panicked(&mut self) {
         let origin = match self {
             Self::Root(site) => site.record_panic(),
             Self::Child(node, line) => node.line(*line).record_panic(),
             Self::Released => return,
         };
-        self.node().record_panic(origin.name, origin.location);
+        let node = self.node().clone();
+        node.record_panic(origin, || {
+            self.release();
+            *self = Self::Released;
+        });
     }
 }
 
