@@ -1294,6 +1294,21 @@ fn report_names_the_innermost_phase() {
     );
 }
 
+#[test]
+fn requested_of_a_phase_is_not_ready_in_the_lame_duck_of_the_whole() {
+    let shutdown = Shutdown::builder().lame_duck(HOUR).build();
+    let phase = shutdown.phase("phase").build();
+    let (counter, waker) = Counter::new();
+    let mut requested = phase.requested();
+    assert!(poll(&mut requested, &waker).is_pending());
+    assert!(shutdown.request_shutdown());
+    assert_eq!(counter.count(), 0);
+    for mut requested in [requested, phase.requested()] {
+        assert!(poll(&mut requested, &waker).is_pending());
+    }
+    assert!(!phase.is_requested());
+}
+
 /// One line of code takes guards of two phases, and of none.
 #[test]
 fn report_tells_phases_of_one_line_apart() {

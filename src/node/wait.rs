@@ -66,17 +66,18 @@ impl Node {
         }
     }
 
-    /// Wakes the tasks and threads that wait for a stage that was reached.
-    /// Calls the wakers. `tell` was called before.
+    /// Wakes the tasks and threads that wait for a stage that was reached. `tell` was called before.
     pub(super) fn wake(&self) {
         // Threads first, which cannot hang; then drains, of which there are few.
         self.wake_threads();
         let extra = self.extra.get();
         if let Some(extra) = extra {
             extra.watchers.wake_all();
-            if let Some(requested) = &extra.requested {
-                requested.wake_all();
-            }
+        }
+        let requested = extra.and_then(|extra| extra.requested.as_ref());
+        // A phase is visited when its parent is told, and may not be asked yet.
+        if let (Some(requested), true) = (requested, self.has_reached(Stage::Requested)) {
+            requested.wake_all();
         }
         if self.has_reached(Stage::Stopping) {
             self.stopping.wake_all();
