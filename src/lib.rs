@@ -328,7 +328,7 @@ pub use shutdown::Shutdown;
 #[cfg(feature = "signals")]
 pub use shutdown::request_shutdown;
 pub use task::{Critical, Supervise, Track};
-pub use waiter::{Reached, Waiter};
+pub use waiter::{Reached, Waiter, WholeRequested};
 
 #[cfg(all(doctest, feature = "signals"))]
 #[doc = include_str!("../README.md")]

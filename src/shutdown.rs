@@ -29,7 +29,7 @@ use crate::task::{Alarm, Critical, Supervise, Track};
 use crate::util::deadline::deadline_after;
 use crate::util::deadline::remaining;
 use crate::util::site_table::Origin;
-use crate::waiter::{Reached, Waiter};
+use crate::waiter::{Reached, Waiter, WholeRequested};
 
 /// A handle to one shutdown: requests it, and hands out [`Waiter`]s for it.
 ///
@@ -311,8 +311,33 @@ impl Shutdown {
         Reached::new(self.node().clone(), Stage::Forced)
     }
 
+    /// Returns a future that is ready once a shutdown was requested, here or above: when the
+    /// [grace period](crate::Builder::grace_period) begins. For code that is given a
+    /// [phase](Shutdown::phase), which hears of the request of the whole later, or never if what comes
+    /// before it hangs; and that keeps the [`deadline`](Shutdown::deadline) by a timer of its own.
+    ///
+    /// ```
+    /// use futures_lite::future;
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let grace_period = Duration::from_secs(30);
+    /// let shutdown = Shutdown::builder().grace_period(grace_period).build();
+    /// let first = shutdown.phase("first").build();
+    /// let working = first.guard();
+    /// let second = shutdown.phase("second").after(&first).build();
+    /// shutdown.request_shutdown();
+    /// future::block_on(second.whole_requested());
+    /// assert!(!second.is_requested() && second.deadline().is_some());
+    /// # drop(working);
+    /// ```
+    pub fn whole_requested(&self) -> WholeRequested {
+        WholeRequested::new(self.node().clone())
+    }
+
     /// Returns the cause of the shutdown, or `None` if none was requested. A failure that came later
-    /// takes the place of the earlier cause.
+    /// takes the place of the earlier cause. A child or a phase that the shutdown above has told shares
+    /// its cause, also when that changes.
     ///
     /// ```
     /// use winddown::{Cause, Shutdown, Signal};

@@ -83,13 +83,8 @@ impl Waiter {
         Reached::new(self.node.clone(), stage)
     }
 
-    /// Returns futures for the requests of the ancestors whose deadline is also that of this waiter's
-    /// shutdown, and who may not have told it: none, unless this is a phase, or below one.
-    pub(crate) fn deadline_requested(&self) -> Vec<Reached> {
-        let owners = self.node.deadline_owners();
-        owners
-            .map(|owner| Reached::new(owner, Stage::Requested))
-            .collect()
+    pub(crate) fn whole_requested(&self) -> WholeRequested {
+        WholeRequested::new(self.node.clone())
     }
 
     /// Returns whether the waiter is ready: whether work is to be finished. One atomic load.
@@ -129,6 +124,27 @@ impl Waiter {
     #[inline]
     pub fn is_requested(&self) -> bool {
         self.node.has_reached(Stage::Requested)
+    }
+
+    /// Returns whether a shutdown was requested, here or above: a [phase](crate::Shutdown::phase) hears of
+    /// the request of the whole later. One atomic load for each level, up to the first that was
+    /// requested.
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let first = shutdown.phase("first").build();
+    /// let working = first.guard();
+    /// let second = shutdown.phase("second").after(&first).build();
+    /// let waiter = second.waiter();
+    /// assert!(!waiter.is_whole_requested());
+    /// shutdown.request_shutdown();
+    /// assert!(waiter.is_whole_requested() && !waiter.is_requested());
+    /// # drop(working);
+    /// ```
+    pub fn is_whole_requested(&self) -> bool {
+        self.node.is_whole_requested()
     }
 
     /// Returns how far the shutdown has come. One atomic load.
@@ -312,13 +328,6 @@ impl Reached {
     }
 }
 
-impl Reached {
-    /// Returns when the grace period of the shutdown is over.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.node.deadline()
-    }
-}
-
 impl Future for Reached {
     type Output = ();
 
@@ -346,5 +355,60 @@ impl fmt::Debug for Reached {
         f.debug_struct("Reached")
             .field("stage", &self.stage)
             .finish_non_exhaustive()
+    }
+}
+
+/// A future that is ready once a shutdown was requested, or one above it. Made by
+/// [`Shutdown::whole_requested`](crate::Shutdown::whole_requested).
+///
+/// It is fused, as a [`Waiter`] is.
+///
+/// # Cancel safety
+///
+/// Dropping it loses nothing: a request stays.
+#[must_use = "futures do nothing unless polled"]
+pub struct WholeRequested {
+    requested: Reached,
+    /// The same of the shutdowns above, where a phase between is asked later: none, unless this is of a
+    /// phase, or below one.
+    above: Vec<Reached>,
+}
+
+impl WholeRequested {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        let requested = |node| Reached::new(node, Stage::Requested);
+        Self {
+            above: node.parents_of_phases().map(requested).collect(),
+            requested: requested(node),
+        }
+    }
+
+    /// Returns when the grace period of the shutdown is over.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.requested.node.deadline()
+    }
+}
+
+impl Future for WholeRequested {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { requested, above } = &mut *self;
+        let mut poll = Pin::new(requested).poll(cx);
+        for above in above {
+            // Each, so that each wakes the task.
+            if Pin::new(above).poll(cx).is_ready() {
+                poll = Poll::Ready(());
+            }
+        }
+        poll
+    }
+}
+
+impl fmt::Debug for WholeRequested {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WholeRequested")
+            .field("requested", &self.requested.node.is_whole_requested())
+            .finish()
     }
 }

@@ -113,7 +113,7 @@ fn until_deadline_looks_before_its_first_poll() {
 
 /// The phase above it is requested alone, which begins the grace period of both.
 ///
-/// Mutation: `Node::deadline_owners` returns the last alone.
+/// Mutation: `Node::parents_of_phases` returns the last alone.
 #[test]
 fn until_deadline_of_a_phase_in_a_phase_ends_with_the_one_above() {
     let shutdown = grace(MOMENT).build();
@@ -123,6 +123,41 @@ fn until_deadline_of_a_phase_in_a_phase_ends_with_the_one_above() {
     assert!(poll(&mut limited, Waker::noop()).is_pending());
     assert!(tenant.trigger("the tenant leaves"));
     assert_eq!(in_time(limited), None);
+}
+
+#[test]
+fn drained_of_a_phase_that_is_never_asked_ends_at_the_deadline() {
+    let shutdown = grace(MOMENT).build();
+    let phase = shutdown.phase("by hand").by_hand().build();
+    let _guard = phase.guard();
+    let (counter, waker) = Counter::new();
+    let mut drained = phase.drained();
+    assert!(poll(&mut drained, &waker).is_pending());
+    shutdown.trigger("enough");
+    assert_eq!(counter.count(), 1, "it is woken when its time begins");
+    let late = in_time(drained).unwrap_err();
+    assert_eq!(late.kind, DrainErrorKind::TimedOut);
+    assert!(Instant::now() >= shutdown.deadline().unwrap());
+    assert!(!phase.is_requested());
+}
+
+#[test]
+fn whole_requested_is_woken_by_each_request_above() {
+    for level in 0..3 {
+        let shutdown = Shutdown::builder().lame_duck(HOUR).build();
+        let tenant = shutdown.phase("tenant").by_hand().build();
+        let metrics = tenant.phase("metrics").by_hand().build();
+        let waiter = metrics.waiter();
+        let (counter, waker) = Counter::new();
+        let mut requested = metrics.whole_requested();
+        assert!(poll(&mut requested, &waker).is_pending());
+        assert!(!waiter.is_whole_requested());
+        [&shutdown, &tenant, &metrics][level].request_shutdown();
+        assert_eq!(counter.count(), 1);
+        assert!(poll(&mut requested, &waker).is_ready());
+        assert!(waiter.is_whole_requested());
+        assert_eq!(waiter.is_requested(), level == 2);
+    }
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_lite::{FutureExt, Stream, StreamExt, future};
 use hyper::rt::Timer;
-use winddown::Waiter;
 
 use crate::slots::Slots;
 use crate::timer::SharedTimer;
@@ -30,7 +29,7 @@ const TURN: u32 = 16;
 /// default (`net.core.somaxconn`, 4,096 since 5.4).
 const QUEUE: u32 = 4096;
 
-/// Accepts connections until the shutdown, and then the connections that the kernel has accepted already.
+/// Accepts connections until `stop` is ready, and then the connections that the kernel has accepted already.
 /// These have until `give_up` is ready to find room.
 ///
 /// Dropping the listener is the last that it does.
@@ -40,7 +39,7 @@ const QUEUE: u32 = 4096;
 /// That of a listener that can't go on.
 pub(crate) async fn accept<St, I>(
     mut incoming: Pin<Box<St>>,
-    mut stop: Waiter,
+    stop: impl Future + Unpin,
     slots: &Slots,
     timer: &SharedTimer,
     give_up: impl Future,
@@ -56,7 +55,7 @@ where
         errors: 0,
         accepted: 0,
     };
-    if accept.until(&mut stop, &mut incoming).await? == Ended::Incoming {
+    if accept.until(stop, &mut incoming).await? == Ended::Incoming {
         return Ok(());
     }
     // A thread that has slept is less likely to lose the processor between the last look and the close.

@@ -49,8 +49,9 @@
 //!
 //! # The course of a shutdown
 //!
-//! 1. **Requested.** From now on HTTP/1 answers say `connection: close`. If there is a
-//!    [lame duck](winddown::Builder::lame_duck), the server accepts all the same.
+//! 1. **Requested**, or what it is a [phase](winddown::Shutdown::phase) of. From now on HTTP/1 answers say
+//!    `connection: close`. If there is a [lame duck](winddown::Builder::lame_duck), the server accepts all
+//!    the same.
 //! 2. **Stopping.** New connections are refused. It takes those that the kernel has accepted, and closes
 //!    the listener.
 //! 3. **Told**, the [`pause`](Server::pause) later, by a [phase](winddown::Shutdown::phase). HTTP/2

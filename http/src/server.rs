@@ -230,7 +230,7 @@ impl<E> Server<E> {
     /// of connections at the shutdown.
     ///
     /// It returns `Ok` when the last connection has ended; also if `incoming` ends by itself, without a
-    /// shutdown. The task of each connection holds a guard of a
+    /// shutdown; and at once, if a drain of the shutdown has ended. The task of each connection holds a guard of a
     /// [phase](winddown::Shutdown::phase) of the shutdown, and so does the listener from this call on.
     ///
     /// It waits for no other guard, such as a [`RequestGuard`](crate::RequestGuard) in a task that outlives
@@ -361,9 +361,15 @@ impl<E> Server<E> {
             max_connections,
             starting,
         } = self;
-        let connections = shutdown.phase(name).delay(times.pause).build();
         // Drains above wait for the listener, so that connections still in its queue are served.
-        let listening = connections.guard_named("listener");
+        let mut connections = shutdown.phase(name).delay(times.pause).build();
+        let mut listening = connections.guard_named("listener");
+        if listening.is_none() && starting.is_some() {
+            // The phase was due, and over before it had a guard. One that is asked by hand is not.
+            connections = shutdown.phase(name).by_hand().build();
+            listening = connections.guard_named("listener");
+            connections.trigger("the server starts after the shutdown");
+        }
         drop(starting);
         let common = Arc::new(Common {
             shutdown: shutdown.waiter(),
@@ -380,7 +386,7 @@ impl<E> Server<E> {
             let (connections, slots, abort) = (connections.clone(), slots.clone(), abort.clone());
             let timer = timer.clone();
             move |raw: R| {
-                // `None` if everything is drained, so the listener is about to close.
+                // `None` at the limit of the counter.
                 let Some(guard) = connections.guard_named("connection") else {
                     return;
                 };
@@ -411,9 +417,20 @@ impl<E> Server<E> {
         };
 
         async move {
+            let Some(listening) = listening else {
+                return Ok(()); // everything is drained, so no connection would be counted
+            };
+            // On a phase that is never asked, too.
+            let deadline = async || {
+                connections.whole_requested().await;
+                match connections.deadline() {
+                    Some(deadline) => timer.sleep_until(deadline).await,
+                    None => future::pending().await,
+                }
+            };
             let failed = {
                 let incoming = Box::pin(incoming);
-                let stop = shutdown.waiter();
+                let stop = pin!(shutdown.waiter().or(deadline()));
                 // Once the connections are told, they make room in the time of a client.
                 let patience = times.pause + times.client;
                 let give_up = async {
@@ -428,16 +445,7 @@ impl<E> Server<E> {
             }
             drop(listening);
 
-            let deadline = async {
-                if failed.is_ok() {
-                    shutdown.waiter().await;
-                }
-                match connections.deadline() {
-                    Some(deadline) => timer.sleep_until(deadline).await,
-                    None => future::pending().await,
-                }
-            };
-            let mut drained = connections.drain_until(deadline).await;
+            let mut drained = connections.drain_until(deadline()).await;
             if let Err(error) = &mut drained {
                 // The guards of a `GuardLayer` are not those of the phase, and say more.
                 error.report = shutdown.report();

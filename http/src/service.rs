@@ -236,10 +236,10 @@ where
     }
 }
 
-/// Has an HTTP/1 answer say `connection: close` once the shutdown was requested, unless it hands the
+/// Has an HTTP/1 answer say `connection: close` once the whole was requested, unless it hands the
 /// connection over to another protocol.
 pub(crate) fn close_if_requested(shutdown: &Waiter, status: StatusCode, headers: &mut HeaderMap) {
-    if shutdown.is_requested() && status != StatusCode::SWITCHING_PROTOCOLS {
+    if shutdown.is_whole_requested() && status != StatusCode::SWITCHING_PROTOCOLS {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }

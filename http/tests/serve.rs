@@ -469,12 +469,74 @@ fn upgrade_after_the_pause() {
     }
 }
 
-/// A phase that is asked and holds no guard is over, and refuses more.
+/// In the lame duck of the whole, of which a phase hears only when it is over.
+#[test]
+fn answers_close_connections_once_the_whole_is_requested() {
+    let hour = Duration::from_secs(3600);
+    for runtime in RUNTIMES {
+        let shutdown = Shutdown::builder().lame_duck(hour).build();
+        let phase = shutdown.phase("http").build();
+        let server = Running::start(runtime, &phase, Settings::default(), app());
+        assert!(!server.connect().get("/").unwrap().closes());
+        shutdown.request_shutdown();
+        assert!(server.connect().get("/").unwrap().closes());
+        phase.request_shutdown();
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn serve_after_the_drain_closes_the_listener() {
+    for requested in [false, true] {
+        let shutdown = Shutdown::new();
+        if requested {
+            shutdown.request_shutdown();
+        }
+        shutdown.drain_blocking(Duration::ZERO).unwrap();
+        let listener = smol::Async::<std::net::TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap();
+        let address = listener.get_ref().local_addr().unwrap();
+        let served = Server::smol(&shutdown).serve(SmolIncoming::new(listener), app());
+        smol::block_on(served).unwrap();
+        std::net::TcpStream::connect(address).unwrap_err();
+    }
+}
+
+/// What comes before it hangs.
+#[test]
+fn server_on_a_phase_that_is_never_asked_ends_at_the_deadline() {
+    for runtime in RUNTIMES {
+        let grace_period = Duration::from_millis(300);
+        let shutdown = Shutdown::builder().grace_period(grace_period).build();
+        let jobs = shutdown.phase("jobs").build();
+        let hangs = jobs.guard();
+        let phase = shutdown.phase("http").after(&jobs).build();
+        let server = Running::start(runtime, &phase, Settings::default(), app());
+        let mut client = server.connect();
+        client.get("/").unwrap();
+        shutdown.request_shutdown();
+        assert_eq!(client.get("/").unwrap().body, b"hello", "it was not told");
+        let mut late = server.connect();
+        late.request("/sleep/60000").unwrap();
+        let error = server.join().unwrap_err();
+        assert_eq!(error.drain.unwrap().kind, DrainErrorKind::TimedOut);
+        assert_eq!(late.until_closed(), b"");
+        drop(hangs);
+    }
+}
+
+/// A phase that is asked and holds no guard is over, and refuses more; and so would be the phase of the
+/// connections, without a pause.
 #[test]
 fn queue_of_a_phase_that_is_asked_before_serve() {
+    for pause in [Duration::ZERO, Duration::from_millis(500)] {
+        queue_is_served_after_the_request(pause);
+    }
+}
+
+fn queue_is_served_after_the_request(pause: Duration) {
     let shutdown = Shutdown::new();
     let phase = shutdown.phase("http").build();
-    let server = Server::smol(&phase);
+    let server = Server::smol(&phase).pause(pause);
     let listener = smol::Async::<std::net::TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap();
     let mut client = Client::connect(listener.get_ref().local_addr().unwrap());
     client.request("/").unwrap();

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 
 use crate::model::stage::Stage;
 use crate::util::deadline::Deadline;
-use crate::waiter::{Reached, Waiter};
+use crate::waiter::{Reached, Waiter, WholeRequested};
 
 /// The message of the panic when a future that was stopped, or has ended, is polled again.
 const POLLED_AGAIN: &str = "polled after it was ready";
@@ -152,9 +152,7 @@ pin_project! {
     pub struct UntilDeadline<F> {
         #[pin]
         inner: Stoppable<F>,
-        requested: Reached,
-        // Of a phase: the requests of the shutdowns whose deadline is its own too.
-        above: Vec<Reached>,
+        requested: WholeRequested,
         forced: Reached,
         // `None` until the deadline is known.
         deadline: Option<Deadline>,
@@ -165,8 +163,7 @@ impl<F> UntilDeadline<F> {
     pub(crate) fn new(future: F, waiter: &Waiter) -> Self {
         Self {
             inner: Stoppable::new(future),
-            requested: waiter.reached(Stage::Requested),
-            above: waiter.deadline_requested(),
+            requested: waiter.whole_requested(),
             forced: waiter.reached(Stage::Forced),
             deadline: None,
         }
@@ -180,13 +177,7 @@ impl<F: Future> Future for UntilDeadline<F> {
         let this = self.project();
         let stop = |cx: &mut Context<'_>| {
             if this.deadline.is_none() {
-                let mut requested = Pin::new(&mut *this.requested).poll(cx).is_ready();
-                for above in &mut *this.above {
-                    requested |= Pin::new(above).poll(cx).is_ready();
-                }
-                if !requested {
-                    return Poll::Pending;
-                }
+                ready!(Pin::new(&mut *this.requested).poll(cx));
             }
             let of_shutdown = || {
                 this.requested

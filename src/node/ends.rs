@@ -48,8 +48,8 @@ impl Node {
     }
 
     /// Returns the nodes whose request begins the grace period although a phase between the two may not be
-    /// asked yet: the parents of phases.
-    pub(crate) fn deadline_owners(&self) -> impl Iterator<Item = Arc<Self>> {
+    /// asked yet.
+    pub(crate) fn parents_of_phases(&self) -> impl Iterator<Item = Arc<Self>> {
         let phases = self
             .and_ancestors()
             .filter(|node| node.phase_name().is_some());

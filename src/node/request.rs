@@ -81,6 +81,12 @@ impl Node {
         self.word.load(Ordering::Acquire) & flag(stage) == flag(stage)
     }
 
+    /// Returns whether this node or an ancestor was requested.
+    pub(crate) fn is_whole_requested(&self) -> bool {
+        let mut nodes = self.and_ancestors();
+        nodes.any(|node| node.has_reached(Stage::Requested))
+    }
+
     pub(crate) fn is_forced(&self) -> bool {
         self.has_reached(Stage::Forced)
     }
