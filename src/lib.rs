@@ -295,6 +295,7 @@ mod node;
 #[cfg(feature = "signals")]
 mod os;
 mod phase;
+mod reached;
 mod shutdown;
 mod task;
 mod util;
@@ -324,11 +325,12 @@ pub use model::stage::Stage;
 #[cfg(feature = "signals")]
 pub use os::error::InstallError;
 pub use phase::PhaseBuilder;
+pub use reached::{Reached, WholeRequested};
 pub use shutdown::Shutdown;
 #[cfg(feature = "signals")]
 pub use shutdown::request_shutdown;
 pub use task::{Critical, Supervise, Track};
-pub use waiter::{Reached, Waiter, WholeRequested};
+pub use waiter::Waiter;
 
 #[cfg(all(doctest, feature = "signals"))]
 #[doc = include_str!("../README.md")]

@@ -24,12 +24,13 @@ use crate::node::Node;
 use crate::node::sites::Shared;
 #[cfg(feature = "signals")]
 use crate::os::install::installed;
+use crate::reached::{Reached, WholeRequested};
 use crate::task::{Alarm, Critical, Supervise, Track};
 #[cfg(not(target_family = "wasm"))]
 use crate::util::deadline::deadline_after;
 use crate::util::deadline::remaining;
 use crate::util::site_table::Origin;
-use crate::waiter::{Reached, Waiter, WholeRequested};
+use crate::waiter::Waiter;
 
 /// A handle to one shutdown: requests it, and hands out [`Waiter`]s for it.
 ///

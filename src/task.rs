@@ -12,7 +12,6 @@ use pin_project_lite::pin_project;
 
 use crate::guard::Guard;
 use crate::model::failure::{Failure, Outcome};
-use crate::model::stage::Stage;
 use crate::node::Node;
 
 pin_project! {
@@ -214,7 +213,7 @@ impl Alarm {
     }
 
     fn report_unexpected(&mut self, outcome: Outcome) {
-        let requested = |node: &Arc<Node>| node.has_reached(Stage::Requested);
+        let requested = |node: &Arc<Node>| node.is_being_requested();
         if self.node.as_ref().is_some_and(requested) {
             self.disarm();
         } else {

@@ -9,8 +9,9 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 
 use crate::model::stage::Stage;
+use crate::reached::{Reached, WholeRequested};
 use crate::util::deadline::Deadline;
-use crate::waiter::{Reached, Waiter, WholeRequested};
+use crate::waiter::Waiter;
 
 /// The message of the panic when a future that was stopped, or has ended, is polled again.
 const POLLED_AGAIN: &str = "polled after it was ready";

@@ -8,7 +8,7 @@ use crate::model::stage::Stage;
 use crate::node::order::Asked;
 #[cfg(feature = "tracing")]
 use crate::node::trace;
-use crate::node::{Begun, FIRST, FORCED, Node, REQUESTED, STOPPING};
+use crate::node::{Begun, FIRST, FORCED, Node, Place, REQUESTED, STOPPING};
 use crate::util::sync::atomic::{Ordering, fence};
 use crate::util::sync::lock;
 
@@ -85,6 +85,23 @@ impl Node {
     pub(crate) fn is_whole_requested(&self) -> bool {
         let mut nodes = self.and_ancestors();
         nodes.any(|node| node.has_reached(Stage::Requested))
+    }
+
+    /// Returns whether this node was requested, or hears of a request above as soon as the thread that made
+    /// it comes here: waiters above may be ready already.
+    pub(crate) fn is_being_requested(&self) -> bool {
+        let mut node = self;
+        loop {
+            if node.has_reached(Stage::Requested) {
+                return true;
+            }
+            match &node.place {
+                Place::Child { parent, .. } => node = parent,
+                // It hears of the force alone.
+                Place::Phase { parent, .. } => return parent.and_ancestors().any(Self::is_forced),
+                Place::Root { .. } | Place::Unlinked => return false,
+            }
+        }
     }
 
     pub(crate) fn is_forced(&self) -> bool {

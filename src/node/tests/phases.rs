@@ -1,5 +1,5 @@
-//! Phases and their drains, between two steps of another thread: it has released the last guard of a
-//! phase, and has notified nothing yet.
+//! Phases, between two steps of another thread: it has released the last guard of a phase, or begun the
+//! shutdown, and has notified nothing yet.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::model::cause::Cause;
 use crate::model::stage::Stage;
-use crate::node::Node;
 use crate::node::phases::PhaseSettings;
+use crate::node::{FORCED, Node, STOPPING_TOO};
+use crate::task::Alarm;
 use crate::util::task_counter::TryClose;
 use crate::util::wake_counter::WakeCounter;
 
@@ -69,4 +70,22 @@ fn g8_order_that_closes_a_phase_notifies_its_drains() {
     assert!(next.try_close(false) == TryClose::WasClosed);
     assert_eq!(drain.count(), 1);
     next.unwatch(&mut key);
+}
+
+#[test]
+fn end_of_a_task_is_expected_as_soon_as_a_waiter_above_is_ready() {
+    let cause = Cause::Requested(Location::caller());
+    for (flags, expected) in [
+        (STOPPING_TOO, [true, false]),
+        (STOPPING_TOO | FORCED, [true; 2]),
+    ] {
+        let parent = Node::new(None, None);
+        let nodes = [Node::child(&parent), phase(&parent, vec![])].map(|node| Node::child(&node));
+        // As another thread leaves it, between the flag and those below.
+        let ((), _) = parent.change(Some(cause.clone()), None, |word, _| (word | flags, ()));
+        for (node, expected) in nodes.iter().zip(expected) {
+            drop(Alarm::new(node.clone(), "mail".into(), Location::caller()));
+            assert_eq!(parent.cause().as_ref() == Some(&cause), expected);
+        }
+    }
 }
