@@ -6,6 +6,8 @@
 mod support;
 
 use std::cell::RefCell;
+use std::error::Error;
+use std::fmt;
 use std::hint::black_box;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -1292,6 +1294,48 @@ fn report_names_the_innermost_phase() {
         inner.report().to_string(),
         format!("1 guard is held:\n  1 at {at}")
     );
+}
+
+/// An error that panics when it is dropped, by the thread that calls the wakers of a phase.
+#[test]
+fn g13_panic_of_an_error_that_is_dropped_silences_no_later_phase() {
+    #[derive(Debug)]
+    struct Panics;
+
+    impl fmt::Display for Panics {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("disk full")
+        }
+    }
+
+    impl Error for Panics {}
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            assert!(thread::panicking(), "an error's own fault");
+        }
+    }
+
+    for fails in [true, false] {
+        let shutdown = Shutdown::new();
+        let first = shutdown.phase("first").build();
+        let working = first.guard();
+        let phases = ["second", "third"].map(|name| shutdown.phase(name).after(&first).build());
+        let child = phases[0].child();
+        if fails {
+            child.fail(Panics);
+        }
+        let held = Mutex::new(Some(child));
+        let mut drops = phases[0].waiter();
+        let waker = Call::waker(move || drop(held.lock().unwrap().take()));
+        assert!(poll(&mut drops, &waker).is_pending());
+        let (counter, waker) = Counter::new();
+        let mut waiter = phases[1].waiter();
+        assert!(poll(&mut waiter, &waker).is_pending());
+        shutdown.request_shutdown();
+        drop(working);
+        assert_eq!(counter.count(), 1);
+    }
 }
 
 #[test]

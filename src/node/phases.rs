@@ -27,6 +27,7 @@ use crate::node::trace;
 use crate::node::{Node, Place, STOPPING_TOO};
 #[cfg(not(target_family = "wasm"))]
 use crate::util::background;
+use crate::util::panic;
 use crate::util::slab::take_unused;
 use crate::util::sync::atomic::{Ordering, fence};
 use crate::util::sync::lock;
@@ -148,9 +149,13 @@ impl Asked<Node> {
         }
         while !next.is_empty() {
             for node in next {
-                let below = node.announce_asked();
-                woken.nodes.push(node);
-                woken.append(below);
+                // A waker may drop all but the last reference to a child, whose cause may panic when it is
+                // dropped: then the others have their turn all the same.
+                panic::catch(|| {
+                    let below = node.announce_asked();
+                    woken.nodes.push(node);
+                    woken.append(below);
+                });
             }
             let take = |later: &RefCell<Option<_>>| later.borrow_mut().as_mut().map(mem::take);
             next = LATER.try_with(take).ok().flatten().unwrap_or_default();
