@@ -21,6 +21,8 @@ enum Then {
     Stop,
     /// Tell it to finish.
     Tell,
+    /// Close it for requests and answers.
+    End,
     /// Drop it.
     Drop,
 }
@@ -33,7 +35,8 @@ enum Then {
 /// | answers requests of HTTP/2 | at the stop, and goes on with them | - |
 /// | is silent | `SETTLE` after the stop, and when it has been silent for `pause` | `client` later |
 /// | has sent a part of a request head | - | `client` after its first byte |
-/// | is HTTP/2 without a stream | at the stop | `client` later |
+/// | is HTTP/2 without a stream | at the stop | `client` later; or if the client was not silent, it is over |
+/// | is HTTP/2, and over | - | `client` after the client's last byte, but four times that at most, or when it closes |
 ///
 /// HTTP/1 is not told while it answers a request: its head may have left before the shutdown, without
 /// `close`, so that the client sends the next one; and hyper would add `close` to an upgrade.
@@ -48,6 +51,7 @@ pub(crate) async fn drive<C: Future>(
         stop, timer, times, ..
     } = &**monitor.common();
     let mut stop = stop.clone();
+    let mut stopping = false;
     let mut stopped = None;
     let mut told = None;
     let mut alarm = Alarm { timer, sleep: None };
@@ -59,10 +63,18 @@ pub(crate) async fn drive<C: Future>(
                 break;
             }
             monitor.polled();
-            if stopped.is_none() && Pin::new(&mut stop).poll(cx).is_ready() {
-                stopped = Some(alarm.timer.now());
+            if !stopping && Pin::new(&mut stop).poll(cx).is_ready() {
+                stopping = true;
+                stopped = stopped.or_else(|| Some(alarm.timer.now()));
             }
             let idle = monitor.idle(stopped.is_some(), cx.waker());
+            if !stopping && told.is_none() {
+                // It was idle, unless a request came after all.
+                stopped = stopped.filter(|stopped| match idle {
+                    Some(Idle::Silent { since } | Idle::Http2 { since, .. }) => since <= *stopped,
+                    _ => false,
+                });
+            }
             let Some((time, then)) = next(idle, stopped, told, *times) else {
                 return Poll::Pending;
             };
@@ -74,7 +86,11 @@ pub(crate) async fn drive<C: Future>(
                 Then::Stop => stopped = Some(now),
                 Then::Tell => {
                     told = Some(now);
+                    monitor.tell();
                     finish(connection.as_mut());
+                }
+                Then::End => {
+                    monitor.end();
                 }
                 Then::Drop => break,
             }
@@ -92,10 +108,12 @@ fn next(
     times: Times,
 ) -> Option<(Instant, Then)> {
     Some(match (idle, stopped, told) {
-        (Some(Idle::Head { since }), ..) => (since + times.client, Then::Drop),
+        (Some(Idle::Head { since } | Idle::Over { since }), ..) => {
+            (since + times.client, Then::Drop)
+        }
         (Some(Idle::Http2 { .. } | Idle::Streams), Some(stopped), None) => (stopped, Then::Tell),
         (None | Some(Idle::Streams), ..) => return None,
-        (Some(Idle::Silent { since } | Idle::Http2 { since }), None, _) => {
+        (Some(Idle::Silent { since } | Idle::Http2 { since, .. }), None, _) => {
             (since + times.idle, Then::Stop)
         }
         (Some(Idle::Silent { since }), Some(stopped), None) => {
@@ -105,8 +123,12 @@ fn next(
         (Some(Idle::Silent { since }), _, Some(told)) => {
             (told.max(since) + times.client, Then::Drop)
         }
-        // Whatever it has sent since: one that answers no PING may send requests.
-        (Some(Idle::Http2 { .. }), _, Some(told)) => (told + times.client, Then::Drop),
+        // Whatever it has sent since: one that answers no PING may send requests. Or the PING is behind an
+        // answer in the buffers of the kernels, and the client slow.
+        (Some(Idle::Http2 { heard, .. }), _, Some(told)) => {
+            let then = if heard { Then::End } else { Then::Drop };
+            (told + times.client, then)
+        }
     })
 }
 

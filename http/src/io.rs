@@ -49,6 +49,8 @@ pub(crate) struct Io<I> {
     lease: Lease,
     /// The reads in a row that have found something.
     reads: u32,
+    /// Whether no more is written.
+    shut: bool,
 }
 
 impl<I> Io<I> {
@@ -57,6 +59,7 @@ impl<I> Io<I> {
             inner,
             lease,
             reads: 0,
+            shut: false,
         }
     }
 }
@@ -71,6 +74,7 @@ impl<I: Read + Unpin> Io<I> {
         let inner = Pin::new(&mut self.inner);
         match self.lease.monitor.wants() {
             Wants::Nothing => return inner.poll_read(cx, buf),
+            Wants::End => return Poll::Ready(Ok(())),
             Wants::Arrival => {
                 ready!(inner.poll_read(cx, buf))?;
                 // Or the end of the stream, at which hyper ends the connection.
@@ -86,6 +90,19 @@ impl<I: Read + Unpin> Io<I> {
         self.lease.monitor.note_bytes(chunk.filled());
         buf.put_slice(chunk.filled());
         Poll::Ready(Ok(()))
+    }
+
+    /// Drops what the client sends, until it closes the connection.
+    fn poll_drop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut chunk = [MaybeUninit::uninit(); CHUNK];
+            let mut chunk = ReadBuf::uninit(&mut chunk);
+            let read = ready!(Pin::new(&mut self.inner).poll_read(cx, chunk.unfilled()));
+            let bytes = chunk.filled().len();
+            if read.is_err() || bytes == 0 || !self.lease.monitor.dropped(bytes) {
+                return Poll::Ready(());
+            }
+        }
     }
 }
 
@@ -107,7 +124,7 @@ impl<I: Read + Unpin> Read for Io<I> {
     }
 }
 
-impl<I: Write + Unpin> Write for Io<I> {
+impl<I: Read + Write + Unpin> Write for Io<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -124,7 +141,14 @@ impl<I: Write + Unpin> Write for Io<I> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        if !self.shut {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            self.shut = true;
+        }
+        if self.lease.monitor.end() {
+            ready!(self.poll_drop(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn is_write_vectored(&self) -> bool {

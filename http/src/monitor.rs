@@ -14,6 +14,13 @@ use crate::timer::SharedTimer;
 /// What an HTTP/2 client sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How many bytes a client may send when its connection of HTTP/2 is over: more than WINDOW_UPDATEs are for
+/// what the kernel holds.
+const FLOOD: usize = 64 * 1024;
+
+/// For how many client timeouts it may send some.
+const OVER: u32 = 3;
+
 /// Locks a mutex. No code panics under the locks of this crate, so a poisoned one is as good.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -68,6 +75,12 @@ struct State {
     idle_since: Instant,
     /// When the first byte arrived since then.
     bytes_since: Option<Instant>,
+    /// Whether a connection of HTTP/2 was told to finish.
+    told: bool,
+    /// When bytes have arrived last since then.
+    heard: Option<Instant>,
+    /// Since when a connection of HTTP/2 has been over, and how many bytes the client has sent since.
+    over: Option<(Instant, usize)>,
     /// Whether a stream of HTTP/2 was handed over to another protocol, such as a websocket. No byte tells
     /// when it ends.
     tunnel: bool,
@@ -107,9 +120,11 @@ impl Answers {
 pub(crate) enum Wants {
     /// What they are: they tell the protocol.
     Bytes,
-    /// That there are some: a request head begins.
+    /// That there are some: a request head begins, or a client that was told is not silent.
     Arrival,
     Nothing,
+    /// No bytes any more: they are as good as ended.
+    End,
 }
 
 /// What an idle connection waits for.
@@ -118,8 +133,10 @@ pub(crate) enum Idle {
     Silent { since: Instant },
     /// A request head has begun to arrive at this time.
     Head { since: Instant },
-    /// HTTP/2 without an open stream.
-    Http2 { since: Instant },
+    /// HTTP/2 without an open stream, and whether bytes have arrived since it was told to finish.
+    Http2 { since: Instant, heard: bool },
+    /// HTTP/2 that is over, for the client to close it. It has sent something last at this time.
+    Over { since: Instant },
     /// Nothing: it is HTTP/2 and has one.
     Streams,
 }
@@ -132,6 +149,9 @@ impl Monitor {
             taken: Answers::default(),
             polled: Answers::default(),
             unflushed: false,
+            told: false,
+            heard: None,
+            over: None,
             idle_since: common.timer.now(),
             bytes_since: None,
             tunnel: false,
@@ -154,9 +174,42 @@ impl Monitor {
         let state = lock(&self.state);
         match state.protocol {
             Protocol::Unknown(_) => Wants::Bytes,
+            Protocol::Http2 if state.over.is_some() => Wants::End,
+            Protocol::Http2 if state.told => Wants::Arrival,
             Protocol::Http1 if state.awaits_head() => Wants::Arrival,
             Protocol::Http1 | Protocol::Http2 => Wants::Nothing,
         }
+    }
+
+    /// Notes that the connection was told to finish.
+    pub(crate) fn tell(&self) {
+        lock(&self.state).told = true;
+    }
+
+    /// Notes that the connection is over, if it is HTTP/2, and returns whether it is. From then on what the
+    /// client sends is dropped, but it may still read what the kernel holds: a close would have it reset when
+    /// it sends the next WINDOW_UPDATE.
+    pub(crate) fn end(&self) -> bool {
+        if !self.is_http2() {
+            return false;
+        }
+        let mut state = lock(&self.state);
+        if state.over.is_none() {
+            let now = self.common.timer.now();
+            (state.over, state.heard) = (Some((now, 0)), Some(now));
+        }
+        true
+    }
+
+    /// Notes so many bytes that were dropped. Returns `false` if the client floods the connection.
+    pub(crate) fn dropped(&self, bytes: usize) -> bool {
+        let mut state = lock(&self.state);
+        state.heard = Some(self.common.timer.now());
+        let Some((_, dropped)) = &mut state.over else {
+            return false;
+        };
+        *dropped += bytes;
+        *dropped < FLOOD
     }
 
     /// Notes bytes that have arrived.
@@ -187,6 +240,9 @@ impl Monitor {
     }
 
     fn begin_head(&self, mut state: MutexGuard<'_, State>) {
+        if state.told && state.protocol == Protocol::Http2 {
+            state.heard = Some(self.common.timer.now());
+        }
         if state.awaits_head() {
             state.bytes_since = Some(self.common.timer.now());
         }
@@ -196,6 +252,10 @@ impl Monitor {
     /// driver, to be woken when none is; on HTTP/2 also when an answer was taken, which has to be flushed.
     pub(crate) fn idle(&self, stopped: bool, waker: &Waker) -> Option<Idle> {
         let mut state = lock(&self.state);
+        if let (Some((over, _)), Some(heard)) = (state.over, state.heard) {
+            let since = heard.min(over + OVER * self.common.times.client);
+            return Some(Idle::Over { since });
+        }
         if state.in_flight > 0 || state.tunnel {
             let http2 = state.protocol == Protocol::Http2;
             if stopped || http2 {
@@ -212,7 +272,10 @@ impl Monitor {
         }
         let since = state.idle_since;
         Some(match (state.protocol, state.bytes_since) {
-            (Protocol::Http2, _) => Idle::Http2 { since },
+            (Protocol::Http2, _) => {
+                let heard = state.heard.is_some();
+                Idle::Http2 { since, heard }
+            }
             (_, Some(since)) => Idle::Head { since },
             (_, None) => Idle::Silent { since },
         })

@@ -27,6 +27,10 @@ const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// Runs one client against a server on each runtime, beside clients that behave. `prepare` has it
 /// misbehave before the shutdown; it stays connected until the server has ended.
 fn misbehave(what: &str, prepare: impl Fn(&mut Client)) {
+    misbehave_for(BOUND, what, prepare);
+}
+
+fn misbehave_for(bound: Duration, what: &str, prepare: impl Fn(&mut Client)) {
     for runtime in RUNTIMES {
         let shutdown = Shutdown::builder()
             .grace_period(Duration::from_secs(30))
@@ -53,7 +57,7 @@ fn misbehave(what: &str, prepare: impl Fn(&mut Client)) {
         server.join().unwrap();
         let took = start.elapsed();
         println!("{what} on {runtime:?}: ended after {took:.2?}");
-        assert!(took < BOUND, "{what} on {runtime:?}: {took:?}");
+        assert!(took < bound, "{what} on {runtime:?}: {took:?}");
         drop(bad);
     }
 }
@@ -149,7 +153,9 @@ fn http2_flood_of_pings() {
 /// Mutation: in `next`, an HTTP/2 connection has the time of a client after its last request.
 #[test]
 fn http2_requests_without_pong() {
-    misbehave("requests and no PONG", |client| {
+    // It may be a slow reader: four times as long.
+    let bound = BOUND + 3 * CLIENT_TIMEOUT;
+    misbehave_for(bound, "requests and no PONG", |client| {
         let begin = [PREFACE, SETTINGS, SETTINGS_ACK].concat();
         client.send(begin).unwrap();
         let mut writer = client.stream.try_clone().unwrap();
@@ -162,6 +168,83 @@ fn http2_requests_without_pong() {
             }
         });
     });
+}
+
+/// A client of HTTP/2 reads a long answer slowly, by windows of this size, while the server stops. The end
+/// of the answer, and what the server sends last, wait in the buffers of the kernels.
+fn http2_slow_reader(window: u32) {
+    const LENGTH: usize = 600_000;
+    const PIECE: usize = 6000;
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            client_timeout: Duration::from_millis(400),
+            ..Settings::default()
+        };
+        let server = Running::start(runtime, &Shutdown::new(), settings, app());
+        let mut client = server.connect();
+        let window_update = |stream: u32, more: u32| {
+            let mut frame = vec![0, 0, 4, 8, 0];
+            frame.extend(stream.to_be_bytes());
+            frame.extend(more.to_be_bytes());
+            frame
+        };
+        // SETTINGS_INITIAL_WINDOW_SIZE, which is that of streams.
+        let settings = [
+            &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4],
+            &window.to_be_bytes()[..],
+        ]
+        .concat();
+        let connection = window_update(0, window - 65_535 + 1);
+        let get = get_frame(1, &format!("/big/{LENGTH}"));
+        let begin = [PREFACE, &settings, SETTINGS_ACK, &connection, &get].concat();
+        client.send(begin).unwrap();
+        let (mut received, mut body) = (Vec::new(), 0);
+        while body < LENGTH {
+            let mut piece = [0; PIECE];
+            let read = client.stream.read(&mut piece).unwrap();
+            assert!(
+                read > 0,
+                "{runtime:?}: it ends after {body} bytes of the body"
+            );
+            received.extend_from_slice(&piece[..read]);
+            // The frames that are whole: length, kind, flags, stream.
+            let mut given = 0;
+            while let [a, b, c, kind, ..] = received[..] {
+                let length = u32::from_be_bytes([0, a, b, c]) as usize;
+                if received.len() < 9 + length {
+                    break;
+                }
+                received.drain(..9 + length);
+                if kind == 0 {
+                    given += length;
+                }
+            }
+            if body == 0 && given > 0 {
+                server.shutdown.request_shutdown();
+            }
+            body += given;
+            if given > 0 && body < LENGTH {
+                let given = u32::try_from(given).unwrap();
+                let updates = [window_update(0, given), window_update(1, given)].concat();
+                client.send(updates).unwrap();
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        drop(client);
+        server.join().unwrap();
+    }
+}
+
+/// Mutation: `Io::poll_shutdown` does not wait.
+#[test]
+fn http2_slow_reader_with_small_windows() {
+    http2_slow_reader(65_535);
+}
+
+/// Mutation: in `next`, `heard` changes nothing.
+#[test]
+fn http2_slow_reader_with_a_large_window() {
+    http2_slow_reader(4_000_000);
 }
 
 /// Mutation: `RequestBody::poll_frame` forgets that the time is up.

@@ -14,6 +14,8 @@ use futures_lite::{StreamExt, stream};
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::util::BoxCloneService;
 use winddown::{DrainErrorKind, Shutdown};
 #[cfg(unix)]
@@ -483,6 +485,32 @@ fn answers_close_connections_once_the_whole_is_requested() {
         phase.request_shutdown();
         server.join().unwrap();
     }
+}
+
+/// A connection that was idle for its time is closed a moment later, unless a request comes.
+#[tokio::test(start_paused = true)]
+async fn request_right_after_the_idle_time_keeps_its_connection() {
+    let shutdown = Shutdown::new();
+    let (mut client, io) = tokio::io::duplex(4096);
+    let incoming = stream::once(Ok(TokioIo::new(io))).chain(stream::pending());
+    let server = Server::tokio(&shutdown).idle_timeout(Duration::from_secs(2));
+    tokio::spawn(server.serve(incoming, app()));
+    for silent in [0, 2010, 1900, 2010] {
+        tokio::time::sleep(Duration::from_millis(silent)).await;
+        let request = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"hello") {
+            assert_ne!(
+                client.read_buf(&mut answer).await.unwrap(),
+                0,
+                "it is closed"
+            );
+        }
+    }
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"");
 }
 
 #[test]
