@@ -27,14 +27,15 @@ pub(crate) fn follow(node: &Arc<Node>) {
     let Some(cause) = node.cause() else { return };
     let (node, owner, left) = (Arc::downgrade(node), node.owner(), node.in_flight());
     let tell = move || {
-        let follower = Follower {
+        let mut follower = Follower {
             socket,
             node,
             owner,
             cause: message(&cause),
             left,
+            status: String::new(),
         };
-        follower.send(STOPPING);
+        follower.send(Some(STOPPING));
         follower.look_again();
     };
     // No owner: a program that drops its last handle at once is stopping all the same. Without the
@@ -66,6 +67,8 @@ struct Follower {
     owner: usize,
     cause: String,
     left: usize,
+    /// What was sent last.
+    status: String,
 }
 
 impl Follower {
@@ -76,8 +79,9 @@ impl Follower {
 
     fn look(mut self) {
         match self.progress() {
-            Some(true) => self.send(EXTENSION),
-            Some(false) => {}
+            Some(true) => self.send(Some(EXTENSION)),
+            // Other phases may be at work. At the first message, none may have been asked yet.
+            Some(false) => self.send(None),
             None => return,
         }
         self.look_again();
@@ -90,14 +94,21 @@ impl Follower {
         Some(self.left < before)
     }
 
-    fn send(&self, state: &str) {
+    /// Sends the status, with a line before it; without one, if the status has changed.
+    fn send(&mut self, line: Option<&str>) {
         let mut status = format!("stopping: {}; {} in flight", self.cause, self.left);
         let node = self.node.upgrade();
         let phases = node.map(|node| node.phases_at_work()).unwrap_or_default();
         if !phases.is_empty() {
             status += &one_line(&format!("; in {}", phases.join(", ")));
         }
-        let _ = self.notify(&format!("{state}\nSTATUS={status}\n"));
+        let line = match line {
+            Some(line) => format!("{line}\n"),
+            None if self.status != status => String::new(),
+            None => return,
+        };
+        let _ = self.notify(&format!("{line}STATUS={status}\n"));
+        self.status = status;
     }
 
     /// Sends a message, unless systemd has too many to read: the thread must not wait, because it also
