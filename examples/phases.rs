@@ -33,7 +33,8 @@ mod linux {
     use smol::net::{TcpListener, TcpStream};
     use smol::stream::StreamExt;
     use smol_hyper::rt::{FuturesIo, SmolTimer};
-    use winddown::{Callback, Shutdown, ShutdownExt};
+    use winddown::{Callback, Shutdown, ShutdownExt, Waiter};
+    use winddown_http::refuse_on_shutdown;
 
     type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -57,6 +58,9 @@ mod linux {
         // The order in which the parts stop: the reverse of that in which they start.
         let shutdown = Shutdown::builder().grace_period(GRACE_PERIOD).install()?;
         let http = shutdown.phase("http").build();
+        // Told later, so that a connection that was just accepted can send its request.
+        let pause = Duration::from_millis(500);
+        let connections = http.phase("connections").delay(pause).build();
         let workers = shutdown
             .phase("workers")
             .after(&http)
@@ -92,10 +96,16 @@ mod linux {
             "ready: listening on http://{}",
             listener.local_addr()?
         ));
-        let accept = http.track(accept(listener, http.clone(), queue));
+        let refusing = refuse_on_shutdown(&listener, &http)?;
+        let accept = http.track(accept(listener, http.clone(), connections, queue));
         accept.await;
+        drop(refusing);
 
         shutdown.drained().await?;
+        let report = shutdown.report();
+        if !report.late_phases().is_empty() {
+            return Err(report.to_string().into()); // storage came before the last job
+        }
         let cause = shutdown.cause().ok_or("it was requested")?;
         if cause.error().is_some() {
             return Err(cause.to_string().into()); // a part has failed
@@ -121,14 +131,19 @@ mod linux {
 
     // HTTP: accepts, and puts jobs into the queue.
 
-    async fn accept(listener: TcpListener, http: Shutdown, queue: Sender<u32>) {
+    async fn accept(
+        listener: TcpListener,
+        http: Shutdown,
+        connections: Shutdown,
+        queue: Sender<u32>,
+    ) {
         // Also those that the kernel has accepted when the signal comes.
         let mut incoming = listener.incoming().finish_on_shutdown(http.waiter());
         while let Some(accepted) = incoming.next().await {
             match accepted {
                 Ok(stream) => {
-                    let connection = connection(stream, http.clone(), queue.clone());
-                    smol::spawn(http.track(connection)).detach();
+                    let connection = connection(stream, connections.waiter(), queue.clone());
+                    smol::spawn(connections.track(connection)).detach();
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: give the connections time to end.
@@ -144,12 +159,12 @@ mod linux {
         // With the last connection goes the last sender, so the queue ends.
     }
 
-    async fn connection(stream: TcpStream, http: Shutdown, queue: Sender<u32>) {
+    async fn connection(stream: TcpStream, stop: Waiter, queue: Sender<u32>) {
         let service = service_fn(|request| answer(request, &queue));
         let connection = Builder::new()
             .timer(SmolTimer::new())
             .serve_connection(FuturesIo::new(stream), service)
-            .on_shutdown(http.waiter(), Http::graceful_shutdown);
+            .on_shutdown(stop, Http::graceful_shutdown);
         if let Err(error) = connection.await {
             say_error(format_args!("connection: {error}"));
         }

@@ -1411,6 +1411,15 @@ fn report_says_which_time_limit_ran_out() {
     assert!(!workers.report().iter().any(|line| line.phase_timed_out));
     drop(guards);
     assert!(drained(&shutdown));
+    // The order was not kept.
+    for above in [&shutdown, &child] {
+        let report = above.report();
+        assert_eq!(report.late_phases(), ["workers"]);
+        assert!(!report.is_empty());
+        let text = "no guards are held, the time limit of workers ran out";
+        assert_eq!(report.to_string(), text);
+    }
+    assert!(workers.report().is_empty());
 }
 
 #[test]

@@ -55,6 +55,7 @@ impl Sum for Tally {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Report {
     lines: Vec<ReportLine>,
+    late: Vec<&'static str>,
 }
 
 /// One line of code, and the guards that were taken there.
@@ -77,7 +78,7 @@ pub struct ReportLine {
 }
 
 impl Report {
-    pub(crate) fn new(mut counts: Vec<(Phase, Origin, Tally)>, late: &[&'static str]) -> Self {
+    pub(crate) fn new(mut counts: Vec<(Phase, Origin, Tally)>, late: Vec<&'static str>) -> Self {
         // Equal origins may have several addresses, and several shards.
         counts.sort_unstable_by_key(|(phase, origin, _)| (*phase, *origin));
         let equal = counts.chunk_by(|one, next| (one.0, one.1) == (next.0, next.1));
@@ -98,7 +99,7 @@ impl Report {
             .collect();
         // Stable: lines with as many stay in the order of the code.
         lines.sort_by_key(|line| (line.phase, Reverse((line.guards, line.panicked))));
-        Self { lines }
+        Self { lines, late }
     }
 
     /// Returns how many guards are held on all lines together.
@@ -132,8 +133,31 @@ impl Report {
         self.lines.iter().map(|line| line.panicked).sum()
     }
 
-    /// Returns whether there is nothing to report: no guard is held, and none was dropped while its
-    /// thread panicked.
+    /// Returns the names of the phases below whose [time limit](crate::PhaseBuilder::time_limit) has run
+    /// out, also when they hold no guard any more. Those that came after them did not wait until their
+    /// work was done, so a program that promises the order asks before it says that all went well.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let limit = Duration::from_millis(1);
+    /// let workers = shutdown.phase("workers").time_limit(limit).build();
+    /// let storage = shutdown.phase("storage").after(&workers).build();
+    /// let working = workers.guard();
+    /// shutdown.request_shutdown();
+    /// storage.waiter().wait_blocking();
+    /// drop(working);
+    /// assert_eq!(shutdown.drain_blocking(Duration::ZERO), Ok(()));
+    /// assert_eq!(shutdown.report().late_phases(), ["workers"]);
+    /// ```
+    pub fn late_phases(&self) -> &[&'static str] {
+        &self.late
+    }
+
+    /// Returns whether there is nothing to report: no guard is held, none was dropped while its thread
+    /// panicked, and no time limit has run out.
     ///
     /// ```
     /// use winddown::Shutdown;
@@ -144,7 +168,7 @@ impl Report {
     /// assert!(!shutdown.report().is_empty());
     /// ```
     pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+        self.lines.is_empty() && self.late.is_empty()
     }
 
     /// Iterates over the lines: those of no phase first, then phase by phase in the order of their names; of
@@ -191,6 +215,10 @@ impl fmt::Display for Report {
             0 => {}
             1 => f.write_str(", 1 was dropped by a panic")?,
             count => write!(f, ", {count} were dropped by panics")?,
+        }
+        let named = |late| self.lines.iter().any(|line| line.phase == Some(late));
+        for late in self.late.iter().filter(|late| !named(**late)) {
+            write!(f, ", the time limit of {late} ran out")?;
         }
         let mut start = ":\n  ";
         for of_phase in self.lines.chunk_by(|one, next| one.phase == next.phase) {

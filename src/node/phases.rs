@@ -302,28 +302,25 @@ impl Node {
         let Place::Phase { parent, link } = &self.place else {
             return;
         };
-        let mut asked = Asked::none();
         let mut order = lock(&parent.below().order);
-        let late = order.phases[link.key].step == Step::Asked;
-        if late {
-            order.phases[link.key].step = Step::Over; // P1
-            let next = order.release(link.key);
-            order.advance(parent, next, &mut asked);
+        if order.phases[link.key].step != Step::Asked {
+            return;
         }
+        order.phases[link.key].step = Step::Over; // P1
+        order.release(link.key);
         drop(order);
-        if late {
-            for node in self.and_ancestors().skip(1) {
-                let late = &mut lock(&node.below().order).late;
-                if !late.contains(&link.name) {
-                    late.push(link.name);
-                }
+        // Before the next is asked, which may want to know.
+        for node in self.and_ancestors().skip(1) {
+            let late = &mut lock(&node.below().order).late;
+            if !late.contains(&link.name) {
+                late.push(link.name);
             }
         }
+        let mut asked = Asked::none();
+        parent.ask_phases(&mut asked);
         asked.announce();
         #[cfg(feature = "tracing")]
-        if late {
-            trace::phase_late(link.name, self.elapsed(), self.in_flight());
-        }
+        trace::phase_late(link.name, self.elapsed(), self.in_flight());
     }
 
     /// Returns the names of phases below whose time limit has run out.

@@ -137,7 +137,7 @@ impl Shared {
                 counts.push((*count.label(), origin, Tally { guards, panicked }));
             });
         }
-        Report::new(counts, &self.node.late_phases())
+        Report::new(counts, self.node.late_phases())
     }
 
     /// Returns how a drain has ended, or `None` if it goes on. `leave` takes the drain out of the

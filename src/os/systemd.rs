@@ -136,6 +136,7 @@ mod tests {
             owner: node.owner(),
             cause: String::new(),
             left,
+            status: String::new(),
         }
     }
 
