@@ -171,6 +171,22 @@ fn finish_ends_an_endless_stream_after_4096_items() {
     assert_eq!(next(&mut items, Waker::noop()), Poll::Ready(None));
 }
 
+/// A consumer that takes its time for each item, as a datagram socket may always have another.
+#[test]
+fn finish_ends_an_endless_stream_in_half_of_the_time_that_is_left() {
+    let grace_period = Duration::from_secs(2);
+    let shutdown = Shutdown::builder().grace_period(grace_period).build();
+    shutdown.request_shutdown();
+    let mut items = stream::repeat(7).finish_on_shutdown(shutdown.waiter());
+    let mut count = 0;
+    while let Some(7) = future::block_on(items.next()) {
+        count += 1;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(0 < count && count < ITEMS);
+    assert!(shutdown.remaining().unwrap() < grace_period / 2);
+}
+
 #[test]
 fn finish_waits_for_the_end_of_the_lame_duck() {
     let shutdown = Shutdown::builder().lame_duck(support::HOUR).build();

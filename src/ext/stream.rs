@@ -72,6 +72,9 @@ inner!(EndOnShutdown<S, W>, stream, S);
 /// makes one by default (`net.core.somaxconn`, 4,096 since 5.4).
 const ITEMS: u16 = 4096;
 
+/// What is left without a grace period: some 30 years, which are not too long for the clock.
+const FOREVER: Duration = Duration::from_secs(1 << 30);
+
 /// How long a stream goes on from when it is first pending after the shutdown. On tokio's runtime with
 /// several threads, the one that asks the kernel may have to wake up first. Items do not prolong it, or
 /// a listener under load would not end.
@@ -98,6 +101,8 @@ pin_project! {
         waiter: W,
         // How many it may still give out; zero once it has ended.
         items: u16,
+        // When it ends whatever it has: known once it is stopping.
+        over: Option<Instant>,
         // How often it may be asked again because the last look was not fresh.
         looks: u8,
         turn: DriverTurn,
@@ -110,6 +115,7 @@ impl<S, W> FinishOnShutdown<S, W> {
             stream,
             waiter,
             items: ITEMS,
+            over: None,
             looks: LOOKS,
             turn: DriverTurn::new(TURN),
         }
@@ -125,6 +131,14 @@ impl<S: Stream, W: BorrowMut<Waiter>> Stream for FinishOnShutdown<S, W> {
         while *this.items > 0 {
             let stopping = (*this.waiter).borrow().is_stopping();
             let asked = (stopping && cfg!(not(target_family = "wasm"))).then(Instant::now);
+            if let Some(now) = asked {
+                // The other half of the time is for the work that the items begin.
+                let left = || (*this.waiter).borrow().remaining().unwrap_or(FOREVER);
+                if now >= *this.over.get_or_insert_with(|| now + left() / 2) {
+                    *this.items = 0;
+                    break;
+                }
+            }
             match this.stream.as_mut().poll_next(cx) {
                 Poll::Ready(Some(item)) => {
                     if stopping {
