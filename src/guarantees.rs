@@ -7,13 +7,17 @@
 //! - **G3** At most two sends are ever accepted; the caller that fills the second slot owns the force.
 //! - **G4** The second signal ends the process with the exit code within 50 ms even if every executor
 //!   thread is blocked, `main` is already inside `exit`, a waker hangs or stdout is blocked. With an
-//!   [`abort_timeout`](crate::Builder::abort_timeout) the third does, or the end of that time.
+//!   [`abort_timeout`](crate::Builder::abort_timeout) the third does, or the end of that time. Which
+//!   signal is the second, and how the process ends, the program may set:
+//!   [`force_policy`](crate::Builder::force_policy), [`debounce`](crate::Builder::debounce),
+//!   [`force_by_signal`](crate::Builder::force_by_signal).
 //! - **G5** No foreign code (a waker, a callback) runs under a lock of this crate. One that panics,
 //!   drops, polls or clones waiters, or requests the shutdown again keeps no other waiter asleep.
-//! - **G6** Installing twice is an `Err` that changes nothing; a failed install leaves nothing
-//!   registered and can be retried.
-//! - **G7** Dropping a handle never begins a shutdown, and Ctrl-C is never dead: when every handle,
-//!   waiter and guard is gone, a signal does what the system does by default. After a first signal the
+//! - **G6** Installing twice is an `Err` that changes nothing; after a failed install each signal does
+//!   what it did before, and it can be retried.
+//! - **G7** Dropping a handle never begins a shutdown, and Ctrl-C is never dead: when every handle is
+//!   gone, and every waiter, guard, callback and future that was made by one, a signal does what the
+//!   system does by default. After a first signal the
 //!   next is the second all the same, and G4 holds, or the [`ForcePolicy`](crate::ForcePolicy).
 //! - **G8** A drain returns `Ok` only after every guard was dropped, and what was written before each
 //!   drop is visible after.
@@ -25,8 +29,9 @@
 //! - **G11** `#![forbid(unsafe_code)]`.
 //! - **G12** With [`force_at_deadline`](crate::Builder::force_at_deadline) the process ends within 50 ms
 //!   after the deadline, in every case that G4 names.
-//! - **G13** A phase is asked only when what it comes after is over, and always then; no interleaving
-//!   asks it twice or never.
+//! - **G13** A phase is asked only when its parent is stopping, what it comes after is over, and its delay
+//!   has passed, and always then; or before, when it is requested alone, or forced. No interleaving asks
+//!   it twice or never.
 //! - **G14** A connection in the listen queue, or accepted and not yet read, when the shutdown comes is
 //!   answered by the example servers and by `winddown-http`, or it was refused. What remains is a
 //!   handshake that takes longer than 50 ms, or a request that is sent more than half a second later; and

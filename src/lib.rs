@@ -54,14 +54,16 @@
 //!
 //! # What to use for what
 //!
-//! Every word takes a [`Waiter`], which [`Shutdown::waiter`] hands out and which can be cloned; or a
-//! `&mut` to one, which then does for a whole loop.
+//! The methods of [`ShutdownExt`] take a [`Waiter`], which [`Shutdown::waiter`] hands out and which can be
+//! cloned; or a `&mut` to one, which then does for a whole loop. Streams and readers are those of
+//! futures-core: tokio's listener is one by `stream::poll_fn(|cx| listener.poll_accept(cx).map(Some))`.
 //!
 //! | you have | use | at shutdown |
 //! |---|---|---|
 //! | a server that takes a future | `shutdown.waiter()` | the server stops |
 //! | a server's own future | [`until_deadline`](ShutdownExt::until_deadline) | it runs on; dropped at the deadline |
 //! | a listener | [`finish_on_shutdown`](ShutdownExt::finish_on_shutdown) | what is ready is given out, then it ends |
+//! | a datagram socket | [`cancel_on_shutdown`](ShutdownExt::cancel_on_shutdown) for each `recv_from` | what comes later is lost: nothing tells its senders |
 //! | a queue of jobs | two loops, as in [`finish_on_shutdown`](ShutdownExt::finish_on_shutdown) | it is closed, and emptied |
 //! | stages that channels join | the waiter for the source alone, a guard for each | the source ends, then stage after stage |
 //! | another stream | [`end_on_shutdown`](ShutdownExt::end_on_shutdown) | it ends |
@@ -261,9 +263,33 @@
 //! # The end of the program
 //!
 //! What comes after the drain is plain code in `main`, in the order in which it stands: nothing has to
-//! be shared with a closure, and `?` works. How the process ends is its last line: its own exit code,
-//! or that of the [`Cause`], or [`Cause::exit`], which dies of the signal as shells and supervisors
-//! expect.
+//! be shared with a closure. What must be done last of all, whatever became of the rest, comes between the
+//! drain and the `?` for its result. It is no phase: a phase waits for what comes before it, and is not
+//! asked when that hangs until the grace period is over. How the process ends is its last line: its own
+//! exit code, or that of the [`Cause`], or [`Cause::exit`], which dies of the signal as shells and
+//! supervisors expect.
+//!
+//! ```
+//! use std::process::ExitCode;
+//! use std::time::Duration;
+//! use winddown::{DrainError, Shutdown};
+//!
+//! # #[cfg(not(target_family = "wasm"))]
+//! fn end(shutdown: &Shutdown) -> Result<ExitCode, DrainError> {
+//!     shutdown.waiter().wait_blocking();
+//!     let drained = shutdown.drain_blocking(Duration::from_secs(25));
+//!     flush(); // late work or not
+//!     drained?;
+//!     let cause = shutdown.cause().expect("it was requested");
+//!     Ok(ExitCode::from(&cause))
+//! }
+//! # fn flush() {}
+//! # #[cfg(not(target_family = "wasm"))] {
+//! # let shutdown = Shutdown::new();
+//! # shutdown.request_shutdown();
+//! # end(&shutdown).unwrap();
+//! # }
+//! ```
 //!
 //! The force runs none of that, and no destructor: what a buffer has not written is gone. An
 //! [`abort_timeout`](Builder::abort_timeout) leaves time for it.

@@ -11,8 +11,8 @@
 //!   takes a third.
 //! - Handlers stay registered until the process ends. A program that sets another handler for the same
 //!   signal later, without chaining to the earlier one, takes the signal from this crate.
-//! - When every handle, waiter and guard is gone before the first signal, Ctrl-C ends the program
-//!   although `tokio::signal`, `ctrlc` or another library handles it too. Keep a handle, or leave the
+//! - When every handle, and all that was made by one, is gone before the first signal, Ctrl-C ends the
+//!   program although `tokio::signal`, `ctrlc` or another library handles it too. Keep a handle, or leave the
 //!   signal out of [`signals`](crate::Builder::signals).
 //! - A signal that was ignored when the process started, as a shell does with SIGINT for what it runs
 //!   in the background, is handled all the same. Leave it out of
@@ -32,6 +32,10 @@
 //!   some seconds (5 for a closed console), drained or not, and no other event arrives. A service is
 //!   told of every user's logoff. There are no other signals.
 //!
+//! - A request is for good, so Ctrl-C can't cancel one operation of a program and leave the rest
+//!   running. Where it should, leave SIGINT out of [`signals`](crate::Builder::signals), handle it by the
+//!   runtime, and give each operation a [`child`](crate::Shutdown::child) that the handler requests.
+//!
 //! # Threads and wakers
 //!
 //! - A waker or callback that hangs, as opposed to one that panics, keeps those behind it waiting: the
@@ -46,6 +50,11 @@
 //!   enough, a handler stays that does what the system does by default. Should threads run out then,
 //!   async-io panics; at the very limit they may, because a thread that has ended still counts for an
 //!   instant.
+//! - async-io's timer makes its descriptors and its thread when a future first waits for a time, and panics
+//!   without free ones. `install` makes them, and so do the adapters that will need them; a shutdown that
+//!   is not installed makes them for its first [`drain`](crate::Shutdown::drain) at the latest.
+//! - async-io drops wakers under its own lock. One whose drop drops more than a thousand timers may
+//!   deadlock all of them. The force does not depend on it.
 //! - The background thread is started when it is first needed, and the system may refuse that: at the
 //!   request, or when a phase is asked. Then there is no lame duck and no delay, and a time limit never
 //!   runs out. A shutdown that is not installed is then not forced at its deadline. Where the thread
@@ -62,9 +71,11 @@
 //!
 //! - The [`lame_duck`](crate::Builder::lame_duck), the
 //!   [`grace_period`](crate::Builder::grace_period), the timeout of a [`drain`](crate::Shutdown::drain),
-//!   and the [`delay`](crate::PhaseBuilder::delay) and
-//!   [`time_limit`](crate::PhaseBuilder::time_limit) of a phase are real time, also in a test with a
-//!   paused clock.
+//!   the [`delay`](crate::PhaseBuilder::delay) and [`time_limit`](crate::PhaseBuilder::time_limit) of a
+//!   phase, and the few milliseconds of
+//!   [`on_shutdown`](crate::ShutdownExt::on_shutdown) and
+//!   [`finish_on_shutdown`](crate::ShutdownExt::finish_on_shutdown) are real time, also in a test with a
+//!   paused clock: that jumps to the test's own time-out while they run. So test a server in real time.
 //! - Without the feature `signals` there is no timer for futures: deadlines are seen when a task polls.
 //!   Use [`drain_until`](crate::Shutdown::drain_until) and
 //!   [`limit_on_shutdown_with`](crate::ShutdownExt::limit_on_shutdown_with) with a timer of your own.

@@ -40,7 +40,7 @@ use crate::waiter::Waiter;
 /// | state | [`request_shutdown`] | a real signal | [`trigger`], [`fail`] |
 /// |---|---|---|---|
 /// | running | `true`; wakers are called before it returns (after the [lame duck], if there is one) | same | `true`, same, but takes no slot |
-/// | begun by `trigger` or `fail` | `true`; takes the first slot, forces nothing yet | same | `false`; a failure is recorded |
+/// | begun by `trigger`, by `fail`, or by its parent | `true`; takes the first slot, forces nothing yet | same | `false`; a failure is recorded |
 /// | one slot taken | `true`; forces: an installed one ends the process, a `new()` one becomes *forced* | forces | `false`; a failure is recorded |
 /// | forced | `false` | dropped | `false`; a failure is recorded |
 ///
@@ -391,7 +391,7 @@ impl Shutdown {
     }
 
     /// Calls `function` once when the shutdown stops, as soon as waiters are ready; at once, on this
-    /// thread, if they are.
+    /// thread, if they are. Not during the lame duck.
     ///
     /// It is called by the thread that makes waiters ready, before
     /// [`request_shutdown`](Shutdown::request_shutdown) returns. So it must not block: the wakers
@@ -537,8 +537,10 @@ impl Shutdown {
     /// Wraps a future that is work in flight until it has ended. The guard is taken now, on the line of
     /// this call.
     ///
-    /// Once a drain has completed there is no guard to take, and the future runs without: no drain
-    /// waits for it any more. Where that matters, take a [`guard`](Shutdown::guard) yourself.
+    /// Once a drain has completed, or this phase is over, there is no guard to take, and the future runs
+    /// without: no drain waits for it any more. Where that matters, take a [`guard`](Shutdown::guard)
+    /// yourself. In a report it has the line of this call; for a name, move a
+    /// [`guard_named`](Shutdown::guard_named) into the future.
     ///
     /// A panic of the future is counted in the [`report`](Shutdown::report). Once a shutdown was
     /// requested, it is a [failure](Cause::Failed).
@@ -575,7 +577,7 @@ impl Shutdown {
     ///
     /// let shutdown = Shutdown::new();
     /// future::block_on(shutdown.critical("mail", async {}));
-    /// assert_eq!(shutdown.cause().unwrap().to_string(), "worker 'mail' ended");
+    /// assert_eq!(shutdown.cause().unwrap().to_string(), "task 'mail' ended");
     /// ```
     ///
     /// # Blocking
@@ -607,7 +609,7 @@ impl Shutdown {
     /// let mail = async { Err::<(), _>("connection refused") };
     /// assert!(future::block_on(shutdown.supervise("mail", mail)).is_err());
     /// let cause = shutdown.cause().unwrap().to_string();
-    /// assert_eq!(cause, "worker 'mail' failed: connection refused");
+    /// assert_eq!(cause, "task 'mail' failed: connection refused");
     /// ```
     ///
     /// # Blocking
@@ -699,8 +701,9 @@ impl Shutdown {
     /// [`grace_period`](crate::Builder::grace_period).
     ///
     /// It may be awaited before the request. It waits without limit if no grace period was set. With
-    /// [`force_at_deadline`](crate::Builder::force_at_deadline) the process ends at that same deadline,
-    /// and most likely before the error is printed. So wait for the shutdown there, and then
+    /// [`force_at_deadline`](crate::Builder::force_at_deadline) the process ends at that same deadline:
+    /// either may come first, so the error is printed or not, and the exit code is the one or the other.
+    /// So wait for the shutdown there, and then
     /// [`drain`](Shutdown::drain) for a shorter time; or set an
     /// [`abort_timeout`](crate::Builder::abort_timeout), which leaves time between the force and the end
     /// of the process.

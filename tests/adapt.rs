@@ -706,7 +706,7 @@ mod every_wrapper {
             "supervise" => fate != "ended",
             _ => false,
         };
-        let failure = fails.then(|| format!("worker 'mail' {fate}"));
+        let failure = fails.then(|| format!("task 'mail' {fate}"));
         let cause = shutdown.cause();
         assert_eq!(
             cause.as_ref().map(ToString::to_string),

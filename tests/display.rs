@@ -96,7 +96,7 @@ fn failures_display_task_outcome_and_error() {
     };
     assert_eq!(
         fails(&|shutdown| drop(shutdown.critical("mail", future::pending::<()>()))),
-        "worker 'mail' was dropped"
+        "task 'mail' was dropped"
     );
     assert_eq!(
         fails(&|shutdown| assert!(shutdown.fail("disk full"))),

@@ -124,7 +124,7 @@ mod cases {
         program.line("ready: ");
         let lines = [
             "cache: saved",
-            "stopped: worker 'mail' failed: connection refused",
+            "stopped: task 'mail' failed: connection refused",
         ];
         ends(program, 1, &lines);
     }

@@ -209,7 +209,7 @@ fn critical_failure_of_a_child_begins_the_child_only() {
     let parent = Shutdown::new();
     let child = parent.child();
     future::block_on(child.critical("mail", async {}));
-    assert_eq!(failed(&child).unwrap(), "worker 'mail' ended");
+    assert_eq!(failed(&child).unwrap(), "task 'mail' ended");
     assert!(!parent.is_requested());
 
     let child = parent.child();
@@ -219,7 +219,7 @@ fn critical_failure_of_a_child_begins_the_child_only() {
     for shutdown in [&child, &parent] {
         assert_eq!(
             failed(shutdown).unwrap(),
-            "worker 'mail' failed: connection refused"
+            "task 'mail' failed: connection refused"
         );
     }
 }
@@ -357,8 +357,8 @@ fn panicked_guard_of_a_child_is_a_failure_of_its_ancestors_that_have_begun() {
         panic!("on purpose");
     });
     assert!(catch_unwind(panics).is_err());
-    assert_eq!(failed(&below).unwrap(), "worker 'mail' panicked");
-    assert_eq!(failed(&child).unwrap(), "worker 'mail' panicked");
+    assert_eq!(failed(&below).unwrap(), "task 'mail' panicked");
+    assert_eq!(failed(&child).unwrap(), "task 'mail' panicked");
     assert_eq!(root.cause(), None);
     for shutdown in [&below, &child, &root] {
         assert_eq!(shutdown.report().panicked(), 1);

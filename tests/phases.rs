@@ -1522,7 +1522,7 @@ fn task_of_a_phase_that_fails_keeps_no_later_one_waiting() {
         assert_eq!(executor.join().unwrap(), panics);
         assert!(database.is_stopping());
         let cause = shutdown.cause().unwrap().to_string();
-        assert!(cause.starts_with("worker 'flush' "), "{cause}");
+        assert!(cause.starts_with("task 'flush' "), "{cause}");
         assert!(drained(&shutdown));
     }
 }

@@ -20,21 +20,23 @@ fn main() -> ExitCode {
 
 #[cfg(unix)]
 mod cases {
+    use std::cell::Cell;
+    use std::future::{pending, poll_fn};
     use std::hint::black_box;
     use std::io::{Write, stderr, stdout};
     use std::os::unix::process::ExitStatusExt;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Poll;
     use std::thread;
-    #[cfg(target_os = "linux")]
-    use std::time::Duration;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
+    use futures_lite::{StreamExt, future, stream};
     use libtest_mimic::Trial;
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     use nix::sys::signal::Signal::{self, *};
     use nix::sys::signal::kill;
     use nix::unistd::Pid;
-    use winddown::{InstallError, Shutdown};
+    use winddown::{InstallError, Shutdown, ShutdownExt};
 
     use crate::support::child::{Role, command, roles, trials};
     use crate::support::program::{Program, Server, all_are_read, raise, with_default};
@@ -43,6 +45,8 @@ mod cases {
     use crate::support::{Call, park, poll};
     #[cfg(target_os = "linux")]
     use crate::support::{HOUR, until};
+
+    const MOMENT: Duration = Duration::from_millis(1);
 
     pub(crate) const ROLES: &[Role] = &roles![
         plain,
@@ -65,6 +69,7 @@ mod cases {
         #[cfg(target_os = "linux")]
         no_more_descriptors,
         failed_installs,
+        adapters_without_descriptors,
         few_descriptors,
         no_descriptors_to_install,
         #[cfg(target_os = "linux")]
@@ -96,6 +101,7 @@ mod cases {
             #[cfg(target_os = "linux")]
             without_descriptors_the_thread_sleeps,
             g6_failed_installs_leave_nothing_and_can_be_retried,
+            adapters_need_no_descriptors_at_the_shutdown,
             every_signal_needs_few_descriptors,
             g6_a_failed_install_leaves_the_default,
             #[cfg(target_os = "linux")]
@@ -195,7 +201,7 @@ mod cases {
 
     fn trigger_then_signal() {
         let shutdown = Shutdown::install().unwrap();
-        assert!(shutdown.trigger("worker 'mail' failed"));
+        assert!(shutdown.trigger("task 'mail' failed"));
         raise(SIGTERM); // takes the first slot and forces nothing
         all_are_read();
         assert!(!shutdown.is_forced());
@@ -205,7 +211,7 @@ mod cases {
 
     fn g4_trigger_then_two_signals() {
         let mut child = Program::ready_role("trigger_then_signal");
-        assert_eq!(child.line("stopping: "), "worker 'mail' failed");
+        assert_eq!(child.line("stopping: "), "task 'mail' failed");
         child.send(SIGINT);
         assert_eq!(child.code(), 1);
     }
@@ -496,6 +502,30 @@ mod cases {
         let mut child = Program::ready_role("failed_installs");
         child.send(SIGTERM);
         child.line("stopping: SIGTERM");
+        assert_eq!(child.code(), 0);
+    }
+
+    /// Not installed, so nothing has made async-io's descriptors before.
+    fn adapters_without_descriptors() {
+        let shutdown = Shutdown::new();
+        let told = Cell::new(false);
+        let connection = poll_fn(|_| match told.get() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
+        let connection = connection.on_shutdown(shutdown.waiter(), |_| told.set(true));
+        let items = stream::pending::<()>().finish_on_shutdown(shutdown.waiter());
+        let limited = pending::<()>().limit_on_shutdown(shutdown.waiter(), MOMENT);
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+        shutdown.request_shutdown();
+        future::block_on(connection);
+        assert_eq!(future::block_on(items.count()), 0);
+        assert_eq!(future::block_on(limited), None);
+    }
+
+    fn adapters_need_no_descriptors_at_the_shutdown() {
+        let mut child = Program::start(&mut command("adapters_without_descriptors"));
         assert_eq!(child.code(), 0);
     }
 

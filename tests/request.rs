@@ -93,9 +93,9 @@ fn cause_names_the_call_site() {
 
     let shutdown = Shutdown::new();
     let line = Location::caller().line() + 1;
-    shutdown.trigger(String::from("worker 'mail' failed"));
+    shutdown.trigger(String::from("task 'mail' failed"));
     let cause = shutdown.waiter().cause().unwrap();
-    assert_eq!(cause.to_string(), "worker 'mail' failed");
+    assert_eq!(cause.to_string(), "task 'mail' failed");
     assert!(matches!(cause, Cause::Triggered { at, .. } if at.line() == line));
 }
 

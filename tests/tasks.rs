@@ -61,7 +61,7 @@ fn critical_end_is_a_failure() {
     assert!(!shutdown.is_requested());
     assert_eq!(future::block_on(task), 7);
     let failure = failure(&shutdown);
-    assert_eq!(failure.to_string(), "worker 'mail' ended");
+    assert_eq!(failure.to_string(), "task 'mail' ended");
     assert_eq!(failure.task(), Some("mail"));
     assert_eq!(failure.outcome(), &Outcome::Ended);
     assert_eq!(failure.location().line(), line);
@@ -73,7 +73,7 @@ fn critical_panic_is_a_failure() {
     let task = shutdown.critical("mail", async { panic!("on purpose") });
     assert!(panics(task));
     let failure = failure(&shutdown);
-    assert_eq!(failure.to_string(), "worker 'mail' panicked");
+    assert_eq!(failure.to_string(), "task 'mail' panicked");
     assert_eq!(failure.outcome(), &Outcome::Panicked);
 }
 
@@ -85,7 +85,7 @@ fn critical_drop_is_a_failure() {
     assert!(task.as_mut().poll(&mut cx).is_pending());
     drop(task);
     let failure = failure(&shutdown);
-    assert_eq!(failure.to_string(), "worker 'mail' was dropped");
+    assert_eq!(failure.to_string(), "task 'mail' was dropped");
     assert_eq!(failure.outcome(), &Outcome::Dropped);
 }
 
@@ -106,7 +106,7 @@ fn critical_panic_after_the_request_is_a_failure() {
     let task = shutdown.critical("mail", async { panic!("on purpose") });
     shutdown.trigger("enough");
     assert!(panics(task));
-    assert_eq!(failure(&shutdown).to_string(), "worker 'mail' panicked");
+    assert_eq!(failure(&shutdown).to_string(), "task 'mail' panicked");
     assert_eq!(shutdown.stage(), Stage::Stopping);
 }
 
@@ -141,10 +141,7 @@ fn supervised_error_is_a_failure() {
         failure(&shutdown),
         "the task and the cause have one failure"
     );
-    assert_eq!(
-        error.to_string(),
-        "worker 'mail' failed: connection refused"
-    );
+    assert_eq!(error.to_string(), "task 'mail' failed: connection refused");
     assert_eq!(error.location().line(), line);
     let Outcome::Error(source) = error.outcome() else {
         panic!("it returned an error");
@@ -157,11 +154,11 @@ fn supervised_panic_and_drop_are_failures() {
     let shutdown = Shutdown::new();
     let task = future::poll_fn(|_| -> Poll<Result<(), String>> { panic!("on purpose") });
     assert!(panics(shutdown.supervise("mail", task)));
-    assert_eq!(failure(&shutdown).to_string(), "worker 'mail' panicked");
+    assert_eq!(failure(&shutdown).to_string(), "task 'mail' panicked");
 
     let shutdown = Shutdown::new();
     drop(shutdown.supervise("mail", future::pending::<Result<(), String>>()));
-    assert_eq!(failure(&shutdown).to_string(), "worker 'mail' was dropped");
+    assert_eq!(failure(&shutdown).to_string(), "task 'mail' was dropped");
 }
 
 #[test]
@@ -190,7 +187,7 @@ fn supervised_error_or_panic_after_the_request_is_a_failure() {
     shutdown.trigger("enough");
     let task = future::poll_fn(|_| -> Poll<Result<(), String>> { panic!("on purpose") });
     assert!(panics(shutdown.supervise("mail", task)));
-    assert_eq!(failure(&shutdown).to_string(), "worker 'mail' panicked");
+    assert_eq!(failure(&shutdown).to_string(), "task 'mail' panicked");
 }
 
 /// An executor may catch a panic and drop the task later, or poll it again.
@@ -210,5 +207,5 @@ fn caught_panic_is_reported_when_the_task_is_dropped() {
     assert!(polled.is_err());
     assert_eq!(shutdown.cause(), None, "it lives");
     drop(task);
-    assert_eq!(failure(&shutdown).to_string(), "worker 'mail' panicked");
+    assert_eq!(failure(&shutdown).to_string(), "task 'mail' panicked");
 }

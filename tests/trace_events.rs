@@ -166,7 +166,7 @@ fn one_event_for_a_failure_and_a_warning_for_panics() {
             "ERROR message=failed failure=failed: mail is lost elapsed",
             "INFO message=shutdown stage=Requested cause=enough elapsed in_flight=0",
             "INFO message=shutdown stage=Stopping cause=enough elapsed in_flight=0",
-            "ERROR message=failed failure=worker 'mail' panicked elapsed",
+            "ERROR message=failed failure=task 'mail' panicked elapsed",
             "WARN message=drained elapsed panicked=1",
         ]
     );

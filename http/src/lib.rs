@@ -1,5 +1,5 @@
-//! A server for HTTP/1 and HTTP/2 that loses no request when it stops, on any async runtime; and a layer
-//! of tower for the servers of others.
+//! A server for HTTP/1 and HTTP/2 that loses no request when it stops, but for [what remains](#what-remains),
+//! on any async runtime; and a layer of tower for the servers of others.
 //!
 //! It is the part of [winddown](winddown) that knows HTTP. The HTTP itself is hyper's.
 //!
@@ -14,7 +14,9 @@
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let shutdown = Shutdown::builder()
-//!         .grace_period(Duration::from_secs(30))
+//!         .grace_period(Duration::from_secs(25))
+//!         .force_at_deadline() // whatever the program does, and
+//!         .abort_timeout(Duration::from_secs(1)) // a second later: to say why
 //!         .install()?;
 //!     let app = Router::new()
 //!         .route("/", get(async || "hello"))
@@ -24,6 +26,8 @@
 //!
 //!     // Until a signal, and then until the last answer is sent.
 //!     Server::tokio(&shutdown).serve(incoming, app).await?;
+//!     // And until tasks that hold guards beyond their requests have ended.
+//!     shutdown.drained().await?;
 //!     Ok(())
 //! }
 //! ```
@@ -70,10 +74,11 @@
 //! | sends half a request head | a [`client_timeout`](Server::client_timeout) after its first byte |
 //! | sends half a TLS handshake | a `client_timeout` after it was accepted |
 //! | does not finish a request body | the handler has an error, a `client_timeout` after the last piece |
-//! | sends HTTP/2's preface alone, answers no PING, or floods the server with frames | a `client_timeout` after it was told |
+//! | sends HTTP/2's preface alone, answers no PING, or floods the server with frames | a `client_timeout` after it was told; if it sends some frames, four of them |
+//! | answers no PING, and always has a request on HTTP/2 | at the end of the grace period |
 //! | reads its answer slowly | when it has all, or at the end of the grace period |
 //!
-//! So the drain ends in a few seconds, and none of these is an error.
+//! So the drain ends in a few seconds, and but for the last two none of these is an error.
 //!
 //! # Before other parts
 //!
@@ -109,6 +114,8 @@
 //! - A client that keeps its connection alive, and sends nothing within the pause, may send a request at
 //!   the moment when the connection is closed. Clients repeat such a request, as HTTP/1.1 has it, if
 //!   it is idempotent. On HTTP/2 it is answered.
+//! - The end of an answer over HTTP/2 may wait in the kernel's buffer when the connection is over. It waits
+//!   for a client that reads slowly as long as that sends its WINDOW_UPDATEs, for four `client_timeout`s.
 //! - hyper takes no further request from a connection after an answer with `connection: close`. Requests
 //!   that a client has pipelined behind it are not answered, as HTTP/1.1 has it. If they are more than hyper
 //!   reads ahead, the kernel finds them unread at the close and resets the connection, and a client that

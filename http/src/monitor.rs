@@ -56,7 +56,7 @@ pub(crate) struct Common {
 /// One connection, as its I/O, its service and its driver see it.
 pub(crate) struct Monitor {
     common: Arc<Common>,
-    /// Whether it is HTTP/2, for what HTTP/1 need not lock the state for.
+    /// Whether it is HTTP/2, so that HTTP/1 locks the state less often.
     http2: AtomicBool,
     state: Mutex<State>,
 }
@@ -224,7 +224,7 @@ impl Monitor {
             state.protocol = if rest[..common] != bytes[..common] {
                 Protocol::Http1
             } else if common == rest.len() {
-                // Relaxed: only the task of the connection sets and reads it.
+                // Relaxed: only the task that has the I/O sets and reads it.
                 self.http2.store(true, Ordering::Relaxed);
                 Protocol::Http2
             } else {

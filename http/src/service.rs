@@ -142,7 +142,8 @@ static EXPECTED: AtomicBool = AtomicBool::new(false);
 impl Unsent {
     /// Has the requests from now on carry it.
     pub(crate) fn expect() {
-        // Relaxed: who hands the layer to the thread of a server hands this over as well.
+        // Relaxed: the layer comes to the thread of a server by something that synchronizes, such as the spawn
+        // of its task, and this write comes before.
         EXPECTED.store(true, Ordering::Relaxed);
     }
 

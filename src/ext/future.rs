@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 
 use crate::model::stage::Stage;
 use crate::reached::{Reached, WholeRequested};
-use crate::util::deadline::Deadline;
+use crate::util::deadline::{Deadline, prepare};
 use crate::waiter::Waiter;
 
 /// The message of the panic when a future that was stopped, or has ended, is polled again.
@@ -162,6 +162,7 @@ pin_project! {
 
 impl<F> UntilDeadline<F> {
     pub(crate) fn new(future: F, waiter: &Waiter) -> Self {
+        prepare();
         Self {
             inner: Stoppable::new(future),
             requested: waiter.whole_requested(),
@@ -231,6 +232,7 @@ enum Limit {
 
 impl<F, W> LimitOnShutdown<F, W> {
     pub(crate) fn new(future: F, waiter: W, time: Duration) -> Self {
+        prepare();
         Self {
             inner: Stoppable::new(future),
             waiter,

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 
 use crate::ext::inner::inner;
+use crate::util::deadline::prepare;
 #[cfg(not(feature = "signals"))]
 use crate::util::driver_turn::DriverTurn as Turn;
 #[cfg(feature = "signals")]
@@ -37,6 +38,7 @@ pin_project! {
 
 impl<F, T, W> OnShutdown<F, T, W> {
     pub(crate) fn new(future: F, waiter: W, tell: T) -> Self {
+        prepare();
         let tell = Some(tell);
         Self {
             future,

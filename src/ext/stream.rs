@@ -9,6 +9,7 @@ use futures_lite::Stream;
 use pin_project_lite::pin_project;
 
 use crate::ext::inner::inner;
+use crate::util::deadline::prepare;
 use crate::util::driver_turn::DriverTurn;
 use crate::waiter::Waiter;
 
@@ -111,6 +112,7 @@ pin_project! {
 
 impl<S, W> FinishOnShutdown<S, W> {
     pub(crate) fn new(stream: S, waiter: W) -> Self {
+        prepare();
         Self {
             stream,
             waiter,

@@ -14,7 +14,7 @@ use crate::model::signal::Signal;
 /// end of the program is a failure then.
 ///
 /// Cheap to clone. Its `Display` is meant for people: `SIGTERM`, `requested at src/admin.rs:41`,
-/// `worker 'mail' failed: connection refused`.
+/// `task 'mail' failed: connection refused`.
 ///
 /// ```
 /// use winddown::{Cause, Shutdown};
@@ -69,7 +69,7 @@ impl Cause {
     /// let _ = future::block_on(shutdown.supervise("mail", mail));
     /// let cause = shutdown.cause().unwrap();
     /// let failure = cause.error().unwrap();
-    /// assert_eq!(failure.to_string(), "worker 'mail' failed: connection refused");
+    /// assert_eq!(failure.to_string(), "task 'mail' failed: connection refused");
     /// assert_eq!(failure.source().unwrap().to_string(), "connection refused");
     /// ```
     pub fn error(&self) -> Option<&Failure> {

@@ -144,7 +144,7 @@ impl Eq for Outcome {}
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(task) = self.task() {
-            write!(f, "worker '{task}' ")?;
+            write!(f, "task '{task}' ")?;
         }
         match self.outcome() {
             Outcome::Ended => f.write_str("ended")?,

@@ -15,8 +15,8 @@
 //!   is dropped. So no ancestor is drained while a descendant holds a guard.
 //! - **S5** A child is entered in its parent's list before it reads the parent's word. The parent
 //!   changes its word before it reads its list. Both sides take the lock of `children`, which orders
-//!   the two: either the parent finds the child in the list, or the child took the lock first and
-//!   reads the new word. Without that lock both could miss each other, because the word alone is only
+//!   the two: either the child took it first, and the parent finds it in the list; or the parent did, and
+//!   the child, which takes it next, reads the new word. Without that lock both could miss each other, because the word alone is only
 //!   Release and Acquire.
 //! - **S6** What a node has in its `Extra` is entered before the word or the counter is checked, and
 //!   they are changed before `Extra` is looked for. As long as there is none there is no lock that orders
@@ -73,7 +73,7 @@ const FIRST: u8 = 0b0010;
 ///
 /// Never without `REQUESTED`. `Stage` is at least `Stopping`.
 const STOPPING: u8 = 0b0100;
-/// The second slot is taken, here or in an ancestor.
+/// The second slot is taken, here or in an ancestor, or the deadline has passed.
 ///
 /// Never without `REQUESTED` and `STOPPING`. Drains end from then on, whatever guards are held.
 const FORCED: u8 = 0b1000;
@@ -150,8 +150,7 @@ enum Place {
 
 /// What a process adds to the shutdown that is installed in it.
 ///
-/// Every method is called without a lock, and at most a few times in the life of a process: never
-/// from the path of a poll, a check, a guard or a drop.
+/// Every method is called without a lock, and at most a few times in the life of a process.
 pub(crate) trait Host: Send + Sync + UnwindSafe + RefUnwindSafe {
     /// The first slot was taken. Called before any waker, because a waker may hang.
     fn first(&self, node: &Arc<Node>);

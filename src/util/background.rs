@@ -39,7 +39,7 @@ static JOBS: Mutex<Jobs> = Mutex::new(Jobs {
 /// Notified when a job is added.
 static ADDED: Condvar = Condvar::new();
 
-/// The owner of a job that is never cancelled: no node has this address.
+/// The owner of a job that is never cancelled: no node that cancels its jobs has this number.
 #[cfg(all(unix, feature = "systemd"))]
 pub(crate) const NO_OWNER: usize = 0;
 

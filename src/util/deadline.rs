@@ -2,6 +2,10 @@
 
 #[cfg(feature = "signals")]
 use std::pin::Pin;
+#[cfg(feature = "signals")]
+use std::sync::OnceLock;
+#[cfg(feature = "signals")]
+use std::task::Waker;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -50,6 +54,20 @@ impl Deadline {
         } else {
             Poll::Pending
         }
+    }
+}
+
+/// Has async-io make its descriptors and its thread, which it does for the first timer, and panics without
+/// free ones: at a shutdown there may be none.
+#[inline]
+pub(crate) fn prepare() {
+    #[cfg(feature = "signals")]
+    {
+        static PREPARED: OnceLock<()> = OnceLock::new();
+        PREPARED.get_or_init(|| {
+            let mut timer = async_io::Timer::after(Duration::from_secs(1));
+            let _ = Pin::new(&mut timer).poll(&mut Context::from_waker(Waker::noop()));
+        });
     }
 }
 

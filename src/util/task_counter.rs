@@ -231,7 +231,8 @@ impl TaskCounter {
     /// flags since, and notifies the watchers of this guard too.
     #[must_use]
     pub(crate) fn unwatch(&self) -> bool {
-        // Relaxed: the lock of the watchers orders their registration and the notification.
+        // Relaxed: the SeqCst fences in `Node::watch`, `block` and `notify_watchers` order what registers
+        // and the notification.
         let take = |counts: &AtomicUsize| {
             counts.fetch_and(!(DRAINING | COUNTING), Ordering::Relaxed) & (DRAINING | COUNTING)
         };

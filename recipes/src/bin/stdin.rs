@@ -5,8 +5,8 @@
 //! waits for it. `tokio::io::stdin` reads on a thread that the runtime waits for, see the recipe
 //! `spawn_blocking`.
 //!
-//! - **It waits for** the line that is being worked on. A line that was read and not begun is dropped;
-//!   with `finish_on_shutdown` on the channel it would be finished too.
+//! - **It waits for** the line that is being worked on. A line that was read and not begun is dropped; if
+//!   the channel is closed and emptied, as a queue is, it is finished too.
 //! - **The end of the input** ends the program as well, with exit code 0.
 //! - **Measured:** SIGINT while a line was worked on: the line was finished, exit code 0 after 0.5 s,
 //!   with stdin still open.
