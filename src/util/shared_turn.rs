@@ -28,7 +28,7 @@ pub(crate) struct SharedTurn(Option<(Arc<Batch>, Slot)>);
 struct Batch {
     over: Instant,
     waiting: WakerQueue,
-    /// Wakes this, and so them. Set by the one who begins the batch.
+    /// Wakes them. Set by the turn that begins the batch.
     timer: OnceLock<Timer>,
 }
 
@@ -89,7 +89,7 @@ impl Batches {
 impl Batch {
     fn start(self: &Arc<Self>) {
         let mut timer = Timer::at(self.over);
-        let waker = Waker::from(self.clone());
+        let waker = Waker::from(Arc::new(Alarm(Arc::downgrade(self))));
         let over = Pin::new(&mut timer).poll(&mut Context::from_waker(&waker));
         if over.is_ready() {
             self.waiting.wake_all();
@@ -98,10 +98,15 @@ impl Batch {
     }
 }
 
-/// By the timer.
-impl Wake for Batch {
+/// The waker of a timer. It must not keep the batch alive: the batch has the timer, and that keeps the waker
+/// also when it has fired.
+struct Alarm(Weak<Batch>);
+
+impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
-        self.waiting.wake_all();
+        if let Some(batch) = self.0.upgrade() {
+            batch.waiting.wake_all();
+        }
     }
 }
 
@@ -150,5 +155,25 @@ mod tests {
         drop(waker);
         assert_eq!(Arc::strong_count(&task), 1);
         drop(batch);
+    }
+
+    /// async-io's timer keeps the waker that it was polled with, also when it has fired.
+    #[test]
+    fn g10_batch_is_gone_with_its_last_turn() {
+        for over in [false, true] {
+            let mut turn = SharedTurn::short();
+            let mut poll = |cx: &mut Context<'_>| turn.poll(cx);
+            assert!(poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            if over {
+                future::block_on(future::poll_fn(poll));
+            }
+            let (batch, _) = turn.0.as_ref().expect("it has begun");
+            let batch = Arc::downgrade(batch);
+            drop(turn);
+            // Turns of other tests may have joined it.
+            while batch.strong_count() > 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 }
