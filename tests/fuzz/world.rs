@@ -110,11 +110,17 @@ struct Node {
     parent: Option<usize>,
     slots: u8,
     stage: Option<Stage>,
-    cause: Option<String>,
-    /// The cause is a failure, so it stays.
-    failed: bool,
+    /// `None` also if the parent has begun it: then its cause is the parent's.
+    cause: Option<Cause>,
     closed: bool,
     phase: Option<Phase>,
+}
+
+#[derive(Clone)]
+struct Cause {
+    text: String,
+    /// It is a failure, so it stays.
+    failed: bool,
 }
 
 /// What the model knows of a phase.
@@ -273,7 +279,7 @@ impl World {
 
     /// The node and those below have come to this stage, unless they were further. The force reaches
     /// also phases that were not asked.
-    fn raise(&mut self, node: usize, stage: Stage, cause: &str, failed: bool) {
+    fn raise(&mut self, node: usize, stage: Stage, cause: Option<&str>) {
         let mut reached = vec![false; self.nodes.len()];
         for at in node..self.nodes.len() {
             let parent = self.nodes[at].parent;
@@ -284,14 +290,12 @@ impl World {
             if !reached[at] {
                 continue;
             }
-            let (cause, failed) = match parent.filter(|_| at != node) {
-                Some(parent) => (self.nodes[parent].cause.clone(), self.nodes[parent].failed),
-                None => (Some(cause.to_owned()), failed),
-            };
             let model = &mut self.nodes[at];
-            if model.stage.is_none() {
-                model.cause = cause;
-                model.failed = failed;
+            if at == node && model.stage.is_none() {
+                model.cause = cause.map(|text| Cause {
+                    text: text.to_owned(),
+                    failed: false,
+                });
             }
             model.stage = model.stage.max(Some(stage));
         }
@@ -311,7 +315,7 @@ impl World {
         let began = self.nodes[node].stage.is_none();
         if began {
             self.asked_alone(node);
-            self.raise(node, Stage::Stopping, cause, false);
+            self.raise(node, Stage::Stopping, Some(cause));
         }
         began
     }
@@ -319,16 +323,13 @@ impl World {
     /// A failure takes the place of the cause, here and above, where there is one that is no failure.
     fn fail(&mut self, node: usize, cause: &str) -> bool {
         let began = self.begin(node, cause);
-        for at in 0..self.nodes.len() {
-            let same = began && self.nodes[at].cause.as_deref() == Some(cause);
-            let above = self.above(node).any(|above| above == at);
-            let model = &mut self.nodes[at];
-            if model.failed || model.stage.is_none() {
-                continue;
-            }
-            if above || same {
-                model.cause = Some(cause.to_owned());
-                model.failed = true;
+        let above: Vec<_> = self.above(node).collect();
+        for at in above {
+            if let Some(first) = self.nodes[at].cause.as_mut().filter(|first| !first.failed) {
+                *first = Cause {
+                    text: cause.to_owned(),
+                    failed: true,
+                };
             }
         }
         began
@@ -373,9 +374,7 @@ impl World {
         self.nodes[node].phase.as_mut().unwrap().step = step;
         match step {
             Step::Asked => {
-                let Node { cause, failed, .. } = &self.nodes[parent];
-                let (cause, failed) = (cause.clone().unwrap(), *failed);
-                self.raise(node, Stage::Stopping, &cause, failed);
+                self.raise(node, Stage::Stopping, None);
             }
             Step::Over => self.close(node),
             _ => {}
@@ -470,7 +469,7 @@ impl World {
                     };
                     self.asked_alone(node);
                     let cause = format!("requested at {}:{line}", file!());
-                    self.raise(node, stage, &cause, false);
+                    self.raise(node, stage, Some(&cause));
                 }
             }
             8..10 => {
@@ -485,17 +484,9 @@ impl World {
             }
             12..20 if self.nodes.len() < 16 => {
                 self.handles.push(Some(shutdown.child()));
-                let Node {
-                    stage,
-                    cause,
-                    failed,
-                    ..
-                } = &self.nodes[node];
                 self.nodes.push(Node {
                     parent: Some(node),
-                    stage: *stage,
-                    cause: cause.clone(),
-                    failed: *failed,
+                    stage: self.nodes[node].stage,
                     ..Node::default()
                 });
             }
@@ -640,14 +631,10 @@ impl World {
         // It takes over the force and nothing else.
         let parent = &self.nodes[node];
         let stage = parent.stage.filter(|stage| *stage == Stage::Forced);
-        let cause = stage.and(parent.cause.clone());
-        let failed = stage.is_some() && parent.failed;
         let step = Step::Waiting;
         self.nodes.push(Node {
             parent: Some(node),
             stage,
-            cause,
-            failed,
             phase: Some(Phase {
                 name,
                 by_hand,
@@ -732,12 +719,18 @@ impl World {
         assert_eq!(shutdown.is_requested(), stage >= Stage::Requested);
         assert_eq!(shutdown.is_stopping(), stage >= Stage::Stopping);
         assert_eq!(shutdown.is_forced(), stage == Stage::Forced);
-        let cause = shutdown.cause().map(|cause| cause.to_string());
-        assert_eq!(cause, model.cause);
-        let failed = shutdown
-            .cause()
-            .is_some_and(|cause| cause.error().is_some());
-        assert_eq!(failed, model.failed);
+        let begun = self.above(node).map(|at| &self.nodes[at]);
+        let mut begun = begun.take_while(|model| model.stage.is_some());
+        let cause = begun.find_map(|model| model.cause.as_ref());
+        assert_eq!(
+            shutdown.cause().map(|cause| cause.to_string()),
+            cause.map(|cause| cause.text.clone())
+        );
+        let failed = |cause: winddown::Cause| cause.error().is_some();
+        assert_eq!(
+            shutdown.cause().is_some_and(failed),
+            cause.is_some_and(|cause| cause.failed)
+        );
         let held = self.held(node);
         assert_eq!(shutdown.in_flight(), held);
         let report = shutdown.report();
