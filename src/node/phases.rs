@@ -83,7 +83,7 @@ impl Entry<Node> {
         if !self.delay.is_zero() && !parent.is_forced() {
             let until = Instant::now().checked_add(self.delay);
             // A delay too long for the clock never ends. One that no thread can keep is skipped.
-            if until.is_none_or(|until| node.run_at(until, Node::delay_is_over)) {
+            if until.is_none_or(|until| node.run_at(until, Node::on_delay_over)) {
                 self.step = Step::Delayed; // P1
                 return;
             }
@@ -94,18 +94,18 @@ impl Entry<Node> {
     fn ask(&mut self, node: &Arc<Node>, asked: &mut Asked<Node>) {
         // It has begun already if it was asked alone, or forced.
         node.take_over(STOPPING_TOO);
-        self.is_asked(node);
+        self.mark_asked(node);
         asked.nodes.push(node.clone());
     }
 
-    fn is_asked(&mut self, node: &Arc<Node>) {
+    fn mark_asked(&mut self, node: &Arc<Node>) {
         self.step = Step::Asked; // P1
         #[cfg(not(target_family = "wasm"))]
         if let Some(limit) = self
             .time_limit
             .and_then(|limit| Instant::now().checked_add(limit))
         {
-            node.run_at(limit, Node::limit_is_over);
+            node.run_at(limit, Node::on_time_limit);
         }
         let _ = (node, self.time_limit, self.delay);
     }
@@ -271,7 +271,7 @@ impl Node {
         }
         let entry = &mut order.phases[link.key];
         if let (Step::Waiting | Step::Delayed, Some(node)) = (entry.step, entry.node.upgrade()) {
-            entry.is_asked(&node);
+            entry.mark_asked(&node);
             asked.alone.push(node);
         }
         order.advance(parent, vec![link.key], &mut asked);
@@ -281,7 +281,7 @@ impl Node {
 
     /// Asks this phase, whose delay is over.
     #[cfg(not(target_family = "wasm"))]
-    fn delay_is_over(self: &Arc<Self>) {
+    fn on_delay_over(self: &Arc<Self>) {
         let Place::Phase { parent, link } = &self.place else {
             return;
         };
@@ -298,7 +298,7 @@ impl Node {
 
     /// Goes on without this phase, whose time limit has run out.
     #[cfg(not(target_family = "wasm"))]
-    fn limit_is_over(self: &Arc<Self>) {
+    fn on_time_limit(self: &Arc<Self>) {
         let Place::Phase { parent, link } = &self.place else {
             return;
         };

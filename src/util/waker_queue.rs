@@ -217,10 +217,12 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
+    #[cfg(not(target_family = "wasm"))]
     use std::thread;
 
     use super::*;
     use crate::util::hooked_waker::hooked;
+    #[cfg(not(target_family = "wasm"))]
     use crate::util::wake_counter::WakeCounter;
 
     /// Panics when it is dropped, if it is to.
@@ -278,6 +280,7 @@ mod tests {
     }
 
     /// More shards than a machine with few processors would have.
+    #[cfg(not(target_family = "wasm"))]
     #[test]
     fn each_of_many_shards_finds_its_wakers() {
         const SHARDS: usize = 8;
