@@ -8,14 +8,14 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::IntoResponse;
 use axum::{Extension, Router};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use winddown::{Shutdown, ShutdownExt};
-use winddown_http::{Server, TokioIncoming};
+use winddown_http::{GuardLayer, Server, TokioIncoming};
 
 use common::{Action, Options};
 
@@ -43,7 +43,11 @@ async fn serve(options: Options) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
 
     // `common::route` knows the routes; a program of its own would say `.route(..)` here.
-    let app = Router::new().fallback(answer).with_state(shutdown.clone());
+    let app = Router::new()
+        .fallback(answer)
+        .with_state(shutdown.clone())
+        // The server waits for its connections; this is for the report, should one take too long.
+        .layer(GuardLayer::new(&shutdown, "request"));
     let _stopping = shutdown.call_on_shutdown({
         let shutdown = shutdown.clone();
         move || {
@@ -81,8 +85,6 @@ async fn answer(
     method: Method,
     uri: Uri,
 ) -> impl IntoResponse {
-    // The server waits for its connections; this is for the report, should one take too long.
-    let _guard = shutdown.guard_named("request");
     let (status, body) = match common::route(
         &shutdown,
         peer.ip(),
@@ -97,9 +99,5 @@ async fn answer(
         Action::Answer(status, body) => (status, body),
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    // In the lame duck too: on a new connection, the client reaches a server that stays.
-    let close = shutdown
-        .is_requested()
-        .then_some([(header::CONNECTION, "close")]);
-    (status, close, body)
+    (status, body)
 }

@@ -23,6 +23,7 @@
 mod deliver;
 pub(crate) mod error;
 mod exit;
+mod flags;
 pub(crate) mod install;
 #[cfg(unix)]
 mod native;

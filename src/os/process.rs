@@ -1,24 +1,19 @@
 //! [`Process`]: what the process adds to the shutdown that is installed in it.
 
 #[cfg(unix)]
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use crate::model::policy::Policy;
 use crate::model::signal::Signal;
 use crate::node::{Host, Node};
+#[cfg(unix)]
+use crate::os::flags::IDLE;
+use crate::os::flags::arm;
 #[cfg(all(unix, feature = "systemd"))]
 use crate::os::systemd;
 use crate::os::timekeeper::{self, End};
 use crate::util::deadline::deadline_after;
-
-/// One slot was taken: the next signal ends the process. The handler reads it.
-#[cfg(unix)]
-pub(crate) static ARMED: AtomicBool = AtomicBool::new(false);
-
-/// No shutdown listens, because none is installed or every handle is gone. The handler reads it.
-#[cfg(unix)]
-pub(crate) static IDLE: AtomicBool = AtomicBool::new(true);
 
 /// The installed shutdown, once its first slot is taken: from then on its policy says what the next
 /// signal does, whether or not a handle is left.
@@ -95,19 +90,13 @@ fn arm_after_debounce(policy: &Policy) {
     }
 }
 
-/// Arms the handler: from now on it forces.
-pub(crate) fn arm() {
-    // SeqCst: as signal-hook accesses it in the handler.
-    #[cfg(unix)]
-    ARMED.store(true, Ordering::SeqCst);
-}
-
 #[cfg(all(test, unix))]
 pub(crate) mod tests {
     use std::sync::Mutex;
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::os::flags::ARMED;
     use crate::util::sync::lock_std;
 
     /// Tests that set `ARMED` or `IDLE`, or raise a signal, must come one after the other.
@@ -134,10 +123,10 @@ pub(crate) mod tests {
         let is_armed = || ARMED.load(Ordering::SeqCst);
         // The abort timeout is not for the echo of the second signal.
         force(hour);
-        let due = timekeeper::run_due(arm).expect("two times are kept");
+        let due = timekeeper::run_due().expect("two times are kept");
         assert!(due > Instant::now() && !is_armed());
         force(Duration::from_millis(1));
-        while timekeeper::run_due(arm).expect("a time is kept") <= due {}
+        while timekeeper::run_due().expect("a time is kept") <= due {}
         assert!(is_armed());
 
         ARMED.store(false, Ordering::SeqCst);

@@ -10,6 +10,7 @@ use crate::model::signal::Signal;
 use crate::node::Node;
 use crate::os::deliver::announce;
 use crate::os::exit;
+use crate::os::flags::arm;
 use crate::util::sync::lock_std;
 
 /// How the process ends.
@@ -45,7 +46,7 @@ static TIMES: Mutex<Times> = Mutex::new(Times {
     end: None,
 });
 
-/// Has `arm` called at this time.
+/// Has the handler armed at this time.
 pub(crate) fn arm_at(time: Instant) {
     lock_std(&TIMES).arm = Some(time);
     wake();
@@ -63,8 +64,8 @@ pub(crate) fn end_at(time: Instant, end: End) {
     wake();
 }
 
-/// Does what is due, and returns when the next is. `arm` arms the handler.
-pub(crate) fn run_due(arm: impl FnOnce()) -> Option<Instant> {
+/// Does what is due, and returns when the next is.
+pub(crate) fn run_due() -> Option<Instant> {
     let mut times = lock_std(&TIMES);
     // The clock is read under the lock, so that no time set before is seen as later than now.
     let now = Instant::now();

@@ -22,8 +22,8 @@ use crate::node::Node;
 use crate::os::deliver::announce;
 use crate::os::error::InstallError;
 use crate::os::exit;
+use crate::os::flags::{ARMED, IDLE};
 use crate::os::native::native;
-use crate::os::process::{ARMED, IDLE, arm};
 use crate::os::settings::Settings;
 use crate::os::timekeeper;
 
@@ -91,7 +91,7 @@ impl Reader {
     fn run(&mut self) {
         // Never returns: dropping `signals` would leave Ctrl-C dead.
         loop {
-            let due = timekeeper::run_due(arm);
+            let due = timekeeper::run_due();
             match self.next(due) {
                 Ok(Event::Signal(signal)) if self.was_seen(signal) => match self.node.upgrade() {
                     Some(node) => {

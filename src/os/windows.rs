@@ -15,7 +15,6 @@ use crate::model::signal::Signal;
 use crate::node::Node;
 use crate::os::deliver::announce;
 use crate::os::error::InstallError;
-use crate::os::process::arm;
 use crate::os::settings::Settings;
 use crate::os::timekeeper;
 use crate::util::sync::lock_std;
@@ -52,7 +51,7 @@ fn keep_times() -> io::Result<()> {
     if !*started {
         let keep = || {
             loop {
-                let next = timekeeper::run_due(arm);
+                let next = timekeeper::run_due();
                 timekeeper::wait_until(next);
             }
         };

@@ -1,0 +1,19 @@
+//! What the handler of a signal reads.
+
+#[cfg(unix)]
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// One slot was taken: the next signal ends the process.
+#[cfg(unix)]
+pub(crate) static ARMED: AtomicBool = AtomicBool::new(false);
+
+/// No shutdown listens, because none is installed or every handle is gone.
+#[cfg(unix)]
+pub(crate) static IDLE: AtomicBool = AtomicBool::new(true);
+
+/// Arms the handler: from now on it forces.
+pub(crate) fn arm() {
+    // SeqCst: as signal-hook accesses it in the handler.
+    #[cfg(unix)]
+    ARMED.store(true, Ordering::SeqCst);
+}
