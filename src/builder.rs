@@ -130,8 +130,9 @@ impl Builder {
     /// need, or a program that is done at the last moment has no time to say so. A drain that waits for
     /// the whole grace period, as `drained` does, ends at the same instant, and the process is most
     /// likely gone before its error is printed: use a `drain` with a shorter time for that, as
-    /// `remaining.saturating_sub(Duration::from_millis(500))`, or set an `abort_timeout`. A shutdown that is not installed becomes forced then. The [`ForcePolicy`] does
-    /// not matter.
+    /// `remaining.saturating_sub(Duration::from_millis(500))`, or set an `abort_timeout`. A shutdown that is
+    /// not installed becomes forced then. The [`ForcePolicy`] does not matter. Without a `grace_period`
+    /// there is no deadline: `install` returns an error, and `build` panics.
     ///
     /// Only the shutdown that was built forces itself. A [child](crate::Shutdown::child) that is requested
     /// alone is not forced at its own deadline, which only ends its drains.
@@ -168,8 +169,8 @@ impl Builder {
         self.set(|policy| policy.force = force)
     }
 
-    /// Takes a second signal that comes within this time of the first for the same one: it is dropped,
-    /// and `request_shutdown` returns `false`. Defaults to zero.
+    /// Drops a second signal, of any number, that comes within this time of the first; `request_shutdown`
+    /// then returns `false`. Defaults to zero.
     ///
     /// A terminal sends Ctrl-C to a whole group of processes, and a wrapper in it that forwards it
     /// makes two of one within milliseconds. The same goes for the second and the third, where there is
@@ -253,8 +254,7 @@ impl Builder {
         self
     }
 
-    /// Has the force die of the signal that forces, in place of ending with the exit code. Defaults to
-    /// off.
+    /// Ends the process by the signal that forces, in place of the exit code. Defaults to off.
     ///
     /// A shell then stops its script after Ctrl-C twice; otherwise it goes on with the next line,
     /// because a program that handles SIGINT and ends with a code has, to a shell, dealt with it. A
@@ -291,6 +291,7 @@ impl Builder {
     ///
     /// If [`force_at_deadline`](Builder::force_at_deadline) is set and
     /// [`grace_period`](Builder::grace_period) is not.
+    #[track_caller]
     pub fn build(self) -> Shutdown {
         assert!(
             !self.policy.as_ref().is_some_and(Policy::lacks_deadline),
@@ -313,7 +314,7 @@ impl Builder {
     /// # Errors
     ///
     /// [`InstallError`] says which signal or setting could not be used, or what the system refused.
-    /// Nothing is left registered, and another attempt may succeed.
+    /// Each signal does what it did before, and another attempt may succeed.
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn install(self) -> Result<Shutdown, InstallError> {
@@ -356,7 +357,7 @@ impl Shutdown {
     /// # Errors
     ///
     /// [`InstallError::AlreadyInstalled`] the second time, even if every handle to the first is
-    /// gone. Other errors say what the operating system refused. None leaves anything registered.
+    /// gone. Other errors say what the operating system refused. After each, signals do what they did before.
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn install() -> Result<Self, InstallError> {

@@ -14,6 +14,10 @@ use crate::node::Node;
 ///
 /// Dropped while its thread panics, it is a [failure](crate::Cause::Failed); otherwise it begins the
 /// shutdown as [`trigger`](crate::Shutdown::trigger) does.
+///
+/// # Blocking
+///
+/// Its drop calls wakers and callbacks, as [`request_shutdown`](crate::Shutdown::request_shutdown) does.
 #[must_use = "dropped at once, it begins the shutdown at once"]
 pub struct DropGuard {
     node: Option<Arc<Node>>,

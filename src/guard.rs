@@ -13,6 +13,13 @@ use crate::waiter::Waiter;
 /// it is a [failure](crate::Cause::Failed). The thread that drops the last one calls the wakers of the drains that wait. So may the
 /// last of a group of threads, while others hold guards: a drain then checks the count and waits on.
 ///
+/// `let _ = shutdown.guard();` drops the guard at once; `let _guard = ..` holds it.
+///
+/// # Blocking
+///
+/// Where a drain waits, or a phase comes after this one, the drop calls wakers and callbacks: it takes as
+/// long as they do.
+///
 /// ```
 /// use std::time::Duration;
 /// use winddown::Shutdown;

@@ -169,7 +169,8 @@ impl PhaseBuilder {
         self
     }
 
-    /// Makes the phase. If it is due already, it is asked at once.
+    /// Makes the phase. If it is due already, it is asked at once; and as it holds no guard, it is over then,
+    /// and refuses any.
     ///
     /// ```
     /// use winddown::Shutdown;

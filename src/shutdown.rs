@@ -782,8 +782,8 @@ impl Shutdown {
         self.node().in_flight()
     }
 
-    /// Returns which lines hold how many guards, here and on every child: what a drain would wait for.
-    /// And how many were dropped by a thread that panicked, also after a drain.
+    /// Returns which lines hold how many guards, here and on every child: what a drain would wait for; and
+    /// how many were dropped by a thread that panicked, also after a drain.
     ///
     /// It is put together while guards come and go, so it may name some that
     /// [`in_flight`](Shutdown::in_flight) does not count, and the other way round.

@@ -117,7 +117,7 @@ impl Asked<Node> {
         self.wake().trace();
     }
 
-    /// Does so, and leaves the events to the caller. Returns the phases that have one.
+    /// Calls these wakers, and leaves the events to the caller. Returns the phases that have one.
     pub(super) fn wake(self) -> Self {
         #[cfg(not(loom))]
         thread_local!(static LATER: RefCell<Option<Vec<Arc<Node>>>> = const { RefCell::new(None) });

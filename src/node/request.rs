@@ -114,7 +114,7 @@ impl Node {
         self.request_with(cause, |node, raised| node.announce(raised))
     }
 
-    /// Does the same, with another way to call the wakers.
+    /// Takes a slot as `request` does, with another way to call the wakers.
     pub(crate) fn request_with(
         self: &Arc<Self>,
         cause: Cause,
@@ -287,7 +287,8 @@ impl Node {
         after.trace();
     }
 
-    /// Does so for a node whose own phase, if it is one, was noted. Leaves the events to the caller.
+    /// Announces the change of a node whose own phase, if it is one, was noted. Leaves the events to the
+    /// caller.
     pub(super) fn announce_asked(&self) -> Asked<Self> {
         // All nodes are told before any waker is called: a waker may hang. A child that knew is visited
         // as well: another thread may have told it just now, and not yet its own children.

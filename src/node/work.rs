@@ -24,7 +24,7 @@ impl Node {
         true
     }
 
-    /// Does so for a node without ancestors.
+    /// Counts one more guard, of a node without ancestors.
     #[must_use]
     #[inline]
     pub(crate) fn increment_root(&self, thread: usize) -> bool {
@@ -59,7 +59,7 @@ impl Node {
         watched
     }
 
-    /// Does so for a node without ancestors.
+    /// Counts one guard less, of a node without ancestors.
     #[must_use]
     #[inline]
     pub(crate) fn decrement_root(&self, thread: usize) -> bool {

@@ -148,7 +148,7 @@ impl Reader {
         }
     }
 
-    /// Does the same by async-io. Where times are kept it looks for new ones every 20 ms.
+    /// Waits as `next` does, by async-io. Where times are kept it looks for new ones every 20 ms.
     fn next_from_reactor(&mut self, due: Option<Instant>) -> io::Result<Event> {
         let soon = Instant::now() + Duration::from_millis(20);
         let timer = match timekeeper::woken() {
