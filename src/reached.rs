@@ -15,7 +15,7 @@ use crate::util::waker_queue::Slot;
 /// [`Shutdown::requested`](crate::Shutdown::requested) and
 /// [`Shutdown::forced`](crate::Shutdown::forced).
 ///
-/// It is fused, as a [`Waiter`] is.
+/// It is fused, as a [`Waiter`](crate::Waiter) is.
 ///
 /// # Cancel safety
 ///
@@ -70,7 +70,7 @@ impl fmt::Debug for Reached {
 /// A future that is ready once a shutdown was requested, or one above it. Made by
 /// [`Shutdown::whole_requested`](crate::Shutdown::whole_requested).
 ///
-/// It is fused, as a [`Waiter`] is.
+/// It is fused, as a [`Waiter`](crate::Waiter) is.
 ///
 /// # Cancel safety
 ///

@@ -6,7 +6,7 @@ use std::io;
 
 use crate::model::signal::Signal;
 
-/// Why [`Shutdown::install`](crate::Shutdown::install) failed. Nothing is left registered; unless a
+/// Why [`Shutdown::install`](crate::Shutdown::install) failed. Each signal does what it did before; unless a
 /// shutdown is installed already, another attempt may succeed.
 ///
 /// Its `Debug` is its `Display` and the error of the system, so that a `main` that returns it prints that.
