@@ -516,12 +516,14 @@ mod cases {
         let connection = connection.on_shutdown(shutdown.waiter(), |_| told.set(true));
         let items = stream::pending::<()>().finish_on_shutdown(shutdown.waiter());
         let limited = pending::<()>().limit_on_shutdown(shutdown.waiter(), MOMENT);
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
         shutdown.request_shutdown();
         future::block_on(connection);
         assert_eq!(future::block_on(items.count()), 0);
         assert_eq!(future::block_on(limited), None);
+        // A sanitizer looks for leaks at the end.
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
     }
 
     fn adapters_need_no_descriptors_at_the_shutdown() {
