@@ -74,7 +74,7 @@
 //! | sends half a request head | a [`client_timeout`](Server::client_timeout) after its first byte |
 //! | sends half a TLS handshake | a `client_timeout` after it was accepted |
 //! | does not finish a request body | the handler has an error, a `client_timeout` after the last piece |
-//! | sends HTTP/2's preface alone, answers no PING, or floods the server with frames | a `client_timeout` after it was told; if it sends some frames, four of them |
+//! | sends HTTP/2's preface alone, answers no PING, or floods the server with frames | a `client_timeout` after it was told; five of them, if it goes on to send some frames |
 //! | answers no PING, and always has a request on HTTP/2 | at the end of the grace period |
 //! | reads its answer slowly | when it has all, or at the end of the grace period |
 //!
