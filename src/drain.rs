@@ -147,7 +147,7 @@ impl Drain {
         }
         let late = match &mut self.deadline {
             Some(deadline) => deadline.poll(cx).is_ready(),
-            // The request wakes watchers too, and one above does.
+            // A request wakes watchers, also one above.
             None => false,
         };
         if self.is_waiting() && !late {

@@ -308,7 +308,8 @@ pub trait ShutdownExt: Sized {
     ///
     /// A stream that always has an item ends after 4,096 items more, which is as long as Linux makes the
     /// queue of a listener by default; or when half of the time until the
-    /// [`deadline`](crate::Shutdown::deadline) has passed. What is left then stays in the stream; see `into_inner`.
+    /// [`deadline`](crate::Shutdown::deadline) has passed. What is left then stays in the stream; see
+    /// `into_inner`.
     ///
     /// An error is an item too. A listener without a free descriptor always has one, whether or not a
     /// connection waits. So a loop that pauses after an error has to give up in time for what it has

@@ -16,8 +16,8 @@
 //! - **S5** A child is entered in its parent's list before it reads the parent's word. The parent
 //!   changes its word before it reads its list. Both sides take the lock of `children`, which orders
 //!   the two: either the child took it first, and the parent finds it in the list; or the parent did, and
-//!   the child, which takes it next, reads the new word. Without that lock both could miss each other, because the word alone is only
-//!   Release and Acquire.
+//!   the child, which takes it next, reads the new word. Without that lock both could miss each other,
+//!   because the word alone is only Release and Acquire.
 //! - **S6** What a node has in its `Extra` is entered before the word or the counter is checked, and
 //!   they are changed before `Extra` is looked for. As long as there is none there is no lock that orders
 //!   the two, so a SeqCst fence on both sides does: either the thread that changes the word finds the
