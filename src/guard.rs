@@ -10,8 +10,9 @@ use crate::waiter::Waiter;
 /// Taken by [`Shutdown::guard`](crate::Shutdown::guard), which records the line of the call. A clone
 /// is one more guard of the same line. A guard is released when it is dropped, also while its thread
 /// panics: then it is counted apart in the [report](crate::Report), and once the shutdown was requested
-/// it is a [failure](crate::Cause::Failed). The thread that drops the last one calls the wakers of the drains that wait. So may the
-/// last of a group of threads, while others hold guards: a drain then checks the count and waits on.
+/// it is a [failure](crate::Cause::Failed). The thread that drops the last one calls the wakers of the
+/// drains that wait. So may the last of a group of threads, while others hold guards: a drain then checks
+/// the count and waits on.
 ///
 /// `let _ = shutdown.guard();` drops the guard at once; `let _guard = ..` holds it.
 ///
