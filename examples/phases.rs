@@ -103,7 +103,7 @@ mod linux {
 
         shutdown.drained().await?;
         let report = shutdown.report();
-        if !report.late_phases().is_empty() {
+        if !report.timed_out_phases().is_empty() {
             return Err(report.to_string().into()); // storage came before the last job
         }
         let cause = shutdown.cause().ok_or("it was requested")?;

@@ -149,7 +149,7 @@ impl PhaseBuilder {
     ///
     /// Guards that are still held then count in the parent as before; the report names them with the
     /// phase, and says that its time limit has run out. When they are dropped in time after all, a drain
-    /// is `Ok`, though the order was not kept: [`Report::late_phases`](crate::Report::late_phases) names
+    /// is `Ok`, though the order was not kept: [`Report::timed_out_phases`](crate::Report::timed_out_phases) names
     /// the phase for good. It is real time, kept by a thread of this crate.
     /// If the system refuses to start that thread, the limit never runs out.
     ///

@@ -1316,24 +1316,31 @@ fn g13_panic_of_an_error_that_is_dropped_silences_no_later_phase() {
         }
     }
 
-    for fails in [true, false] {
+    for (fails, alone) in [(true, false), (true, true), (false, false)] {
         let shutdown = Shutdown::new();
-        let first = shutdown.phase("first").build();
-        let working = first.guard();
-        let phases = ["second", "third"].map(|name| shutdown.phase(name).after(&first).build());
-        let child = phases[0].child();
+        let first = shutdown.phase("first");
+        let first = if alone { first.by_hand() } else { first }.build();
+        let working = (!alone).then(|| first.guard());
+        let [second, third] =
+            ["second", "third"].map(|name| shutdown.phase(name).after(&first).build());
+        // The thread that asks it finds the child.
+        let asked = if alone { &first } else { &second };
+        let child = asked.child();
         if fails {
             child.fail(Panics);
         }
         let held = Mutex::new(Some(child));
-        let mut drops = phases[0].waiter();
+        let mut drops = asked.waiter();
         let waker = Call::waker(move || drop(held.lock().unwrap().take()));
         assert!(poll(&mut drops, &waker).is_pending());
         let (counter, waker) = Counter::new();
-        let mut waiter = phases[1].waiter();
+        let mut waiter = third.waiter();
         assert!(poll(&mut waiter, &waker).is_pending());
         shutdown.request_shutdown();
         drop(working);
+        if alone {
+            assert!(first.trigger("by hand"));
+        }
         assert_eq!(counter.count(), 1);
     }
 }
@@ -1414,7 +1421,7 @@ fn report_says_which_time_limit_ran_out() {
     // The order was not kept.
     for above in [&shutdown, &child] {
         let report = above.report();
-        assert_eq!(report.late_phases(), ["workers"]);
+        assert_eq!(report.timed_out_phases(), ["workers"]);
         assert!(!report.is_empty());
         let text = "no guards are held, the time limit of workers ran out";
         assert_eq!(report.to_string(), text);

@@ -69,7 +69,7 @@ pub struct ReportLine {
     /// The phase that the guards belong to, if it is one below the shutdown of the report.
     pub phase: Option<&'static str>,
     /// Whether the [time limit](crate::PhaseBuilder::time_limit) of that phase has run out, or of another
-    /// below the shutdown of the report that has its name.
+    /// below the shutdown of the report that has its name. [`Report::timed_out_phases`] names them for good.
     pub phase_timed_out: bool,
     /// The name given to [`guard_named`](crate::Shutdown::guard_named).
     pub name: Option<&'static str>,
@@ -150,9 +150,9 @@ impl Report {
     /// storage.waiter().wait_blocking();
     /// drop(working);
     /// assert_eq!(shutdown.drain_blocking(Duration::ZERO), Ok(()));
-    /// assert_eq!(shutdown.report().late_phases(), ["workers"]);
+    /// assert_eq!(shutdown.report().timed_out_phases(), ["workers"]);
     /// ```
-    pub fn late_phases(&self) -> &[&'static str] {
+    pub fn timed_out_phases(&self) -> &[&'static str] {
         &self.late
     }
 

@@ -76,10 +76,10 @@ impl Node {
         began
     }
 
-    /// Emits an event, last of all, because a subscriber may block.
+    /// Emits an event of the whole, last of all, because a subscriber may block.
     fn trace_failure(&self, failure: &Failure) {
         #[cfg(feature = "tracing")]
-        trace::failed(failure, self.elapsed());
+        trace::failed(failure, self.and_ancestors().last().and_then(Self::elapsed));
         let _ = failure;
     }
 

@@ -91,6 +91,13 @@ impl<N> Order<N> {
         next
     }
 
+    /// Notes that the time limit of a descendant with this name has run out.
+    pub(crate) fn note_late(&mut self, name: &'static str) {
+        if !self.late.contains(&name) {
+            self.late.push(name);
+        }
+    }
+
     /// Returns the keys of all phases.
     pub(crate) fn keys(&self) -> Vec<usize> {
         // Backwards, because `advance` begins with the last.

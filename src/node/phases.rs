@@ -27,7 +27,6 @@ use crate::node::trace;
 use crate::node::{Node, Place, STOPPING_TOO};
 #[cfg(not(target_family = "wasm"))]
 use crate::util::background;
-use crate::util::panic;
 use crate::util::slab::take_unused;
 use crate::util::sync::atomic::{Ordering, fence};
 use crate::util::sync::lock;
@@ -149,13 +148,9 @@ impl Asked<Node> {
         }
         while !next.is_empty() {
             for node in next {
-                // A waker may drop all but the last reference to a child, whose cause may panic when it is
-                // dropped: then the others have their turn all the same.
-                panic::catch(|| {
-                    let below = node.announce_asked();
-                    woken.nodes.push(node);
-                    woken.append(below);
-                });
+                let below = node.announce_asked();
+                woken.nodes.push(node);
+                woken.append(below);
             }
             let take = |later: &RefCell<Option<_>>| later.borrow_mut().as_mut().map(mem::take);
             next = LATER.try_with(take).ok().flatten().unwrap_or_default();
@@ -306,18 +301,16 @@ impl Node {
         if order.phases[link.key].step != Step::Asked {
             return;
         }
-        order.phases[link.key].step = Step::Over; // P1
-        order.release(link.key);
-        drop(order);
-        // Before the next is asked, which may want to know.
-        for node in self.and_ancestors().skip(1) {
-            let late = &mut lock(&node.below().order).late;
-            if !late.contains(&link.name) {
-                late.push(link.name);
-            }
+        // Before another thread can ask the next one, which may want to know. Orders are locked upwards alone.
+        order.note_late(link.name);
+        for node in parent.and_ancestors().skip(1) {
+            lock(&node.below().order).note_late(link.name);
         }
+        order.phases[link.key].step = Step::Over; // P1
+        let next = order.release(link.key);
         let mut asked = Asked::none();
-        parent.ask_phases(&mut asked);
+        order.advance(parent, next, &mut asked);
+        drop(order);
         asked.announce();
         #[cfg(feature = "tracing")]
         trace::phase_late(link.name, self.elapsed(), self.in_flight());
