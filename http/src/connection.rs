@@ -36,7 +36,7 @@ enum Then {
 /// | is silent | `SETTLE` after the stop, and when it has been silent for `pause` | `client` later |
 /// | has sent a part of a request head | - | `client` after its first byte |
 /// | is HTTP/2 without a stream | at the stop | `client` later; or if the client was not silent, it is over |
-/// | is HTTP/2, and over | - | `client` after the client's last byte, but four times that at most, or when it closes |
+/// | is HTTP/2, and over | - | `client` after the client's last byte, but three times that at most, or when it closes |
 ///
 /// HTTP/1 is not told while it answers a request: its head may have left before the shutdown, without
 /// `close`, so that the client sends the next one; and hyper would add `close` to an upgrade.

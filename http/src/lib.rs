@@ -74,11 +74,12 @@
 //! | sends half a request head | a [`client_timeout`](Server::client_timeout) after its first byte |
 //! | sends half a TLS handshake | a `client_timeout` after it was accepted |
 //! | does not finish a request body | the handler has an error, a `client_timeout` after the last piece |
-//! | sends HTTP/2's preface alone, answers no PING, or floods the server with frames | a `client_timeout` after it was told; five of them, if it goes on to send some frames |
+//! | sends HTTP/2's preface alone, answers no PING, or floods the server with frames | a `client_timeout` after it was told; four of them, if it goes on to send some frames |
 //! | answers no PING, and always has a request on HTTP/2 | at the end of the grace period |
 //! | reads its answer slowly | when it has all, or at the end of the grace period |
 //!
-//! So the drain ends in a few seconds, and but for the last two none of these is an error.
+//! So but for the last two the drain ends in a few seconds, in four `client_timeout`s at most, and without an
+//! error.
 //!
 //! # Before other parts
 //!
@@ -115,7 +116,7 @@
 //!   the moment when the connection is closed. Clients repeat such a request, as HTTP/1.1 has it, if
 //!   it is idempotent. On HTTP/2 it is answered.
 //! - The end of an answer over HTTP/2 may wait in the kernel's buffer when the connection is over. It waits
-//!   for a client that reads slowly as long as that sends its WINDOW_UPDATEs, for four `client_timeout`s.
+//!   for a client that reads slowly as long as that sends its WINDOW_UPDATEs, for three `client_timeout`s.
 //! - hyper takes no further request from a connection after an answer with `connection: close`. Requests
 //!   that a client has pipelined behind it are not answered, as HTTP/1.1 has it. If they are more than hyper
 //!   reads ahead, the kernel finds them unread at the close and resets the connection, and a client that

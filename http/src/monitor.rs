@@ -19,7 +19,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FLOOD: usize = 64 * 1024;
 
 /// For how many client timeouts it may send some.
-const OVER: u32 = 3;
+const OVER: u32 = 2;
 
 /// Locks a mutex. No code panics under the locks of this crate, so a poisoned one is as good.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

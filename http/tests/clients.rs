@@ -153,7 +153,7 @@ fn http2_flood_of_pings() {
 /// Mutation: in `next`, an HTTP/2 connection has the time of a client after its last request.
 #[test]
 fn http2_requests_without_pong() {
-    // It may be a slow reader: four times as long.
+    // It may be a slow reader, which has three more.
     let bound = BOUND + 3 * CLIENT_TIMEOUT;
     misbehave_for(bound, "requests and no PONG", |client| {
         let begin = [PREFACE, SETTINGS, SETTINGS_ACK].concat();
@@ -173,11 +173,11 @@ fn http2_requests_without_pong() {
 /// A client of HTTP/2 reads a long answer slowly, by windows of this size, while the server stops. The end
 /// of the answer, and what the server sends last, wait in the buffers of the kernels.
 fn http2_slow_reader(window: u32) {
-    const LENGTH: usize = 600_000;
+    const LENGTH: usize = 1_000_000;
     const PIECE: usize = 6000;
     for runtime in RUNTIMES {
         let settings = Settings {
-            client_timeout: Duration::from_millis(400),
+            client_timeout: CLIENT_TIMEOUT,
             ..Settings::default()
         };
         let server = Running::start(runtime, &Shutdown::new(), settings, app());

@@ -533,7 +533,7 @@ fn serve_after_the_drain_closes_the_listener() {
 #[test]
 fn server_on_a_phase_that_is_never_asked_ends_at_the_deadline() {
     for runtime in RUNTIMES {
-        let grace_period = Duration::from_millis(300);
+        let grace_period = Duration::from_secs(3);
         let shutdown = Shutdown::builder().grace_period(grace_period).build();
         let jobs = shutdown.phase("jobs").build();
         let hangs = jobs.guard();
@@ -541,10 +541,11 @@ fn server_on_a_phase_that_is_never_asked_ends_at_the_deadline() {
         let server = Running::start(runtime, &phase, Settings::default(), app());
         let mut client = server.connect();
         client.get("/").unwrap();
-        shutdown.request_shutdown();
-        assert_eq!(client.get("/").unwrap().body, b"hello", "it was not told");
         let mut late = server.connect();
         late.request("/sleep/60000").unwrap();
+        until("it is in flight", || phase.in_flight() == 3);
+        shutdown.request_shutdown();
+        assert_eq!(client.get("/").unwrap().body, b"hello", "it was not told");
         let error = server.join().unwrap_err();
         assert_eq!(error.drain.unwrap().kind, DrainErrorKind::TimedOut);
         assert_eq!(late.until_closed(), b"");
