@@ -184,7 +184,7 @@ perf() {
         noise=1000
     done
     if ((grown)); then
-        echo "ci.sh: an operation takes more than 1 % above what bench/instructions.txt records" >&2
+        echo "ci.sh: something takes more instructions than bench/instructions.txt records, noise included" >&2
         return 1
     fi
 }

@@ -114,6 +114,13 @@ impl Future for WholeRequested {
     }
 }
 
+impl Clone for WholeRequested {
+    /// Makes a future for the same request, which takes no place in the list of wakers yet.
+    fn clone(&self) -> Self {
+        Self::new(self.requested.node.clone())
+    }
+}
+
 impl fmt::Debug for WholeRequested {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WholeRequested")

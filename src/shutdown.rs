@@ -312,6 +312,21 @@ impl Shutdown {
         Reached::new(self.node().clone(), Stage::Forced)
     }
 
+    /// Returns whether a shutdown was requested, here or above; see
+    /// [`Waiter::is_whole_requested`].
+    ///
+    /// ```
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let metrics = shutdown.phase("metrics").by_hand().build();
+    /// shutdown.request_shutdown();
+    /// assert!(metrics.is_whole_requested() && !metrics.is_requested());
+    /// ```
+    pub fn is_whole_requested(&self) -> bool {
+        self.node().is_whole_requested()
+    }
+
     /// Returns a future that is ready once a shutdown was requested, here or above: when the
     /// [grace period](crate::Builder::grace_period) begins. For code that is given a
     /// [phase](Shutdown::phase), which hears of the request of the whole later, or never if what comes
@@ -567,8 +582,9 @@ impl Shutdown {
     /// guard; see [`track`](Shutdown::track). For a task that may end, use
     /// [`supervise`](Shutdown::supervise).
     ///
-    /// On a child or a phase, it is the shutdown of that part alone that begins. Where the whole has to
-    /// stop, call it on the whole, and track the future in its phase:
+    /// On a child or a phase, it is the shutdown of that part alone that begins. The task of a phase ends by
+    /// the waiter of that phase: the whole is stopping earlier, when the task is not expected to end yet.
+    /// Where the whole has to stop, call it on the whole, and track the future in its phase:
     /// `workers.track(shutdown.critical("mail", mail))`.
     ///
     /// ```

@@ -132,6 +132,11 @@ pub trait ShutdownExt: Sized {
     /// A request that arrives later than that is lost with a connection that was told: give clients half a
     /// second first, and have answers say `connection: close` meanwhile, as in [a server that loses
     /// nothing](crate#a-server-that-loses-nothing).
+    ///
+    /// # Panics
+    ///
+    /// When async-io can't have its descriptors or its thread: see
+    /// [limitations](crate::limitations#threads-and-wakers). `install` makes sure that it can.
     fn on_shutdown<W: BorrowMut<Waiter>, F>(self, waiter: W, tell: F) -> OnShutdown<Self, F, W>
     where
         Self: Future,
@@ -190,6 +195,11 @@ pub trait ShutdownExt: Sized {
     /// # }
     /// ```
     ///
+    /// # Panics
+    ///
+    /// When async-io can't have its descriptors or its thread: see
+    /// [limitations](crate::limitations#threads-and-wakers). `install` makes sure that it can.
+    ///
     /// # Without the feature `signals`
     ///
     /// There is no timer: the clock is read when the future is polled, but no timer wakes its task.
@@ -225,6 +235,11 @@ pub trait ShutdownExt: Sized {
     /// assert_eq!(future::block_on(stopped), None);
     /// # }
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// When async-io can't have its descriptors or its thread: see
+    /// [limitations](crate::limitations#threads-and-wakers). `install` makes sure that it can.
     ///
     /// # Without the feature `signals`
     ///
@@ -366,6 +381,11 @@ pub trait ShutdownExt: Sized {
     /// # assert!(sender.try_send(2).is_err());
     /// # }
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// When async-io can't have its descriptors or its thread: see
+    /// [limitations](crate::limitations#threads-and-wakers). `install` makes sure that it can.
     fn finish_on_shutdown<W: BorrowMut<Waiter>>(self, waiter: W) -> FinishOnShutdown<Self, W>
     where
         Self: Stream,

@@ -171,7 +171,9 @@ mod tests {
             let batch = Arc::downgrade(batch);
             drop(turn);
             // Turns of other tests may have joined it.
+            let late = Instant::now() + Duration::from_secs(20);
             while batch.strong_count() > 0 {
+                assert!(Instant::now() < late, "it stays");
                 std::thread::sleep(Duration::from_millis(1));
             }
         }

@@ -11,7 +11,7 @@
 //! - **N1** Guards are held in open shards alone. The word counts a shard before it is open, and until
 //!   it is closed. So while a guard is held, the word is not zero.
 //! - **N2** A shard is closed only by a drain, by the exchange of a zero. So while no drain runs, the
-//!   word does not change.
+//!   word changes only when a shard is opened, and when another thread was faster to open it.
 //! - **N3** The word is closed only by the exchange of a zero, and stays closed. A thread that adds to
 //!   it afterwards sees that it is closed, and subtracts again.
 
