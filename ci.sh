@@ -22,7 +22,7 @@ builds or downloads when it first runs: see "first". .ci/run calls the verbs tha
 lint        formatting, clippy, docs and their examples, links, prose, manifests, the index of the tests, `layers`; 1 min
 layers      the modules of src/ import in one direction, without a cycle; shows that it reports mistakes; 1 s
 test        `cargo test`, with default features, with none, and of winddown-http; 3 min
-newer       clippy, docs and `test` with Debian's compiler, which is often newer than the stable one; 4 min, first longer
+newer       clippy, docs and `test` with Debian's compiler, which is often newer than the stable one; 4 min, first 10 min
 nextest     every test alone in a process of its own, by cargo-nextest; 1 min
 signals     the tests under nohup, and with HUP, INT, QUIT and TERM ignored, then blocked at the start; 3 min
 perf        instructions of frequent operations, of a request and of a connection, against recorded ones; 1 min, first 3 min
@@ -34,7 +34,7 @@ recipes     every recipe runs with its framework, and stops in the middle of its
 kubernetes  the manifest conforms to the API's schemas, its times add up, and the pod has few rights; 3 s, first 20 s
 systemd     systemd accepts the unit files, rejects a broken one, and restarts the server under load; 1 min
 loom        the shipped atomics and locks under every interleaving within the bounds of the models; 1 min
-mutations   every model of `loom` fails when the code is changed as tests/mutations.toml says; 30 min
+mutations   every model of `loom` fails when the code is changed as tests/mutations.toml says; 10 min
 fuzz        twice ten million random operations, against a model and on three threads; G10 as users build; 1 min
 guided      the same model, with operations that libFuzzer chooses by the code that they run; 10 min, first 12 min
 features    every combination of features passes clippy; 5 min

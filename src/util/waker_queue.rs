@@ -229,7 +229,9 @@ mod tests {
     struct Task(bool);
 
     impl Wake for Task {
-        fn wake(self: Arc<Self>) {}
+        fn wake(self: Arc<Self>) {
+            drop(self);
+        }
     }
 
     impl Drop for Task {
