@@ -116,7 +116,7 @@ impl Node {
     /// Forces the shutdown because its deadline has passed.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn force_late(self: &Arc<Self>, announce: impl FnOnce(&Arc<Self>, Raised)) {
-        let ((), raised) = self.change(None, None, |word, _| (word | STOPPING | FORCED, ()));
+        let raised = self.raise(STOPPING | FORCED);
         if raised.has(Stage::Forced) {
             if let Some(host) = self.host() {
                 host.forced(self.policy(), None);

@@ -92,7 +92,7 @@ impl Entry<Node> {
 
     fn ask(&mut self, node: &Arc<Node>, asked: &mut Asked<Node>) {
         // It has begun already if it was asked alone, or forced.
-        node.take_over(STOPPING_TOO);
+        let _ = node.raise(STOPPING_TOO);
         self.mark_asked(node);
         asked.nodes.push(node.clone());
     }

@@ -218,14 +218,15 @@ impl Node {
             return;
         }
         if flags & FORCED != 0 || self.phase_name().is_none() {
-            self.take_over(flags);
+            let _ = self.raise(flags);
         }
     }
 
-    /// Takes over these flags of the parent. So its cause, and the time of its request, are those of this
-    /// node too, if it has none of its own.
-    pub(super) fn take_over(&self, flags: u8) {
-        let ((), _) = self.change(None, None, |word, _| (word | flags, ()));
+    /// Raises these flags, of a node that has begun or whose parent has. A node that its parent begins has
+    /// no cause and no time of its own.
+    pub(super) fn raise(&self, flags: u8) -> Raised {
+        let ((), raised) = self.change(None, None, |word, _| (word | flags, ()));
+        raised
     }
 
     /// Changes the word: the one place that does. The first change raises `REQUESTED`, and stores cause

@@ -74,7 +74,7 @@ impl Node {
     /// Ends the lame duck.
     #[cfg(not(target_family = "wasm"))]
     fn stop(&self) {
-        let ((), raised) = self.change(None, None, |word, _| (word | STOPPING, ()));
+        let raised = self.raise(STOPPING);
         if !raised.is_empty() {
             self.announce(raised);
         }

@@ -82,18 +82,13 @@ impl TaskCounter {
         }
     }
 
-    /// Returns the shard of the threads with this index.
-    #[inline]
-    fn shard(&self, thread: usize) -> Option<&AtomicUsize> {
-        // Without shards the mask has all bits set, and `get` finds none for any index.
-        let mask = self.shards.len().wrapping_sub(1);
-        self.shards.get(thread & mask).map(|shard| &shard.0)
-    }
-
     /// Returns where the guards of the threads with this index are counted.
     #[inline]
     fn counts(&self, thread: usize) -> &AtomicUsize {
-        self.shard(thread).unwrap_or(&self.word)
+        // Without shards the mask has all bits set, and `get` finds none for any index.
+        let mask = self.shards.len().wrapping_sub(1);
+        let shard = self.shards.get(thread & mask);
+        shard.map_or(&self.word, |shard| &shard.0)
     }
 
     /// Counts one more guard. Returns `false` if the counter is closed, or at its limit.
