@@ -234,15 +234,17 @@ impl Monitor {
         self.begin_head(state);
     }
 
-    /// Notes that bytes have arrived.
+    /// Notes that bytes have arrived: a request head, or on HTTP/2 what shows that the client is not silent.
     pub(crate) fn note_arrival(&self) {
-        self.begin_head(lock(&self.state));
+        let mut state = lock(&self.state);
+        if state.protocol == Protocol::Http2 {
+            state.heard = Some(self.common.timer.now());
+        } else {
+            self.begin_head(state);
+        }
     }
 
     fn begin_head(&self, mut state: MutexGuard<'_, State>) {
-        if state.told && state.protocol == Protocol::Http2 {
-            state.heard = Some(self.common.timer.now());
-        }
         if state.awaits_head() {
             state.bytes_since = Some(self.common.timer.now());
         }
