@@ -5,6 +5,7 @@ mod support;
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::Duration;
 
 use futures_lite::{StreamExt, future};
@@ -12,7 +13,7 @@ use support::subscriber::OnEvent;
 use support::{Counter, HOUR, poll};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use winddown::{Shutdown, Stage};
 
 /// Keeps the events of one thread, as lines.
@@ -229,15 +230,25 @@ fn one_event_for_a_time_limit_that_ran_out() {
     drop(guards);
 }
 
-/// A subscriber that blocks, as on a full pipe, delays no waker.
-#[test]
-fn g5_events_of_phases_come_after_the_wakers() {
+/// Returns how often the waker was called by the time of each event that is as severe as this level.
+fn wakes_at_events(level: Level, run: impl FnOnce(&Waker)) -> Vec<usize> {
     let _another = tracing::Dispatch::new(Panics); // as above
     let (counter, waker) = Counter::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sees = seen.clone();
-    let watches = OnEvent(move |_: &Event<'_>| sees.lock().unwrap().push(counter.count()));
-    tracing::subscriber::with_default(watches, || {
+    let watches = OnEvent(move |event: &Event<'_>| {
+        if *event.metadata().level() <= level {
+            sees.lock().unwrap().push(counter.count());
+        }
+    });
+    tracing::subscriber::with_default(watches, || run(&waker));
+    Arc::into_inner(seen).unwrap().into_inner().unwrap()
+}
+
+/// A subscriber that blocks, as on a full pipe, delays no waker.
+#[test]
+fn g5_events_of_phases_come_after_the_wakers() {
+    let seen = wakes_at_events(Level::TRACE, |waker| {
         let shutdown = Shutdown::new();
         let first = shutdown.phase("first").by_hand().build();
         let guard = first.guard();
@@ -246,33 +257,24 @@ fn g5_events_of_phases_come_after_the_wakers() {
         let last = shutdown.phase("last").after(&next).build();
         let mut waiters = [&next, &inner, &last].map(Shutdown::waiter);
         for waiter in &mut waiters {
-            assert!(poll(waiter, &waker).is_pending());
+            assert!(poll(waiter, waker).is_pending());
         }
         shutdown.trigger("enough");
         drop(guard);
         first.trigger("by hand");
     });
     // Two stages, then the four phases.
-    assert_eq!(*seen.lock().unwrap(), [0, 0, 3, 3, 3, 3]);
+    assert_eq!(seen, [0, 0, 3, 3, 3, 3]);
 }
 
 /// The same for failures that come late: that of a phase, and of a task that panics.
 #[test]
 fn g5_events_of_failures_come_after_the_wakers() {
-    let _another = tracing::Dispatch::new(Panics); // as above
-    let (counter, waker) = Counter::new();
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let sees = seen.clone();
-    let watches = OnEvent(move |event: &Event<'_>| {
-        if *event.metadata().level() == tracing::Level::ERROR {
-            sees.lock().unwrap().push(counter.count());
-        }
-    });
-    tracing::subscriber::with_default(watches, || {
+    let seen = wakes_at_events(Level::ERROR, |waker| {
         let shutdown = Shutdown::new();
         let phase = shutdown.phase("by hand").by_hand().build();
         let mut waiter = phase.waiter();
-        assert!(poll(&mut waiter, &waker).is_pending());
+        assert!(poll(&mut waiter, waker).is_pending());
         shutdown.trigger("enough");
         phase.fail("disk full");
 
@@ -282,19 +284,19 @@ fn g5_events_of_failures_come_after_the_wakers() {
             let mut task = Box::pin(shutdown.track(async { panic!("on purpose") }));
             shutdown.trigger("enough");
             let mut drain = shutdown.drain(HOUR);
-            assert!(poll(&mut drain, &waker).is_pending());
+            assert!(poll(&mut drain, waker).is_pending());
             if caught {
-                let poll = AssertUnwindSafe(|| poll(&mut task, &waker));
+                let poll = AssertUnwindSafe(|| poll(&mut task, waker));
                 assert!(catch_unwind(poll).is_err());
                 drop(task);
             } else {
                 let poll = AssertUnwindSafe(|| {
                     let mut task = task;
-                    poll(&mut task, &waker)
+                    poll(&mut task, waker)
                 });
                 assert!(catch_unwind(poll).is_err());
             }
         }
     });
-    assert_eq!(*seen.lock().unwrap(), [1, 2, 3]);
+    assert_eq!(seen, [1, 2, 3]);
 }

@@ -16,7 +16,9 @@ use tower::util::BoxCloneService;
 use winddown::Shutdown;
 use winddown_http::{RequestBody, Server, SmolIncoming};
 
-use support::{Client, PREFACE, RUNTIMES, Running, SETTINGS_ACK, Settings, app, get_frame, until};
+use support::{
+    Client, PREFACE, RUNTIMES, Running, SETTINGS_ACK, Settings, app, get_frame, split_frame, until,
+};
 
 /// As long as a misbehaving client may take, and what a busy machine adds.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -207,18 +209,14 @@ fn http2_slow_reader(window: u32) {
                 "{runtime:?}: it ends after {body} bytes of the body"
             );
             received.extend_from_slice(&piece[..read]);
-            // The frames that are whole: length, kind, flags, stream.
-            let mut given = 0;
-            while let [a, b, c, kind, ..] = received[..] {
-                let length = u32::from_be_bytes([0, a, b, c]) as usize;
-                if received.len() < 9 + length {
-                    break;
-                }
-                received.drain(..9 + length);
+            let (mut given, mut rest) = (0, &received[..]);
+            while let Some((kind, _, payload, after)) = split_frame(rest) {
                 if kind == 0 {
-                    given += length;
+                    given += payload.len();
                 }
+                rest = after;
             }
+            received = rest.to_vec();
             if body == 0 && given > 0 {
                 server.shutdown.request_shutdown();
             }

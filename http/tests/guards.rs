@@ -22,7 +22,8 @@ use winddown::Shutdown;
 use winddown_http::{GuardLayer, RequestBody, RequestGuard, Server, SmolExecutor, StreamingExt};
 
 use support::{
-    App, PREFACE, RUNTIMES, Running, SETTINGS_ACK, Settings, answer, body, get_frame, until,
+    App, PREFACE, RUNTIMES, Running, SETTINGS_ACK, Settings, answer, body, get_frame, split_frame,
+    until,
 };
 
 fn guarded(shutdown: &Shutdown) -> App {
@@ -235,17 +236,13 @@ fn guard_is_held_until_the_flush_goes_through() {
 }
 
 /// Whether the frames in `output` have the answer's head of a stream, all of it.
-fn has_head(output: &[u8], stream: u8) -> bool {
+fn has_head(output: &[u8], stream: u32) -> bool {
     let mut rest = output;
-    while let [a, b, c, kind, _, _, _, _, of, after @ ..] = rest {
-        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
-        if after.len() < length {
-            return false;
-        }
-        if (*kind, *of) == (1, stream) {
+    while let Some((kind, of, _, after)) = split_frame(rest) {
+        if (kind, of) == (1, stream) {
             return true;
         }
-        rest = &after[length..];
+        rest = after;
     }
     false
 }

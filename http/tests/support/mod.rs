@@ -36,6 +36,15 @@ pub fn get_frame(stream: u32, path: &str) -> Vec<u8> {
     frame
 }
 
+/// Splits off the first frame of HTTP/2, if it is whole: its kind, its stream, its payload, and the rest.
+pub fn split_frame(bytes: &[u8]) -> Option<(u8, u32, &[u8], &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<9>()?;
+    let [a, b, c, kind, _, stream @ ..] = *head;
+    let length = u32::from_be_bytes([0, a, b, c]) as usize;
+    let (payload, rest) = rest.split_at_checked(length)?;
+    Some((kind, u32::from_be_bytes(stream), payload, rest))
+}
+
 pub type AnyBody = UnsyncBoxBody<Bytes, Infallible>;
 pub type App = BoxCloneService<Request<RequestBody>, Response<AnyBody>, Infallible>;
 
