@@ -42,7 +42,7 @@ msrv        Rust 1.85 checks and tests the library; 14 min
 package     the published files are the right ones, and build; 1 min
 release     the manifests fit RELEASING.md, and all that `cargo publish` does but for the upload; asks the registry; 1 min
 deny        licences, bans and sources of all dependencies, without advisories; 10 s
-semver      nothing public breaks against the last tag, if there is one; needs a tag
+semver      nothing public breaks against the last release; needs its tag, and fails before the first
 tsan        no data races in the tests and the processes they start, with an instrumented std; 6 min, first 9 min
 asan        no memory errors and no leaks in them; 3 min, first 6 min
 costs       prints what it costs to depend on winddown and on its peers, and fails nothing; 45 min
@@ -368,7 +368,7 @@ deny() {
 semver() {
     local tag
     tag=$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null) ||
-        { echo "no tag yet, nothing to compare with"; return; }
+        { echo "ci.sh: nothing was released yet: there is no tag to compare with" >&2; return 1; }
     need_tool cargo-semver-checks
     rm -rf target/baseline
     mkdir -p target/baseline
