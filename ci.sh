@@ -578,7 +578,8 @@ wasm() (
 )
 
 # Mutants of all of src/, with every feature. Some: MUTANTS="--file src/node/line.rs". Those in lines changed since a
-# commit: BASE=main. As many as so many seconds allow, in any order: MUTANTS_SECONDS=300.
+# commit: BASE=main. As many as so many seconds allow, in any order: MUTANTS_SECONDS=300. Two at a time, because tests wait
+# most of the time.
 mutants() {
     local some=() over=$((SECONDS + ${MUTANTS_SECONDS:-0}))
     if [ -n "${BASE:-}" ]; then
@@ -589,9 +590,10 @@ mutants() {
     fi
     # It waits for cargo most of the time.
     need_tool cargo-mutants --debug
+    need_tool cargo-nextest --debug
     [ -z "${MUTANTS_SECONDS:-}" ] || some+=(--seconds $((over - SECONDS)) --shuffle)
     # shellcheck disable=SC2086 # arguments
-    python3 tests/mutants.py --all-features --timeout 300 "${some[@]}" ${MUTANTS:-}
+    python3 tests/mutants.py --all-features "${some[@]}" ${MUTANTS:---jobs=2}
 }
 
 windows() (

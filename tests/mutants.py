@@ -5,6 +5,8 @@
     python3 tests/mutants.py --seconds N ...      interrupts it after so many seconds, and judges what it has tested
     python3 tests/mutants.py --self-test          shows that mistakes are reported
 
+It runs the quick tests for each mutant, and then all tests for those that survive and are not listed.
+
 A mutant that survives, or under which the tests take too long, has an entry in mutants.toml with its reason. It is an
 error if one has none, if an entry gives no reason, if the tests fail without a mutation, or if no mutant was tested.
 Lines and columns are left out of the names, so that they outlast a change of the file. Mutants of code that no test runs
@@ -18,11 +20,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "target/mutants"
+KINDS = ("caught", "missed", "timeout", "unviable")
+# The integration tests that run no example and take seconds. The unit tests are run with them.
+QUICK = """adapt background callbacks children deadline display drain drained exit_status failures finish fuzz io_wrapper
+limits phases policies request stages tasks trace_events waiter""".split()
+# The first failure ends all tests, also those that hang; several run at once, as most of them wait.
+NEXTEST = ["--max-fail=1:immediate", "--test-threads=4"]
 # What cargo-mutants ends with if mutants survive, or if tests take too long: the lists say more.
 SURVIVED = {0, 2, 3}
 
@@ -32,18 +41,26 @@ def without_place(mutant):
     return re.sub(r"^([^:]+):\d+:\d+", r"\1", mutant.strip())
 
 
-def judge(out, lists):
-    """Returns how many mutants were tested, and what is wrong with those that survived."""
-    tested = {}
-    for kind in ("caught", "missed", "timeout", "unviable"):
-        file = out / f"mutants.out/{kind}.txt"
-        tested[kind] = file.read_text().splitlines() if file.exists() else []
+def tested(out):
+    """Returns the mutants that cargo-mutants has tested, by what became of them."""
+    files = {kind: out / f"mutants.out/{kind}.txt" for kind in KINDS}
+    return {kind: file.read_text().splitlines() if file.exists() else [] for kind, file in files.items()}
+
+
+def unlisted(mutants, lists):
+    """Returns the mutants that survive or hang, and may not."""
+    survive, hang = ({entry["mutant"] for entry in lists.get(key, [])} for key in ("may_survive", "may_hang"))
+    return {
+        kind: [mutant for mutant in mutants[kind] if without_place(mutant) not in names]
+        for kind, names in (("missed", survive), ("timeout", survive | hang))
+    }
+
+
+def judge(mutants, lists):
+    """Returns what is wrong with the lists, and with the mutants that survived."""
     entries = [entry for entries in lists.values() for entry in entries]
     errors = [f"no reason: {entry['mutant']}" for entry in entries if not entry.get("reason")]
-    survive, hang = ({entry["mutant"] for entry in lists.get(key, [])} for key in ("may_survive", "may_hang"))
-    for kind, names in (("missed", survive), ("timeout", survive | hang)):
-        errors += [f"{kind}: {mutant}" for mutant in tested[kind] if without_place(mutant) not in names]
-    return {kind: len(mutants) for kind, mutants in tested.items()}, errors
+    return errors + [f"{kind}: {mutant}" for kind, left in unlisted(mutants, lists).items() for mutant in left]
 
 
 def self_test():
@@ -68,21 +85,36 @@ def self_test():
             (Path(folder) / "mutants.out").mkdir()
             for kind, text in out.items():
                 (Path(folder) / f"mutants.out/{kind}.txt").write_text(text)
-            counts, errors = judge(Path(folder), entries)
-            assert errors == expected and sum(counts.values()) == len(out), (expected, errors)
+            mutants = tested(Path(folder))
+            errors = judge(mutants, entries)
+            assert errors == expected and sum(map(len, mutants.values())) == len(out), (expected, errors)
     print(f"mutants.py: {len(cases)} cases are as expected")
 
 
-def run(command, seconds):
-    """Runs cargo-mutants. Returns what it ends with, or None if it took longer and was interrupted."""
+def run(name, arguments, ends):
+    """Runs cargo-mutants until then. Returns what it has tested, and what is wrong with it."""
+    out = OUT / name
+    out.mkdir(parents=True, exist_ok=True)
+    # Otherwise it judges the lists of an earlier run, where this one ends early.
+    for file in [*out.glob("mutants.out/*.txt"), *out.glob("mutants.out/mutants.json")]:
+        file.unlink()
+    command = ["cargo", "mutants", "--output", out, *arguments, "--test-tool=nextest", "--", *NEXTEST]
     process = subprocess.Popen(command, cwd=ROOT)
     try:
-        return process.wait(timeout=seconds)
+        ended = process.wait(timeout=ends and max(0, ends - time.monotonic()))
     except subprocess.TimeoutExpired:
         # It puts the sources back.
         process.send_signal(signal.SIGINT)
         process.wait()
-        return None
+        ended = None
+    mutants = tested(out)
+    if ended is None:
+        made = out / "mutants.out/mutants.json"
+        listed = len(json.loads(made.read_text())) if made.exists() else "all"
+        print(f"mutants.py: the time is over after {sum(map(len, mutants.values()))} of {listed} mutants, {name} tests")
+    elif ended not in SURVIVED:
+        return mutants, [f"cargo-mutants ends with {ended}"]
+    return mutants, []
 
 
 def main():
@@ -93,23 +125,22 @@ def main():
     if options.self_test:
         self_test()
         return
-    OUT.mkdir(parents=True, exist_ok=True)
-    # Otherwise it judges the lists of an earlier run, where this one ends early.
-    for file in [*OUT.glob("mutants.out/*.txt"), *OUT.glob("mutants.out/mutants.json")]:
-        file.unlink()
+    ends = options.seconds and time.monotonic() + options.seconds
     lists = tomllib.loads((ROOT / "tests/mutants.toml").read_text())
-    left_out = [f"--exclude-re={entry['mutant']}" for entry in lists.get("not_run", [])]
-    ended = run(["cargo", "mutants", "--output", OUT, *left_out, *arguments], options.seconds)
-    counts, errors = judge(OUT, lists)
-    if ended is None:
-        made = OUT / "mutants.out/mutants.json"
-        listed = len(json.loads(made.read_text())) if made.exists() else "all"
-        print(f"mutants.py: after {options.seconds} s, {sum(counts.values())} of {listed} mutants were tested")
-    elif ended not in SURVIVED:
-        errors.append(f"cargo-mutants ends with {ended}")
-    elif not counts["caught"] and not counts["missed"] and "--in-diff" not in arguments:
+    arguments += [f"--exclude-re={entry['mutant']}" for entry in lists.get("not_run", [])]
+    quick = [f"--cargo-arg={test}" for test in ("--lib", *(f"--test={name}" for name in QUICK))]
+    mutants, errors = run("quick", [*arguments, "--timeout=30", *quick], ends)
+    if not errors and not mutants["caught"] and not mutants["missed"] and "--in-diff" not in arguments:
         errors.append("no mutant was tested")
-    print("mutants.py: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    left = [mutant for kind in unlisted(mutants, lists).values() for mutant in kind]
+    # Those that are not tested again, for want of time, are not known to survive.
+    mutants = {kind: [mutant for mutant in mutants[kind] if mutant not in left] for kind in KINDS}
+    if left and not errors:
+        names = (f"--re=^{re.escape(mutant)}$" for mutant in left)
+        more, errors = run("all", [*arguments, "--timeout=300", *names], ends)
+        mutants = {kind: mutants[kind] + more[kind] for kind in KINDS}
+    errors += judge(mutants, lists)
+    print("mutants.py: " + ", ".join(f"{len(mutants[kind])} {kind}" for kind in KINDS))
     for error in errors:
         print(f"mutants.py: {error}", file=sys.stderr)
     sys.exit(bool(errors))
