@@ -1,8 +1,13 @@
-//! The small numbered examples: each is started, signalled, and its lines and exit code are checked.
+//! The small numbered examples: each is started, signalled, and its lines and exit code are checked. And what
+//! no client on this machine can see of the servers.
 //!
 //! `acceptance.rs` tests the servers. That command alone does not build the examples:
 //! `cargo build --examples` first.
 
+#[cfg(unix)]
+#[path = "../examples/common/mod.rs"]
+#[allow(dead_code, reason = "the servers use the rest")]
+mod common;
 mod support;
 
 use std::process::ExitCode;
@@ -25,7 +30,9 @@ mod cases {
 
     use libtest_mimic::Trial;
     use nix::sys::signal::Signal::{SIGINT, SIGTERM};
+    use winddown::Shutdown;
 
+    use crate::common::{Action, route};
     use crate::support::child::trials;
     use crate::support::program::{Program, example};
 
@@ -44,6 +51,7 @@ mod cases {
             threads,
             drop_guard,
             progress,
+            quit_is_for_this_machine_alone,
             index_lists_every_example,
         ]
     }
@@ -184,6 +192,25 @@ mod cases {
             0,
             &["gave up: timed out", "held: 1 of 'a stuck import'"],
         );
+    }
+
+    fn quit_is_for_this_machine_alone() {
+        let shutdown = Shutdown::new();
+        let quit = |peer: &str| {
+            let peer = peer.parse().expect("an address");
+            match route(&shutdown, peer, "POST", "/quit", None) {
+                Action::Answer(status, _) => status,
+                Action::Sleep(_) => panic!("it sleeps"),
+            }
+        };
+        for peer in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
+            assert_eq!(quit(peer), 403, "{peer}");
+        }
+        assert!(!shutdown.is_requested());
+        for peer in ["127.0.0.2", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(quit(peer), 200, "{peer}");
+        }
+        assert!(shutdown.is_requested());
     }
 
     fn index_lists_every_example() {
