@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use winddown::{Shutdown, ShutdownExt};
 use winddown_http::{GuardLayer, RequestGuard, ServeError, Server, StreamingExt, TokioIncoming};
 
-use support::PATIENCE;
+use support::{PATIENCE, eventually};
 
 fn app(shutdown: &Shutdown) -> Router {
     Router::new()
@@ -139,6 +139,11 @@ fn held(shutdown: &Shutdown, name: &str) -> usize {
     lines.map(|line| line.guards).sum()
 }
 
+/// Waits until so many guards of this name are held.
+async fn until_held(shutdown: &Shutdown, name: &str, guards: usize) {
+    eventually(name, || held(shutdown, name) == guards).await;
+}
+
 #[tokio::test]
 async fn each_ends_as_its_protocol_wants() {
     let shutdown = Shutdown::builder()
@@ -173,10 +178,9 @@ async fn each_ends_as_its_protocol_wants() {
     let answer = kept.send_request(request("/")).await.unwrap();
     assert!(answer.headers().get("connection").is_none());
     answer.into_body().collect().await.unwrap();
-    sleep(Duration::from_millis(50)).await;
-    assert_eq!(held(&shutdown, "events"), 2);
-    assert_eq!(held(&shutdown, "socket"), 2);
-    assert_eq!(held(&shutdown, "request"), 2);
+    for name in ["events", "socket", "request"] {
+        until_held(&shutdown, name, 2).await;
+    }
 
     shutdown.request_shutdown();
     let start = Instant::now();
@@ -233,7 +237,9 @@ async fn websockets_go_on() {
         .await
         .unwrap();
     tokio::spawn(connection);
-    sleep(Duration::from_millis(50)).await; // for the server's settings
+    // Its answer comes after the server's settings, which permit the next request.
+    let answer = sender.send_request(request("http://test/")).await.unwrap();
+    answer.into_body().collect().await.unwrap();
     let request = Request::connect("http://test/late")
         .extension(hyper::ext::Protocol::from_static("websocket"))
         .header("sec-websocket-version", "13")
@@ -243,8 +249,7 @@ async fn websockets_go_on() {
     assert_eq!(answer.status(), 200);
     let upgraded = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
     let mut on_http2 = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
-    sleep(Duration::from_millis(50)).await;
-    assert_eq!(held(&shutdown, "request"), 2);
+    until_held(&shutdown, "request", 2).await;
 
     shutdown.request_shutdown();
     let late = on_http1.next().await.unwrap().unwrap();
@@ -301,9 +306,8 @@ async fn layer_in_the_server_of_axum() {
     let events = events.send_request(request("/events")).await.unwrap();
     let url = format!("ws://{address}/socket");
     let (mut socket, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
-    sleep(Duration::from_millis(50)).await;
     for name in ["request", "events", "socket"] {
-        assert_eq!(held(&shutdown, name), 1, "{name}");
+        until_held(&shutdown, name, 1).await;
     }
     shutdown.request_shutdown();
     let drained = tokio::spawn(shutdown.drained());

@@ -131,7 +131,6 @@ fn http2_without_pong() {
     });
 }
 
-/// HTTP/2 with half a header block, which never becomes a request.
 /// Sends these frames again and again, and reads what comes.
 fn flood(client: &Client, frames: &[u8]) {
     let mut reader = client.stream.try_clone().unwrap();
@@ -272,6 +271,7 @@ fn body_that_is_never_finished_ends_for_a_handler_that_skips_errors() {
     }
 }
 
+/// HTTP/2 with half a header block, which never becomes a request.
 #[test]
 fn http2_half_a_request() {
     misbehave("HTTP/2, half a request", |client| {

@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -21,7 +21,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use winddown::Shutdown;
 use winddown_http::{Server, TokioIncoming};
 
-use support::{PATIENCE, app};
+use support::{PATIENCE, app, eventually};
 
 fn config() -> (TlsAcceptor, CertificateDer<'static>) {
     let CertifiedKey { cert, signing_key } =
@@ -92,8 +92,7 @@ async fn http1_and_http2_by_tls() {
     // Half a handshake: the first bytes of a client hello.
     let mut half = TcpStream::connect(address).await.unwrap();
     half.write_all(&[22, 3, 1, 0, 200, 1, 0]).await.unwrap();
-    sleep(Duration::from_millis(50)).await;
-    assert_eq!(shutdown.in_flight(), 4);
+    eventually("all are there", || shutdown.in_flight() == 4).await;
 
     shutdown.request_shutdown();
     let start = Instant::now();

@@ -289,3 +289,12 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         thread::sleep(Duration::from_millis(1));
     }
 }
+
+/// The same in a task of tokio.
+pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "not so: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
