@@ -6,6 +6,7 @@ RIGHTS, RESOURCES and IMAGE is also taken out of a copy, to show that the check 
 """
 
 import copy
+import json
 import re
 import sys
 from pathlib import Path
@@ -32,6 +33,9 @@ RESOURCES = [
     "containers.0.resources.requests.memory",
     "containers.0.resources.limits.memory",
 ]
+# Seconds: how long a server that is late has to say so, as in examples/common/mod.rs, and what `docker stop` waits.
+MARGIN = 1
+DOCKER = 10
 # Lines of the Dockerfile's last stage.
 IMAGE = {
     "a numeric user that is not root": r"USER [1-9]\d*(:[1-9]\d*)?",
@@ -82,6 +86,15 @@ def check_rights(pod, dockerfile):
     print(f"the pod has the {len(RIGHTS)} restrictions and {len(RESOURCES)} resources, and each is missed if taken out")
 
 
+def check_times(arguments, given, killer):
+    """Checks that the server with these arguments ends before it is killed."""
+    _, deadline, lame_duck = arguments
+    needed = seconds(lame_duck) + seconds(deadline) + MARGIN
+    sum_ = f"lame duck {lame_duck} + deadline {deadline} + margin {MARGIN}s = {needed}s"
+    assert given > needed, f"{sum_}, but {killer} kills after {given}s"
+    print(f"{sum_}, and {killer} kills after {given}s")
+
+
 def main():
     manifest = Path(sys.argv[1])
     objects = {each["kind"]: each for each in yaml.safe_load_all(manifest.read_text("utf-8"))}
@@ -115,13 +128,11 @@ def main():
     [container] = pod["containers"]
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
-    check_rights(pod, (manifest.parent / "Dockerfile").read_text("utf-8"))
-
-    _, deadline, lame_duck = container["args"]
-    needed, given = seconds(lame_duck) + seconds(deadline), pod["terminationGracePeriodSeconds"]
-    sum_ = f"lame duck {lame_duck} + deadline {deadline} = {needed}s"
-    assert given > needed, f"{sum_}, but Kubernetes kills after {given}s"
-    print(f"{sum_}, and Kubernetes kills after {given}s")
+    dockerfile = (manifest.parent / "Dockerfile").read_text("utf-8")
+    check_rights(pod, dockerfile)
+    check_times(container["args"], pod["terminationGracePeriodSeconds"], "Kubernetes")
+    command = re.search(r"^CMD (.*)$", dockerfile, flags=re.MULTILINE)[1]
+    check_times(json.loads(command), DOCKER, "docker stop")
 
 
 if __name__ == "__main__":
