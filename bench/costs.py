@@ -83,11 +83,6 @@ ROWS = [
         "",
     ),
     (
-        "winddown, `systemd`",
-        [f'winddown = {{ {WINDDOWN}, features = ["systemd"] }}'],
-        "",
-    ),
-    (
         "tokio-util and `tokio::signal`",
         ['tokio-util = { version = "0.7", features = ["rt"] }', SIGNALS],
         on_tokio(

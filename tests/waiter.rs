@@ -412,7 +412,7 @@ fn g10_repoll_allocates_nothing() {
     assert_eq!(info.count_total, 0);
 }
 
-/// That it takes no lock either is shown where the lock can be held, in `src/util/waker_queue.rs`, and where
+/// That it takes no lock either is shown where the lock can be held, in `src/node/tests.rs`, and where
 /// locks are counted, in `tests/loom.rs`.
 #[test]
 fn g10_repoll_keeps_one_waker() {
