@@ -1,15 +1,38 @@
-//! Calls the wakers on behalf of the thread that has read a signal, on both platforms.
+//! What the thread that has read a signal or keeps the times does with a shutdown, on both platforms.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::node::Node;
 use crate::node::request::Raised;
 use crate::util::background;
 
+/// Calls `act` with the node. Returns `false` if the node is gone.
+pub(crate) fn with_node(node: &Weak<Node>, act: impl FnOnce(&Arc<Node>)) -> bool {
+    let Some(node) = node.upgrade() else {
+        return false;
+    };
+    act(&node);
+    if runs_foreign_code(&node) {
+        return true;
+    }
+    // The program may have dropped its last handle meanwhile. Then the node drops an error of the program's
+    // with its cause, which may hang as a waker may.
+    let release = || drop(node);
+    // Where the thread is refused, `run` drops it here.
+    let _ = background::run(background::NO_OWNER, Box::new(release));
+    true
+}
+
+/// Returns whether this thread may call wakers and drop what is the program's: if the end of the process
+/// does not depend on it.
+fn runs_foreign_code(node: &Node) -> bool {
+    cfg!(unix) && !node.policy().needs_timekeeper()
+}
+
 /// Calls the wakers from this thread; or, if the end of the process depends on this thread, from the
 /// background thread, because a waker may hang.
 pub(crate) fn announce(node: &Arc<Node>, raised: Raised) {
-    if cfg!(unix) && !node.policy().needs_timekeeper() {
+    if runs_foreign_code(node) {
         node.announce(raised);
         return;
     }
@@ -22,5 +45,51 @@ pub(crate) fn announce(node: &Arc<Node>, raised: Raised) {
     // Only on Windows the thread may have to be started now, and may be refused.
     if background::run(node.owner(), Box::new(job)).is_err() {
         node.announce(raised);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::error::Error;
+    use std::fmt;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Shutdown;
+
+    /// Says on which thread it is dropped.
+    #[derive(Debug)]
+    struct Foreign(mpsc::Sender<Option<String>>);
+
+    impl Drop for Foreign {
+        fn drop(&mut self) {
+            let name = thread::current().name().map(str::to_owned);
+            let _ = self.0.send(name);
+        }
+    }
+
+    impl fmt::Display for Foreign {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an error of the program")
+        }
+    }
+
+    impl Error for Foreign {}
+
+    /// It may hang, and the end of the process depends on this thread.
+    #[test]
+    fn g12_last_reference_is_dropped_on_the_background_thread() {
+        let hour = Duration::from_secs(3600);
+        let builder = Shutdown::builder().grace_period(hour);
+        let shutdown = builder.force_at_deadline().build();
+        let (says, dropped) = mpsc::channel();
+        shutdown.fail(Foreign(says));
+        let node = Arc::downgrade(shutdown.node());
+        assert!(with_node(&node, |_| drop(shutdown)));
+        let thread = dropped.recv_timeout(Duration::from_secs(20));
+        assert_eq!(thread, Ok(Some("winddown-wakers".to_owned())));
+        assert!(!with_node(&node, |_| unreachable!("it is gone")));
     }
 }

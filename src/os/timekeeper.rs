@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::model::signal::Signal;
 use crate::node::Node;
-use crate::os::deliver::announce;
+use crate::os::deliver::{announce, with_node};
 use crate::os::exit;
 use crate::os::flags::arm;
 use crate::util::sync::lock_std;
@@ -80,9 +80,8 @@ pub(crate) fn run_due() -> Option<Instant> {
     if let Some((_, node, end)) = times.force.take_if(|(time, ..)| *time <= now) {
         // Without the lock, which the force takes again for the abort timeout.
         drop(times);
-        match node.upgrade() {
-            Some(node) => node.force_late(announce),
-            None => end.now(),
+        if !with_node(&node, |node| node.force_late(announce)) {
+            end.now();
         }
         times = lock_std(&TIMES);
     }

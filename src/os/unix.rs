@@ -19,7 +19,7 @@ use signal_hook::{SigId, flag};
 use crate::model::cause::Cause;
 use crate::model::signal::Signal;
 use crate::node::Node;
-use crate::os::deliver::announce;
+use crate::os::deliver::{announce, with_node};
 use crate::os::error::InstallError;
 use crate::os::exit;
 use crate::os::flags::{ARMED, IDLE};
@@ -93,12 +93,14 @@ impl Reader {
         loop {
             let due = timekeeper::run_due();
             match self.next(due) {
-                Ok(Event::Signal(signal)) if self.was_seen(signal) => match self.node.upgrade() {
-                    Some(node) => {
+                Ok(Event::Signal(signal)) if self.was_seen(signal) => {
+                    let request = |node: &Arc<Node>| {
                         node.request_with(Cause::Signal(signal), announce);
+                    };
+                    if !with_node(&self.node, request) {
+                        exit::of_signal(signal);
                     }
-                    None => exit::of_signal(signal),
-                },
+                }
                 Ok(_) => {}
                 // The socket is the crate's own, so this can't be helped, only outlived. The handler
                 // still ends the process on the second signal.

@@ -40,7 +40,7 @@ static JOBS: Mutex<Jobs> = Mutex::new(Jobs {
 static ADDED: Condvar = Condvar::new();
 
 /// The owner of a job that is never cancelled: no node that cancels its jobs has this number.
-#[cfg(all(unix, feature = "systemd"))]
+#[cfg(feature = "signals")]
 pub(crate) const NO_OWNER: usize = 0;
 
 /// Runs `job` on the thread when its time has come. `owner` is for `cancel`.
