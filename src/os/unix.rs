@@ -133,16 +133,19 @@ impl Reader {
             let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
             let mut descriptors = vec![readable(self.signals.as_fd())];
             descriptors.extend(timekeeper::woken().map(readable));
-            match poll(&mut descriptors, timeout_until(due)) {
-                // An interruption may be by the very signal: look in any case.
-                Ok(_) | Err(Errno::EINTR) => {}
+            let signalled = match poll(&mut descriptors, timeout_until(due)) {
+                Ok(_) => descriptors[0].any() != Some(false),
+                // Even by the very signal: its handler has written by now, and the next poll finds it.
+                Err(Errno::EINTR) => false,
                 // Refused, as where a sandbox allows no descriptors: the reactor can wait all the same.
                 Err(_) => return self.next_from_reactor(due),
-            }
+            };
             timekeeper::clear();
-            let context = &mut Context::from_waker(Waker::noop());
-            if let Poll::Ready(signal) = self.signals.poll_next(context) {
-                return event(signal);
+            if signalled {
+                let context = &mut Context::from_waker(Waker::noop());
+                if let Poll::Ready(signal) = self.signals.poll_next(context) {
+                    return event(signal);
+                }
             }
             if timekeeper::woken().is_some() {
                 return Ok(Event::Time);
