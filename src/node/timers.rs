@@ -16,14 +16,6 @@ use crate::util::deadline::deadline_after;
 impl Node {
     /// Sets the timers of a shutdown that has begun.
     pub(super) fn begin(self: &Arc<Self>, lame_duck: Duration) {
-        #[cfg(not(target_family = "wasm"))]
-        if let (false, Some(end)) = (lame_duck.is_zero(), deadline_after(lame_duck)) {
-            if !self.run_at(end, |node| node.stop()) {
-                // No delay is better than one that never ends.
-                self.stop();
-            }
-        }
-        let _ = lame_duck;
         match self.host() {
             Some(host) => host.begun(self),
             #[cfg(not(target_family = "wasm"))]
@@ -36,6 +28,15 @@ impl Node {
             }
             None => {}
         }
+        // Last, because it may call wakers.
+        #[cfg(not(target_family = "wasm"))]
+        if let (false, Some(end)) = (lame_duck.is_zero(), deadline_after(lame_duck)) {
+            if !self.run_at(end, |node| node.stop()) {
+                // No delay is better than one that never ends.
+                self.stop();
+            }
+        }
+        let _ = lame_duck;
     }
 
     /// Calls `run` on the background thread when the time has come, unless the node is gone by then.
