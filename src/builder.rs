@@ -69,8 +69,8 @@ impl Builder {
     /// assert_eq!(shutdown.stage(), Stage::Requested);
     /// ```
     #[cfg(not(target_family = "wasm"))]
-    pub fn lame_duck(self, delay: Duration) -> Self {
-        self.set(|policy| policy.lame_duck = delay)
+    pub fn lame_duck(self, time: Duration) -> Self {
+        self.set(|policy| policy.lame_duck = time)
     }
 
     /// Sets whether an interrupt has a lame duck too. Defaults to `false`.
@@ -217,7 +217,9 @@ impl Builder {
 
     /// Sets the signals that request a shutdown. Defaults to [`Signal::INT`] and [`Signal::TERM`].
     ///
-    /// Each must be one that ends a program by default. On Windows there are only these two. A shutdown
+    /// Each must be one that ends a program by default: the two, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE,
+    /// SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ, SIGSYS, SIGTRAP or SIGABRT; no real-time signal, SIGIO
+    /// or SIGPWR. On Windows there are only the two. A shutdown
     /// that is not installed ignores it.
     ///
     /// ```no_run
@@ -314,7 +316,7 @@ impl Builder {
     /// # Errors
     ///
     /// [`InstallError`] says which signal or setting could not be used, or what the system refused.
-    /// Each signal does what it did before, and another attempt may succeed.
+    /// Each signal does what it did before.
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn install(self) -> Result<Shutdown, InstallError> {

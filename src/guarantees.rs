@@ -28,7 +28,8 @@
 //!   and given back when none is left.)
 //! - **G11** `#![forbid(unsafe_code)]`.
 //! - **G12** With [`force_at_deadline`](crate::Builder::force_at_deadline) the process ends within 50 ms
-//!   after the deadline, in every case that G4 names.
+//!   after the deadline, and the [`abort_timeout`](crate::Builder::abort_timeout) if there is one, in every
+//!   case that G4 names.
 //! - **G13** A phase is asked only when its parent is stopping, what it comes after is over, and its delay
 //!   has passed, and always then; or before, when it is requested alone, or forced. No interleaving asks
 //!   it twice or never.

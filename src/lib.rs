@@ -55,8 +55,8 @@
 //! # What to use for what
 //!
 //! The methods of [`ShutdownExt`] take a [`Waiter`], which [`Shutdown::waiter`] hands out and which can be
-//! cloned; or a `&mut` to one, which then does for a whole loop. Streams and readers are those of
-//! futures-core: tokio's listener is one by `stream::poll_fn(|cx| listener.poll_accept(cx).map(Some))`.
+//! cloned; or a `&mut` to one, which then does for a whole loop. Streams are those of futures-core:
+//! tokio's listener is one by `stream::poll_fn(|cx| listener.poll_accept(cx).map(Some))`.
 //!
 //! | you have | use | at shutdown |
 //! |---|---|---|
@@ -299,8 +299,9 @@
 //! - `signals` (default): [`Shutdown::install`] and timers, with async-signal, async-io and
 //!   signal-hook, and on Windows winddown-console. Without it, the rest builds wherever std does.
 //! - `futures-io`, `tokio-io`: `seal_on_shutdown` for the I/O traits of the one or the other.
-//! - `tracing`: an event for each stage and phase, with cause, elapsed time and guards in flight; one
-//!   for each failure, each time limit that runs out, and each drain that ends.
+//! - `tracing`: an event for each stage of the whole, with cause, elapsed time and guards in flight; one
+//!   for each phase that is asked, each time limit that runs out, the first failure after the request,
+//!   and each drain that ends.
 //! - `systemd`: tells systemd `STOPPING=1` with the cause and the phases at work as status, and asks for
 //!   15 s more (`EXTEND_TIMEOUT_USEC`) as guards are dropped, once a second at most.
 #![forbid(unsafe_code)]

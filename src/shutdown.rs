@@ -370,7 +370,7 @@ impl Shutdown {
     }
 
     /// Returns when the [`grace_period`](crate::Builder::grace_period) is over; `None` if nothing was
-    /// requested, or if no grace period was set.
+    /// requested, here or in an ancestor, or if no grace period was set.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -484,8 +484,8 @@ impl Shutdown {
     /// Takes a guard: work in flight, which a [`drain`](Shutdown::drain) waits for. The guard records
     /// the line of this call.
     ///
-    /// Returns `None` once a drain of this shutdown, or of an ancestor, has completed: no drain would
-    /// wait for the work, so don't begin it. (And at the limit of the counter, `usize::MAX / 16`
+    /// Returns `None` once a drain of this shutdown, or of an ancestor, has completed, and once a phase was
+    /// asked and held no guard: nothing would wait for the work, so don't begin it. (And at the limit of the counter, `usize::MAX / 16`
     /// guards.)
     ///
     /// A drain ends at the first moment without a guard. So the guard of a queue of jobs belongs to the
@@ -552,8 +552,8 @@ impl Shutdown {
     /// Wraps a future that is work in flight until it has ended. The guard is taken now, on the line of
     /// this call.
     ///
-    /// Once a drain has completed, or this phase is over, there is no guard to take, and the future runs
-    /// without: no drain waits for it any more. Where that matters, take a [`guard`](Shutdown::guard)
+    /// Where there is no [`guard`](Shutdown::guard) to take, the future runs without: no drain waits for it
+    /// any more. Where that matters, take a [`guard`](Shutdown::guard)
     /// yourself. In a report it has the line of this call; for a name, move a
     /// [`guard_named`](Shutdown::guard_named) into the future.
     ///
@@ -676,6 +676,11 @@ impl Shutdown {
     /// [`DrainError`](crate::DrainError), with the guards that are left, when the time is up, or at
     /// once when the shutdown is forced.
     ///
+    /// # Panics
+    ///
+    /// When it is polled and async-io can't have its descriptors or its thread for the timer, which `install`
+    /// makes sure of: see [limitations](crate::limitations#threads-and-wakers).
+    ///
     /// # Without the feature `signals`
     ///
     /// There is no timer: the clock is read when the drain is polled, but no timer wakes its task. Use
@@ -743,6 +748,10 @@ impl Shutdown {
     /// # Errors
     ///
     /// As `drain`.
+    ///
+    /// # Panics
+    ///
+    /// As `drain`, where there is a grace period.
     pub fn drained(&self) -> Drain {
         Drain::for_request(self.shared.clone())
     }

@@ -117,7 +117,7 @@ impl<E> Server<E> {
         self
     }
 
-    /// Sets the time between the moment when the listener closes and the one when connections are told to
+    /// Sets the time between the moment when the server stops and the one when connections are told to
     /// finish. Defaults to 500 ms.
     ///
     /// In this time a client whose connection was just accepted sends its first request. One that keeps

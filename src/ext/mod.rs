@@ -70,7 +70,8 @@ use crate::waiter::Waiter;
 /// # });
 /// ```
 ///
-/// None allocates anything of its own before the shutdown; the waiter has a place in the list of wakers.
+/// But for `abort_on_force` and `until_deadline` of a child, none allocates anything of its own before the
+/// shutdown; the waiter has a place in the list of wakers.
 /// Times are timers of async-io: that of `limit_on_shutdown` and `until_deadline`, and the few milliseconds
 /// of `on_shutdown` and `finish_on_shutdown`. Polled again by the same task, each costs an atomic
 /// load more than what it wraps, or nothing.

@@ -35,7 +35,7 @@ pub enum Cause {
     /// `request_shutdown` was called on this line.
     Requested(&'static Location<'static>),
 
-    /// [`trigger`](crate::Shutdown::trigger) was called.
+    /// [`trigger`](crate::Shutdown::trigger) was called, or a [`DropGuard`](crate::DropGuard) was dropped.
     #[non_exhaustive]
     Triggered {
         /// The reason given.

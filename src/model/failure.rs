@@ -69,8 +69,8 @@ impl Failure {
         Self { inner }
     }
 
-    /// Returns the name of the task; `None` after [`fail`](crate::Shutdown::fail), and for a guard
-    /// without a name.
+    /// Returns the name of the task; `None` after [`fail`](crate::Shutdown::fail), and for a guard or a
+    /// drop guard without a name.
     ///
     /// ```
     /// use futures_lite::future;
@@ -102,7 +102,7 @@ impl Failure {
     }
 
     /// Returns where the task was made known: the line that called `critical`, `supervise`, `fail`,
-    /// `guard` or `track`.
+    /// `guard`, `guard_named`, `track` or `drop_guard`.
     ///
     /// ```
     /// use winddown::Shutdown;

@@ -6,8 +6,8 @@ use std::io;
 
 use crate::model::signal::Signal;
 
-/// Why [`Shutdown::install`](crate::Shutdown::install) failed. Each signal does what it did before; unless a
-/// shutdown is installed already, another attempt may succeed.
+/// Why [`Shutdown::install`](crate::Shutdown::install) failed. Each signal does what it did before. But for
+/// `AlreadyInstalled` and `Forked`, another attempt may succeed.
 ///
 /// Its `Debug` is its `Display` and the error of the system, so that a `main` that returns it prints that.
 #[non_exhaustive]
@@ -20,8 +20,8 @@ pub enum InstallError {
     /// The set of signals is empty.
     NoSignals,
     /// This signal cannot request a shutdown: the system lets no program handle it, it reports a fault of
-    /// the program, it does not end a program by default, or it is one that async-signal does not know, such
-    /// as the real-time signals.
+    /// the program, it does not end a program by default, or it is not among those that
+    /// [`signals`](crate::Builder::signals) lists.
     Unusable(Signal),
     /// [`force_at_deadline`](crate::Builder::force_at_deadline) is set, and no
     /// [`grace_period`](crate::Builder::grace_period).
@@ -46,8 +46,8 @@ impl fmt::Display for InstallError {
             ),
             Self::Unusable(signal) => write!(
                 f,
-                "{signal} can't be used to request a shutdown; use SIGTERM, or another that ends a \
-                 program by default and is no real-time signal"
+                "{signal} can't be used to request a shutdown; use SIGTERM, or another of \
+                 those that Builder::signals lists"
             ),
             Self::NoGracePeriod => {
                 f.write_str("force_at_deadline without a deadline; set a grace_period too")

@@ -60,7 +60,9 @@ impl Cause {
     ///
     /// # Blocking
     ///
-    /// As long as flushing standard output does. A signal that forces still ends the process.
+    /// As long as flushing standard output does, and after any cause but a signal what the program has
+    /// registered with `atexit`; for good, if another thread is inside `std::process::exit`. A signal that
+    /// forces, or [`force_at_deadline`](crate::Builder::force_at_deadline), still ends the process.
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn exit(&self) -> ! {
         let _ = std::io::Write::flush(&mut std::io::stdout());
