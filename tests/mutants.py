@@ -30,6 +30,8 @@ KINDS = ("caught", "missed", "timeout", "unviable")
 # The integration tests that run no example and take seconds. The unit tests are run with them.
 QUICK = """adapt background callbacks children deadline display drain drained exit_status failures finish fuzz io_wrapper
 limits phases policies request stages tasks trace_events waiter""".split()
+# Not the tests that keep both processors busy for a second.
+NOT_QUICK = "--filterset=not test(/stress|churn|races?_|g8_work_of_every_guard|g10_dropped_children/)"
 # The first failure ends all tests, also those that hang; several run at once, as most of them wait.
 NEXTEST = ["--max-fail=1:immediate", "--test-threads=4"]
 # What cargo-mutants ends with if mutants survive, or if tests take too long: the lists say more.
@@ -91,14 +93,14 @@ def self_test():
     print(f"mutants.py: {len(cases)} cases are as expected")
 
 
-def run(name, arguments, ends):
+def run(name, arguments, of_tests, ends):
     """Runs cargo-mutants until then. Returns what it has tested, and what is wrong with it."""
     out = OUT / name
     out.mkdir(parents=True, exist_ok=True)
     # Otherwise it judges the lists of an earlier run, where this one ends early.
     for file in [*out.glob("mutants.out/*.txt"), *out.glob("mutants.out/mutants.json")]:
         file.unlink()
-    command = ["cargo", "mutants", "--output", out, *arguments, "--test-tool=nextest", "--", *NEXTEST]
+    command = ["cargo", "mutants", "--output", out, *arguments, "--test-tool=nextest", "--", *NEXTEST, *of_tests]
     process = subprocess.Popen(command, cwd=ROOT)
     try:
         ended = process.wait(timeout=ends and max(0, ends - time.monotonic()))
@@ -129,7 +131,7 @@ def main():
     lists = tomllib.loads((ROOT / "tests/mutants.toml").read_text())
     arguments += [f"--exclude-re={entry['mutant']}" for entry in lists.get("not_run", [])]
     quick = [f"--cargo-arg={test}" for test in ("--lib", *(f"--test={name}" for name in QUICK))]
-    mutants, errors = run("quick", [*arguments, "--timeout=30", *quick], ends)
+    mutants, errors = run("quick", [*arguments, "--timeout=30", *quick], [NOT_QUICK], ends)
     if not errors and not mutants["caught"] and not mutants["missed"] and "--in-diff" not in arguments:
         errors.append("no mutant was tested")
     left = [mutant for kind in unlisted(mutants, lists).values() for mutant in kind]
@@ -137,7 +139,7 @@ def main():
     mutants = {kind: [mutant for mutant in mutants[kind] if mutant not in left] for kind in KINDS}
     if left and not errors:
         names = (f"--re=^{re.escape(mutant)}$" for mutant in left)
-        more, errors = run("all", [*arguments, "--timeout=300", *names], ends)
+        more, errors = run("all", [*arguments, "--timeout=300", *names], [], ends)
         mutants = {kind: mutants[kind] + more[kind] for kind in KINDS}
     errors += judge(mutants, lists)
     print("mutants.py: " + ", ".join(f"{len(mutants[kind])} {kind}" for kind in KINDS))
