@@ -1,6 +1,5 @@
 //! How a shutdown ends: its cause, its deadline, its failures, and the force at the deadline.
 
-use std::mem;
 use std::sync::Arc;
 #[cfg(feature = "tracing")]
 use std::time::Duration;
@@ -101,14 +100,13 @@ impl Node {
     fn record(&self, failure: &Failure) -> bool {
         let mut recorded = false;
         for node in self.and_ancestors() {
-            let mut begun = lock(&node.begun);
-            let first = match &mut begun.cause {
-                None | Some(Cause::Failed(_)) => None,
-                Some(cause) => Some(mem::replace(cause, Cause::Failed(failure.clone()))),
-            };
-            drop(begun); // before the earlier cause, which may own anything
-            recorded |= first.is_some() && !node.is_child();
-            drop(first);
+            match &mut lock(&node.begun).cause {
+                None | Some(Cause::Failed(_)) => {}
+                Some(cause) => {
+                    *cause = Cause::Failed(failure.clone());
+                    recorded |= !node.is_child();
+                }
+            }
         }
         recorded
     }

@@ -9,7 +9,6 @@ use crate::node::order::Asked;
 #[cfg(feature = "tracing")]
 use crate::node::trace;
 use crate::node::{Begun, FIRST, FORCED, Node, Place, REQUESTED, STOPPING};
-use crate::util::panic;
 use crate::util::sync::atomic::{Ordering, fence};
 use crate::util::sync::lock;
 
@@ -303,10 +302,6 @@ impl Node {
         self.wake();
         for child in &below {
             child.wake();
-        }
-        for child in below {
-            // A waker may have dropped all other references to it, and its cause may panic when it is dropped.
-            panic::catch(|| drop(child));
         }
         asked
     }
