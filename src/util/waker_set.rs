@@ -42,7 +42,9 @@ impl WakerSet {
         let waker = wakers.remove(key);
         let unused = take_unused(&mut wakers);
         drop(wakers);
-        drop((waker, unused)); // W1
+        drop(unused);
+        // W1. Caught, because a drain that ends has others to notify.
+        panic::catch(|| drop(waker));
     }
 
     /// Wakes each task that has registered since the last time.
@@ -62,10 +64,24 @@ impl WakerSet {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use super::*;
     use crate::util::hooked_waker::hooked;
+
+    /// A drain that ends removes its waker, and then notifies others.
+    #[test]
+    fn g5_waker_that_panics_when_it_is_dropped_can_be_removed() {
+        let panics = Arc::new(AtomicBool::new(false));
+        let hook = panics.clone();
+        let waker = hooked(move || assert!(!hook.load(Ordering::Relaxed), "expected"));
+        let (set, mut key) = (WakerSet::new(), None);
+        set.register(&mut key, &waker);
+        panics.store(true, Ordering::Relaxed);
+        set.remove(&mut key);
+        panics.store(false, Ordering::Relaxed);
+        assert_eq!(key, None);
+    }
 
     #[test]
     fn w1_wakers_of_a_set_are_cloned_woken_and_dropped_without_its_lock() {
