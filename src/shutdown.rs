@@ -576,7 +576,7 @@ impl Shutdown {
     }
 
     /// Wraps a future that must not end. If it ends, panics or is dropped before a shutdown was
-    /// requested, that is a failure, which begins the shutdown. A panic is a failure afterwards, too.
+    /// requested, that is a failure, which begins the shutdown. A panic of a poll is a failure afterwards, too.
     ///
     /// The [`cause`](Shutdown::cause) names the task and says what became of it. The future holds no
     /// guard; see [`track`](Shutdown::track). For a task that may end, use
@@ -605,8 +605,8 @@ impl Shutdown {
     }
 
     /// Wraps a future that may end with `Ok`. If it ends with `Err` or panics, or is dropped before a
-    /// shutdown was requested, that is a failure, which begins the shutdown. An error or a panic is a
-    /// failure afterwards, too.
+    /// shutdown was requested, that is a failure, which begins the shutdown. An error, or a panic of a poll,
+    /// is a failure afterwards, too.
     ///
     /// The [`cause`](Shutdown::cause) names the task and has the error. The wrapped future returns the
     /// [`Failure`] in place of the error, which is to be `Send` and `Sync`. The future holds no guard; see

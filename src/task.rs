@@ -155,13 +155,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.alarm.watch(|| this.future.poll(cx)));
-        Poll::Ready(match result {
+        // The conversion is the program's too, and may panic.
+        let poll = || this.future.poll(cx).map_err(Into::into);
+        Poll::Ready(match ready!(this.alarm.watch(poll)) {
             Ok(output) => {
                 this.alarm.disarm();
                 Ok(output)
             }
-            Err(error) => Err(this.alarm.failed(error.into())),
+            Err(error) => Err(this.alarm.failed(error)),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::error::Error;
 use std::future::{Ready, ready};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::pin;
@@ -188,6 +189,26 @@ fn supervised_error_or_panic_after_the_request_is_a_failure() {
     let task = future::poll_fn(|_| -> Poll<Result<(), String>> { panic!("on purpose") });
     assert!(panics(shutdown.supervise("mail", task)));
     assert_eq!(failure(&shutdown).to_string(), "task 'mail' panicked");
+}
+
+/// As a panic of the task, before the request and after.
+#[test]
+fn supervised_error_that_panics_when_it_is_converted_is_a_panic() {
+    struct Unspeakable;
+    impl From<Unspeakable> for Box<dyn Error + Send + Sync> {
+        fn from(_: Unspeakable) -> Self {
+            panic!("on purpose")
+        }
+    }
+    for requested in [false, true] {
+        let shutdown = Shutdown::new();
+        if requested {
+            shutdown.trigger("enough");
+        }
+        let task = async { Err::<(), _>(Unspeakable) };
+        assert!(panics(shutdown.supervise("mail", task)));
+        assert_eq!(failure(&shutdown).to_string(), "task 'mail' panicked");
+    }
 }
 
 /// An executor may catch a panic and drop the task later, or poll it again.
