@@ -52,10 +52,12 @@ fn message(cause: &Cause) -> String {
 }
 
 /// Returns the text without line feeds, because another line would be another message; without NUL, and
-/// not too long, because systemd ignores what has one, and what has more than 4096 bytes.
+/// of at most 1,000 bytes, because systemd ignores what has one, and a message of more than 4096 bytes.
 fn one_line(text: &str) -> String {
-    let line = text.chars().take(1000);
-    line.map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= 1000;
+    let line = text.char_indices().take_while(fits);
+    let printed = line.map(|(_, c)| if c.is_control() { ' ' } else { c });
+    printed.collect()
 }
 
 /// Watches how many guards are left.
@@ -138,6 +140,13 @@ mod tests {
             left,
             status: String::new(),
         }
+    }
+
+    #[test]
+    fn text_is_cut_by_bytes_between_two_characters() {
+        assert_eq!(one_line(&"x".repeat(2000)), "x".repeat(1000));
+        assert_eq!(one_line(&"\u{96f6}".repeat(2000)), "\u{96f6}".repeat(333));
+        assert_eq!(one_line("one\ntwo\0"), "one two ");
     }
 
     #[test]
