@@ -71,8 +71,11 @@ impl Batches {
     /// Returns the batch of a turn that begins now.
     fn join(&self, now: Instant) -> Arc<Batch> {
         let mut latest = lock_std(&self.0);
-        if let Some(batch) = latest.upgrade().filter(|it| now + SHORT <= it.over) {
-            return batch;
+        // Dropped without the lock: it may be the last reference, and then the timer takes the reactor's.
+        let earlier = latest.upgrade();
+        match &earlier {
+            Some(batch) if now + SHORT <= batch.over => return batch.clone(),
+            _ => {}
         }
         let batch = Arc::new(Batch {
             over: now + SHORT + JOIN,
