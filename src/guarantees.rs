@@ -31,8 +31,8 @@
 //!   after the deadline, and the [`abort_timeout`](crate::Builder::abort_timeout) if there is one, in every
 //!   case that G4 names.
 //! - **G13** A phase is asked only when its parent is stopping, what it comes after is over, and its delay
-//!   has passed, and always then; or before, when it is requested alone, or forced. No interleaving asks
-//!   it twice or never.
+//!   has passed, and always then, unless it is asked by hand; or before, when it is requested alone, or
+//!   forced. No interleaving asks it twice or never.
 //! - **G14** A connection in the listen queue, or accepted and not yet read, when the shutdown comes is
 //!   answered by the example servers and by `winddown-http`, or it was refused. What remains is a
 //!   handshake that takes longer than 50 ms, or a request that is sent more than half a second later; and

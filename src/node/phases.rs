@@ -17,20 +17,18 @@ use std::cell::RefCell;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
-#[cfg(not(target_family = "wasm"))]
-use std::time::Instant;
 
 use crate::model::stage::Stage;
 use crate::node::order::{Asked, Entry, Order, PhaseLink, Step};
 #[cfg(feature = "tracing")]
 use crate::node::trace;
 use crate::node::{Node, Place, STOPPING_TOO};
-#[cfg(not(target_family = "wasm"))]
-use crate::util::background;
 use crate::util::slab::take_unused;
 use crate::util::sync::atomic::{Ordering, fence};
 use crate::util::sync::lock;
 use crate::util::task_counter::TryClose;
+#[cfg(not(target_family = "wasm"))]
+use crate::util::{background, deadline::deadline_after};
 
 /// The settings of a phase.
 pub(crate) struct PhaseSettings {
@@ -51,6 +49,11 @@ impl Order<Node> {
             let entry = &mut self.phases[key];
             // A node that is gone holds no guard, because each guard holds its node.
             let node = entry.node.upgrade();
+            if node.is_none() {
+                // Acquire: pairs with the Release of the `Arc` whose drop was the last, so that a phase that
+                // comes after sees what was written under its guard (G8).
+                fence(Ordering::Acquire);
+            }
             let ready = stopping && !entry.by_hand && entry.after.is_empty();
             if entry.step == Step::Waiting && ready {
                 entry.start(parent, node.as_ref(), asked);
@@ -80,7 +83,7 @@ impl Entry<Node> {
         };
         #[cfg(not(target_family = "wasm"))]
         if !self.delay.is_zero() && !parent.is_forced() {
-            let until = Instant::now().checked_add(self.delay);
+            let until = deadline_after(self.delay);
             // A delay too long for the clock never ends. One that no thread can keep is skipped.
             if until.is_none_or(|until| node.run_at(until, Node::on_delay_over)) {
                 self.step = Step::Delayed; // P1
@@ -100,10 +103,7 @@ impl Entry<Node> {
     fn mark_asked(&mut self, node: &Arc<Node>) {
         self.step = Step::Asked; // P1
         #[cfg(not(target_family = "wasm"))]
-        if let Some(limit) = self
-            .time_limit
-            .and_then(|limit| Instant::now().checked_add(limit))
-        {
+        if let Some(limit) = self.time_limit.and_then(deadline_after) {
             node.run_at(limit, Node::on_time_limit);
         }
         let _ = (node, self.time_limit, self.delay);
