@@ -199,7 +199,7 @@ impl Node {
 
     pub(crate) fn child(parent: &Arc<Self>) -> Arc<Self> {
         let child = Self::child_at(parent, |parent, key| Place::Child { parent, key });
-        // SeqCst: pairs with the fence in `tell` (S6).
+        // SeqCst: pairs with the fence in `publish` (S6).
         fence(Ordering::SeqCst);
         child.inherit(); // S5
         child

@@ -172,7 +172,7 @@ impl Node {
     /// Makes a phase.
     pub(crate) fn phase(parent: &Arc<Self>, settings: PhaseSettings) -> Arc<Self> {
         let below = parent.below();
-        // SeqCst: pairs with the fence in `tell`. Either that thread finds the order, or this one reads
+        // SeqCst: pairs with the fence in `publish`. Either that thread finds the order, or this one reads
         // its change of the word (P2).
         fence(Ordering::SeqCst);
         let mut order = lock(&below.order);

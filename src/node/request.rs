@@ -294,10 +294,10 @@ impl Node {
         // All nodes are told before any waker is called: a waker may hang. A child that knew is visited
         // as well: another thread may have told it just now, and not yet its own children.
         let mut asked = Asked::none();
-        self.tell(&mut asked);
+        self.publish(&mut asked);
         let below = self.visit_descendants(|node| {
             node.inherit();
-            node.tell(&mut asked);
+            node.publish(&mut asked);
         });
         self.wake();
         for child in &below {
@@ -308,7 +308,7 @@ impl Node {
 
     /// Makes sure that what waits for the word of this node is found from now on, and asks its phases
     /// that are due.
-    fn tell(&self, asked: &mut Asked<Self>) {
+    fn publish(&self, asked: &mut Asked<Self>) {
         // SeqCst: pairs with the fences in `child`, `phase`, `register`, `watch` and `block`. Either
         // this thread finds the child, the order, the queue, the watcher or the listener, or the other
         // thread reads this change of the word (S6, P2).

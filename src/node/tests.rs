@@ -10,6 +10,7 @@ use std::time::Duration;
 #[cfg(not(loom))]
 use std::{
     future::{self, Future},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::mpsc,
     task::{Context, Poll, Wake, Waker},
@@ -149,6 +150,17 @@ fn g8_limit_refuses_guards_and_nothing_wraps() {
         assert!(!full.decrement(0));
     }
     assert!(child.increment(0));
+}
+
+#[cfg(not(any(loom, target_family = "wasm")))]
+#[test]
+fn g8_clone_of_a_guard_panics_at_the_limit() {
+    let shutdown = crate::Shutdown::new().child();
+    let guard = shutdown.guard().expect("nothing was drained yet");
+    shutdown.node().tasks.fill();
+    let full = shutdown.in_flight();
+    assert!(catch_unwind(AssertUnwindSafe(|| guard.clone())).is_err());
+    assert_eq!(shutdown.in_flight(), full);
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Node {
     fn register(&self, stage: Stage, slot: &mut Slot, waker: &Waker) -> bool {
         let wakers = self.wakers(stage);
         if stage == Stage::Forced {
-            // SeqCst: pairs with the fence in `tell`. Either that thread finds the queue, which was
+            // SeqCst: pairs with the fence in `publish`. Either that thread finds the queue, which was
             // perhaps made just now, or this one sees the force (S6).
             fence(Ordering::SeqCst);
             if self.is_forced() {
@@ -66,7 +66,7 @@ impl Node {
         }
     }
 
-    /// Wakes the tasks and threads that wait for a stage that was reached. `tell` was called before.
+    /// Wakes the tasks and threads that wait for a stage that was reached. `publish` was called before.
     pub(super) fn wake(&self) {
         // Threads first, which cannot hang; then drains, of which there are few.
         self.wake_threads();
@@ -107,7 +107,7 @@ impl Node {
 
     pub(crate) fn watch(&self, key: &mut Option<usize>, waker: &Waker) {
         self.extra().watchers.register(key, waker);
-        // SeqCst: pairs with the fences in `notify_watchers` and `tell` (S6).
+        // SeqCst: pairs with the fences in `notify_watchers` and `publish` (S6).
         fence(Ordering::SeqCst);
     }
 
@@ -128,7 +128,7 @@ impl Node {
         loop {
             // Listen, then check: what happens between the two notifies the listener.
             let listener = self.threads.listen();
-            // SeqCst: pairs with the fences in `notify_watchers` and `tell`. (The docs of `listen` promise a fence;
+            // SeqCst: pairs with the fences in `notify_watchers` and `publish`. (The docs of `listen` promise a fence;
             // its code has none.)
             fence(Ordering::SeqCst);
             if let Some(answer) = check() {
