@@ -2,8 +2,11 @@
 
 use std::error::Error;
 use std::fmt;
+use std::mem;
 use std::panic::Location;
 use std::sync::Arc;
+
+use crate::util::panic;
 
 /// What a task, or [`fail`](crate::Shutdown::fail), has reported: the error of a program that failed.
 ///
@@ -39,6 +42,15 @@ struct Inner {
     task: Option<Arc<str>>,
     outcome: Outcome,
     location: &'static Location<'static>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // An error of the program may panic when it is dropped. The thread that has the last reference goes
+        // on: with a cause goes its node, and that thread may have wakers to call, or ancestors to take apart.
+        let outcome = mem::replace(&mut self.outcome, Outcome::Dropped);
+        panic::catch(|| drop(outcome));
+    }
 }
 
 /// What became of a task that failed.

@@ -51,7 +51,6 @@ use crate::model::policy::Policy;
 use crate::model::signal::Signal;
 use crate::node::line::{Line, LineAbove};
 use crate::node::order::{Order, PhaseLink};
-use crate::util::panic;
 use crate::util::shard;
 use crate::util::site_table::SiteTable;
 use crate::util::slab::take_unused;
@@ -175,16 +174,6 @@ struct Begun {
     /// When it was requested, and when the last slot was taken; if something depends on it.
     requested: Option<Instant>,
     slot: Option<Instant>,
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        // An error of the program may panic when it is dropped. The thread that has the last reference to
-        // a node goes on: it may have wakers to call, or ancestors to take apart.
-        if let Some(cause) = self.cause.take() {
-            panic::catch(|| drop(cause));
-        }
-    }
 }
 
 impl Node {
