@@ -18,6 +18,8 @@ fn debug_of_handles_shows_the_state() {
     );
     assert_eq!(format!("{waiter:?}"), "Waiter { requested: false, .. }");
     assert_eq!(format!("{forced:?}"), "Reached { stage: Forced, .. }");
+    let whole = shutdown.whole_requested();
+    assert_eq!(format!("{whole:?}"), "WholeRequested { requested: false }");
 
     let guard = shutdown.guard();
     let drain = shutdown.drain(SECOND);

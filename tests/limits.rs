@@ -151,11 +151,11 @@ fn whole_requested_is_woken_by_each_request_above() {
         let (counter, waker) = Counter::new();
         let mut requested = metrics.whole_requested();
         assert!(poll(&mut requested, &waker).is_pending());
-        assert!(!waiter.is_whole_requested());
+        assert!(!waiter.is_whole_requested() && !metrics.is_whole_requested());
         [&shutdown, &tenant, &metrics][level].request_shutdown();
         assert_eq!(counter.count(), 1);
         assert!(poll(&mut requested, &waker).is_ready());
-        assert!(waiter.is_whole_requested());
+        assert!(waiter.is_whole_requested() && metrics.is_whole_requested());
         assert_eq!(waiter.is_requested(), level == 2);
     }
 }
