@@ -263,6 +263,28 @@ async fn websockets_go_on() {
     timeout(PATIENCE, server).await.unwrap().unwrap().unwrap();
 }
 
+/// Its connections go on, and are told and waited for as before.
+#[tokio::test]
+async fn dropped_server_closes_its_listener_alone() {
+    let shutdown = Shutdown::new();
+    let (address, server) = start(&shutdown).await;
+    let mut kept = client(address).await;
+    let answer = kept.send_request(request("/")).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+    server.abort();
+    assert!(server.await.unwrap_err().is_cancelled());
+    let refused = TcpStream::connect(address).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    let answer = kept.send_request(request("/")).await.unwrap();
+    assert!(answer.headers().get("connection").is_none());
+    answer.into_body().collect().await.unwrap();
+
+    shutdown.request_shutdown();
+    let answer = kept.send_request(request("/")).await.unwrap();
+    assert_eq!(answer.headers()["connection"], "close");
+    timeout(PATIENCE, shutdown.drained()).await.unwrap().unwrap();
+}
+
 /// Each connection has a service of its own, with the address of the client.
 #[tokio::test]
 async fn address_of_the_client() {
