@@ -1,4 +1,6 @@
 //! [`Builder`]: the settings of a shutdown.
+//!
+//! Long because the documentation of each setting stands here; none has more than a few lines of code.
 
 use std::time::Duration;
 
