@@ -219,10 +219,10 @@ impl Builder {
 
     /// Sets the signals that request a shutdown. Defaults to [`Signal::INT`] and [`Signal::TERM`].
     ///
-    /// Each must be one that ends a program by default: the two, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE,
-    /// SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ, SIGSYS, SIGTRAP or SIGABRT; no real-time signal, SIGIO
-    /// or SIGPWR. On Windows there are only the two. A shutdown
-    /// that is not installed ignores it.
+    /// Each must be one that ends a program by default: the two, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2,
+    /// SIGPIPE, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ, SIGSYS, SIGTRAP or SIGABRT; no real-time
+    /// signal, SIGIO or SIGPWR. On Windows there are only the two. A shutdown that is not installed
+    /// ignores it.
     ///
     /// ```no_run
     /// use winddown::{Shutdown, Signal};

@@ -25,10 +25,10 @@ impl Shutdown {
     /// [`time_limit`](PhaseBuilder::time_limit) has run out.
     ///
     /// In all else it is a child: its guards count here, its cause and its deadline are those of this
-    /// shutdown, and the force reaches it at once. It may be requested alone, as any child; that asks
-    /// no other phase, but it counts as asked. Then it has a cause of its own, also if the whole fails
-    /// later: take the exit code from the cause of the whole. All that goes for a failure too: to stop the whole when a
-    /// task of a phase fails, wrap the task with [`supervise`](Shutdown::supervise) or
+    /// shutdown, and the force reaches it at once. It may be requested alone, as any child; that asks no
+    /// other phase, but it counts as asked. Then it has a cause of its own, also if the whole fails
+    /// later: take the exit code from the cause of the whole. All that goes for a failure too: to stop
+    /// the whole when a task of a phase fails, wrap the task with [`supervise`](Shutdown::supervise) or
     /// [`critical`](Shutdown::critical) of the whole, and [`track`](Shutdown::track) it in the phase.
     ///
     /// ```
@@ -149,10 +149,11 @@ impl PhaseBuilder {
     /// the same. Defaults to no limit.
     ///
     /// Guards that are still held then count in the parent as before, and more can be taken; the report
-    /// names them with the phase, and says that its time limit has run out. When they are dropped in time after all, a drain
-    /// is `Ok`, though the order was not kept: [`Report::timed_out_phases`](crate::Report::timed_out_phases) names
-    /// the phase for good. It is real time, kept by a thread of this crate.
-    /// If the system refuses to start that thread, the limit never runs out.
+    /// names them with the phase, and says that its time limit has run out. When they are dropped in time
+    /// after all, a drain is `Ok`, though the order was not kept:
+    /// [`Report::timed_out_phases`](crate::Report::timed_out_phases) names the phase for good. It is real
+    /// time, kept by a thread of this crate. If the system refuses to start that thread, the limit never
+    /// runs out.
     ///
     /// ```
     /// use std::time::Duration;

@@ -484,9 +484,9 @@ impl Shutdown {
     /// Takes a guard: work in flight, which a [`drain`](Shutdown::drain) waits for. The guard records
     /// the line of this call.
     ///
-    /// Returns `None` once a drain of this shutdown, or of an ancestor, has completed, and once a phase was
-    /// asked and held no guard: nothing would wait for the work, so don't begin it. (And at the limit of the counter, `usize::MAX / 16`
-    /// guards.)
+    /// Returns `None` once a drain of this shutdown, or of an ancestor, has completed, and once a phase
+    /// was asked and held no guard: nothing would wait for the work, so don't begin it. (And at the limit
+    /// of the counter, `usize::MAX / 16` guards.)
     ///
     /// A drain ends at the first moment without a guard. So the guard of a queue of jobs belongs to the
     /// worker that empties it, or travels with each job from the moment it is sent. A guard that is
@@ -552,10 +552,9 @@ impl Shutdown {
     /// Wraps a future that is work in flight until it has ended. The guard is taken now, on the line of
     /// this call.
     ///
-    /// Where there is no [`guard`](Shutdown::guard) to take, the future runs without: no drain waits for it
-    /// any more. Where that matters, take a [`guard`](Shutdown::guard)
-    /// yourself. In a report it has the line of this call; for a name, move a
-    /// [`guard_named`](Shutdown::guard_named) into the future.
+    /// Where there is no [`guard`](Shutdown::guard) to take, the future runs without: no drain waits for
+    /// it any more. Where that matters, take a [`guard`](Shutdown::guard) yourself. In a report it has
+    /// the line of this call; for a name, move a [`guard_named`](Shutdown::guard_named) into the future.
     ///
     /// A panic of the future is counted in the [`report`](Shutdown::report). Once a shutdown was
     /// requested, it is a [failure](Cause::Failed).
