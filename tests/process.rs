@@ -36,20 +36,22 @@ mod cases {
     use nix::sys::signal::Signal::{self, *};
     use nix::sys::signal::kill;
     use nix::unistd::Pid;
-    use winddown::{InstallError, Shutdown, ShutdownExt};
+    use winddown::{Builder, InstallError, Shutdown, ShutdownExt};
 
     use crate::support::child::{Role, command, roles, trials};
     use crate::support::program::{Program, Server, all_are_read, raise, with_default};
     #[cfg(target_os = "linux")]
     use crate::support::program::{leave_memory_for_threads, threads_sleep};
-    use crate::support::{Call, park, poll};
     #[cfg(target_os = "linux")]
-    use crate::support::{HOUR, until};
+    use crate::support::until;
+    use crate::support::{Call, HOUR, park, poll};
 
     const MOMENT: Duration = Duration::from_millis(1);
 
     pub(crate) const ROLES: &[Role] = &roles![
         plain,
+        called_by,
+        called_with_a_deadline_by,
         other_signals,
         two_requests,
         request_then_signal,
@@ -85,6 +87,7 @@ mod cases {
     pub(crate) fn tests() -> Vec<Trial> {
         trials![
             signal_requests_shutdown,
+            callbacks_run_where_the_end_does_not_depend_on_it,
             other_signals_and_exit_code,
             g3_two_requests_force,
             g4_request_then_signal_forces,
@@ -130,6 +133,38 @@ mod cases {
             child.send(signal);
             assert_eq!(child.line("stopping: "), signal.as_str());
             assert_eq!(child.code(), 0);
+        }
+    }
+
+    fn say_what_calls(builder: Builder) {
+        let shutdown = builder.install().unwrap();
+        let _said = shutdown.call_on_shutdown(|| {
+            let name = thread::current().name().map(str::to_owned);
+            println!("called by {}", name.unwrap());
+        });
+        println!("ready");
+        park();
+    }
+
+    fn called_by() {
+        say_what_calls(Shutdown::builder());
+    }
+
+    fn called_with_a_deadline_by() {
+        say_what_calls(Shutdown::builder().grace_period(HOUR).force_at_deadline());
+    }
+
+    /// The background thread is for shutdowns whose end the thread `winddown` sees to.
+    fn callbacks_run_where_the_end_does_not_depend_on_it() {
+        for (role, thread) in [
+            ("called_by", "winddown"),
+            ("called_with_a_deadline_by", "winddown-wakers"),
+        ] {
+            let mut child = Program::ready_role(role);
+            child.send(SIGTERM);
+            assert_eq!(child.line("called by "), thread);
+            child.send(SIGTERM);
+            assert_eq!(child.code(), 1);
         }
     }
 

@@ -282,7 +282,10 @@ async fn dropped_server_closes_its_listener_alone() {
     shutdown.request_shutdown();
     let answer = kept.send_request(request("/")).await.unwrap();
     assert_eq!(answer.headers()["connection"], "close");
-    timeout(PATIENCE, shutdown.drained()).await.unwrap().unwrap();
+    timeout(PATIENCE, shutdown.drained())
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 /// Each connection has a service of its own, with the address of the client.
