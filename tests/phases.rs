@@ -1345,6 +1345,18 @@ fn g13_panic_of_an_error_that_is_dropped_silences_no_later_phase() {
     }
 }
 
+/// The timer of a phase that is dropped is forgotten, and no other.
+#[test]
+fn dropped_phase_leaves_the_timers_of_others() {
+    let shutdown = Shutdown::new();
+    let delayed = |name, delay| shutdown.phase(name).delay(delay).build();
+    let first = delayed("first", HOUR);
+    let second = delayed("second", Duration::from_millis(100));
+    shutdown.request_shutdown();
+    drop(first);
+    in_time(move || second.waiter().wait_blocking());
+}
+
 #[test]
 fn requested_of_a_phase_is_not_ready_in_the_lame_duck_of_the_whole() {
     let shutdown = Shutdown::builder().lame_duck(HOUR).build();
