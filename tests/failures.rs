@@ -13,7 +13,7 @@ use std::task::Context;
 use std::thread;
 
 use futures_lite::future;
-use support::{HOUR, drained, in_time, poll};
+use support::{HOUR, PanicsWhenDropped, drained, in_time, poll};
 use winddown::{Cause, Failure, Outcome, Report, Shutdown, Signal, Stage};
 
 fn exit_code(shutdown: &Shutdown) -> String {
@@ -251,10 +251,6 @@ fn g5_error_that_uses_the_shutdown_when_it_is_dropped() {
     });
 }
 
-/// Panics when it is dropped, unless its thread does.
-#[derive(Debug)]
-struct Panics;
-
 /// Says how long it lives.
 #[derive(Debug)]
 struct Lives(#[expect(dead_code, reason = "it is counted")] Arc<()>);
@@ -267,27 +263,13 @@ impl std::fmt::Display for Lives {
 
 impl Error for Lives {}
 
-impl std::fmt::Display for Panics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("disk full")
-    }
-}
-
-impl Error for Panics {}
-
-impl Drop for Panics {
-    fn drop(&mut self) {
-        assert!(thread::panicking(), "an error's own fault");
-    }
-}
-
 /// Otherwise the system's default for Ctrl-C would not come back with the last handle (G7).
 #[test]
 fn g7_error_that_panics_when_it_is_dropped_leaks_no_ancestor() {
     let root = Shutdown::new();
     let middle = root.child();
     let leaf = middle.child();
-    middle.fail(Panics);
+    middle.fail(PanicsWhenDropped);
     let lives = Arc::new(());
     root.fail(Lives(lives.clone()));
     drop((root, middle));
@@ -301,7 +283,7 @@ fn g5_error_of_a_phase_that_panics_when_it_is_dropped_reaches_no_caller() {
     let shutdown = Shutdown::new();
     let phases = ["first", "second"].map(|name| shutdown.phase(name).build());
     for phase in &phases {
-        phase.fail(Panics);
+        phase.fail(PanicsWhenDropped);
     }
     let _dropped = shutdown.call_on_shutdown(move || drop(phases));
     assert!(shutdown.request_shutdown());

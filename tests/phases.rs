@@ -6,8 +6,6 @@
 mod support;
 
 use std::cell::RefCell;
-use std::error::Error;
-use std::fmt;
 use std::hint::black_box;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -19,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use futures_lite::future;
-use support::{Call, Counter, HOUR, drained, in_time, poll};
+use support::{Call, Counter, HOUR, PanicsWhenDropped, drained, in_time, poll};
 use winddown::{Callback, DrainErrorKind, Guard, PhaseBuilder, Shutdown, Stage, Waiter};
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -1299,23 +1297,6 @@ fn report_names_the_innermost_phase() {
 /// An error that panics when it is dropped, by the thread that calls the wakers of a phase.
 #[test]
 fn g13_panic_of_an_error_that_is_dropped_silences_no_later_phase() {
-    #[derive(Debug)]
-    struct Panics;
-
-    impl fmt::Display for Panics {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("disk full")
-        }
-    }
-
-    impl Error for Panics {}
-
-    impl Drop for Panics {
-        fn drop(&mut self) {
-            assert!(thread::panicking(), "an error's own fault");
-        }
-    }
-
     for (fails, alone) in [(true, false), (true, true), (false, false)] {
         let shutdown = Shutdown::new();
         let first = shutdown.phase("first");
@@ -1327,7 +1308,7 @@ fn g13_panic_of_an_error_that_is_dropped_silences_no_later_phase() {
         let asked = if alone { &first } else { &second };
         let child = asked.child();
         if fails {
-            child.fail(Panics);
+            child.fail(PanicsWhenDropped);
         }
         let held = Mutex::new(Some(child));
         let mut drops = asked.waiter();

@@ -17,6 +17,8 @@ pub mod program;
 #[cfg(feature = "tracing")]
 pub mod subscriber;
 
+use std::error::Error;
+use std::fmt;
 use std::mem::forget;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -34,6 +36,24 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A time that no test lives to see.
 pub const HOUR: Duration = Duration::from_secs(3600);
+
+/// An error that panics when it is dropped, unless its thread does already.
+#[derive(Debug)]
+pub struct PanicsWhenDropped;
+
+impl fmt::Display for PanicsWhenDropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("disk full")
+    }
+}
+
+impl Error for PanicsWhenDropped {}
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        assert!(thread::panicking(), "an error's own fault");
+    }
+}
 
 /// Calls a function each time it is woken.
 pub struct Call<F>(pub F);
