@@ -2,12 +2,26 @@
 
 use std::sync::{Arc, Weak};
 
+use crate::model::cause::Cause;
+use crate::model::signal::Signal;
 use crate::node::Node;
 use crate::node::request::Raised;
 use crate::util::background;
 
+/// Takes a slot for a signal. Returns `false` if the node is gone.
+pub(crate) fn request(node: &Weak<Node>, signal: Signal) -> bool {
+    with_node(node, |node| {
+        node.request_with(Cause::Signal(signal), announce);
+    })
+}
+
+/// Forces the shutdown, whose deadline has passed. Returns `false` if the node is gone.
+pub(crate) fn force_late(node: &Weak<Node>) -> bool {
+    with_node(node, |node| node.force_late(announce))
+}
+
 /// Calls `act` with the node. Returns `false` if the node is gone.
-pub(crate) fn with_node(node: &Weak<Node>, act: impl FnOnce(&Arc<Node>)) -> bool {
+fn with_node(node: &Weak<Node>, act: impl FnOnce(&Arc<Node>)) -> bool {
     let Some(node) = node.upgrade() else {
         return false;
     };
@@ -31,7 +45,7 @@ fn runs_foreign_code(node: &Node) -> bool {
 
 /// Calls the wakers from this thread; or, if the end of the process depends on this thread, from the
 /// background thread, because a waker may hang.
-pub(crate) fn announce(node: &Arc<Node>, raised: Raised) {
+fn announce(node: &Arc<Node>, raised: Raised) {
     if runs_foreign_code(node) {
         node.announce(raised);
         return;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::model::signal::Signal;
 use crate::node::Node;
-use crate::os::deliver::{announce, with_node};
+use crate::os::deliver::force_late;
 use crate::os::exit;
 use crate::os::flags::arm;
 use crate::util::sync::lock_std;
@@ -80,7 +80,7 @@ pub(crate) fn run_due() -> Option<Instant> {
     if let Some((_, node, end)) = times.force.take_if(|(time, ..)| *time <= now) {
         // Without the lock, which the force takes again for the abort timeout.
         drop(times);
-        if !with_node(&node, |node| node.force_late(announce)) {
+        if !force_late(&node) {
             end.now();
         }
         times = lock_std(&TIMES);

@@ -19,7 +19,7 @@ use signal_hook::{SigId, flag};
 use crate::model::cause::Cause;
 use crate::model::signal::Signal;
 use crate::node::Node;
-use crate::os::deliver::{announce, with_node};
+use crate::os::deliver::request;
 use crate::os::error::InstallError;
 use crate::os::exit;
 use crate::os::flags::{ARMED, IDLE};
@@ -94,10 +94,7 @@ impl Reader {
             let due = timekeeper::run_due();
             match self.next(due) {
                 Ok(Event::Signal(signal)) if self.was_seen(signal) => {
-                    let request = |node: &Arc<Node>| {
-                        node.request_with(Cause::Signal(signal), announce);
-                    };
-                    if !with_node(&self.node, request) {
+                    if !request(&self.node, signal) {
                         exit::of_signal(signal);
                     }
                 }

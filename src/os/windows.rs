@@ -10,10 +10,9 @@ use std::thread;
 
 use winddown_console::{Event, Reply};
 
-use crate::model::cause::Cause;
 use crate::model::signal::Signal;
 use crate::node::Node;
-use crate::os::deliver::{announce, with_node};
+use crate::os::deliver::request;
 use crate::os::error::InstallError;
 use crate::os::settings::Settings;
 use crate::os::timekeeper;
@@ -32,16 +31,7 @@ pub(crate) fn listen(settings: &Settings, node: &Arc<Node>) -> Result<(), Instal
     let signals = settings.signals.clone();
     let node = Arc::downgrade(node);
     winddown_console::handle(move |event| match signal(event) {
-        Some(signal) if signals.contains(&signal) => {
-            let request = |node: &Arc<Node>| {
-                node.request_with(Cause::Signal(signal), announce);
-            };
-            if with_node(&node, request) {
-                Reply::Taken
-            } else {
-                Reply::Passed
-            }
-        }
+        Some(signal) if signals.contains(&signal) && request(&node, signal) => Reply::Taken,
         _ => Reply::Passed,
     })
     .map_err(InstallError::Register)
