@@ -1,6 +1,7 @@
 //! [`StreamingExt`]: bodies and event streams that hold a shutdown, and that end with it.
 
 use std::borrow::BorrowMut;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -35,7 +36,8 @@ pub trait StreamingExt: Sized {
 
     /// Ends an endless stream at the shutdown, with one last item.
     ///
-    /// What is ready at the shutdown is still given out, up to 4,096 items. A stream that ends by itself
+    /// What is ready at the shutdown is still given out, up to 4,096 items. One of tokio yields after a number
+    /// of items, so a stream that is pending is polled once more. A stream that ends by itself
     /// has no last item more. The stream inside is dropped before the last item is made. Fused.
     ///
     /// For server-sent events, the last item is an event that the page knows:
@@ -84,6 +86,7 @@ pub trait StreamingExt: Sized {
             waiter,
             last: Some(last),
             items: ITEMS,
+            pending: false,
         }
     }
 }
@@ -93,6 +96,10 @@ impl<T> StreamingExt for T {}
 pin_project! {
     /// A body or stream that holds a guard. Made by [`StreamingExt::hold`] and by a
     /// [`GuardLayer`](crate::GuardLayer).
+    ///
+    /// # Cancel safety
+    ///
+    /// Its `next` is cancel safe if that of the stream inside is. Dropping it releases the guard.
     #[must_use = "bodies and streams do nothing unless polled"]
     #[derive(Debug)]
     pub struct Hold<T, G = Guard> {
@@ -164,6 +171,8 @@ pin_project! {
         waiter: W,
         last: Option<L>,
         items: u32,
+        // Whether the stream was pending in the poll before, and the waiter ready.
+        pending: bool,
     }
 }
 
@@ -187,13 +196,21 @@ where
                     if waiter.is_stopping() {
                         *this.items -= 1;
                     }
+                    *this.pending = false;
                     return Poll::Ready(Some(item));
                 }
                 Poll::Ready(None) => {
                     this.stream.set(None);
                     return Poll::Ready(None);
                 }
-                Poll::Pending => ready!(Pin::new(waiter).poll(cx)),
+                Poll::Pending => {
+                    ready!(Pin::new(waiter).poll(cx));
+                    // tokio has a task yield after a number of items. The others come in its next turn.
+                    if !mem::replace(this.pending, true) {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
             }
         }
         this.stream.set(None);

@@ -381,3 +381,20 @@ fn stream_that_ends_with_a_last_item() {
     let all = smol::block_on(ready_always.collect::<Vec<_>>());
     assert_eq!((all.len(), all.last()), (4097, Some(&9)));
 }
+
+/// tokio has a stream yield after a number of items.
+///
+/// Mutation: `EndWith` ends when the stream is pending for the first time.
+#[tokio::test]
+async fn all_that_is_ready_comes_before_the_last_item() {
+    let shutdown = Shutdown::new();
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    for item in 0..1000 {
+        sender.send(item).unwrap();
+    }
+    let items = stream::poll_fn(move |cx| receiver.poll_recv(cx));
+    let items = items.end_with(shutdown.waiter(), || 1000);
+    shutdown.request_shutdown();
+    let all = tokio::spawn(items.collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(all, (0..=1000).collect::<Vec<_>>());
+}
