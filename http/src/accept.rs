@@ -32,7 +32,7 @@ const QUEUE: u32 = 4096;
 /// Accepts connections until `stop` is ready, and then the connections that the kernel has accepted already.
 /// These have until `give_up` is ready to find room.
 ///
-/// Dropping the listener is the last that it does.
+/// Right after the last look at these it drops the listener.
 ///
 /// # Errors
 ///
@@ -63,7 +63,10 @@ where
     if accept.until(taken, &mut incoming).await? == Ended::Incoming {
         return Ok(());
     }
-    accept.queue(pin!(give_up), &mut incoming).await
+    let ended = accept.queue(pin!(give_up), &mut incoming).await;
+    // Before `spawn`: a service of the program takes its time to be dropped.
+    drop(incoming);
+    ended
 }
 
 /// What ended a part of the loop.
