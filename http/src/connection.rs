@@ -35,7 +35,7 @@ enum Then {
 /// | answers requests of HTTP/2 | at the stop, and goes on with them | - |
 /// | is silent | `SETTLE` after the stop, and when it has been silent for `pause` | `client` later |
 /// | has sent a part of a request head | - | `client` after its first byte |
-/// | is HTTP/2 without a stream | at the stop | `client` later; or if the client was not silent, it is over |
+/// | is HTTP/2 without a stream | at the stop | `client` later, or after its first moment without one; or if the client was not silent, it is over |
 /// | is HTTP/2, and over | - | `client` after the client's last byte, but three times that at most, or when it closes |
 ///
 /// HTTP/1 is not told while it answers a request: its head may have left before the shutdown, without
@@ -53,7 +53,8 @@ pub(crate) async fn drive<C: Future>(
     let mut stop = stop.clone();
     let mut stopping = false;
     let mut stopped = None;
-    let mut told = None;
+    let mut told: Option<Instant> = None;
+    let mut was_idle = false;
     let mut alarm = Alarm { timer, sleep: None };
     poll_fn(move |cx| {
         // First, so that what has arrived is known before the connection is told.
@@ -74,6 +75,12 @@ pub(crate) async fn drive<C: Future>(
                     Some(Idle::Silent { since } | Idle::Http2 { since, .. }) => since <= *stopped,
                     _ => false,
                 });
+            }
+            if let (Some(Idle::Http2 { since, .. }), Some(at), false) = (&idle, told, was_idle) {
+                // It was told behind an answer that the client may still be reading. The first time alone, as
+                // one that answers no PING may go on to send requests.
+                told = Some(at.max(*since));
+                was_idle = true;
             }
             let Some((time, then)) = next(idle, stopped, told, *times) else {
                 return Poll::Pending;

@@ -18,6 +18,7 @@ use winddown_http::{RequestBody, Server, SmolIncoming};
 
 use support::{
     Client, PREFACE, RUNTIMES, Running, SETTINGS_ACK, Settings, app, get_frame, split_frame, until,
+    window_settings, window_update,
 };
 
 /// As long as a misbehaving client may take, and what a busy machine adds.
@@ -183,18 +184,7 @@ fn http2_slow_reader(window: u32) {
         };
         let server = Running::start(runtime, &Shutdown::new(), settings, app());
         let mut client = server.connect();
-        let window_update = |stream: u32, more: u32| {
-            let mut frame = vec![0, 0, 4, 8, 0];
-            frame.extend(stream.to_be_bytes());
-            frame.extend(more.to_be_bytes());
-            frame
-        };
-        // SETTINGS_INITIAL_WINDOW_SIZE, which is that of streams.
-        let settings = [
-            &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4],
-            &window.to_be_bytes()[..],
-        ]
-        .concat();
+        let settings = window_settings(window);
         let connection = window_update(0, window - 65_535 + 1);
         let get = get_frame(1, &format!("/big/{LENGTH}"));
         let begin = [PREFACE, &settings, SETTINGS_ACK, &connection, &get].concat();

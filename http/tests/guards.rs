@@ -23,7 +23,7 @@ use winddown_http::{GuardLayer, RequestBody, RequestGuard, Server, SmolExecutor,
 
 use support::{
     App, PREFACE, RUNTIMES, Running, SETTINGS_ACK, Settings, answer, body, get_frame, split_frame,
-    until,
+    until, window_settings, window_update,
 };
 
 fn guarded(shutdown: &Shutdown) -> App {
@@ -348,6 +348,43 @@ fn names_by_request_and_close() {
     assert_eq!(http1.headers()["connection"], "close");
     let http2 = call("/late", http::Version::HTTP_2);
     assert!(http2.headers().get("connection").is_none());
+}
+
+/// A client of HTTP/2 has not read that the server stops, because a long answer is in the buffers before
+/// that, and sends a request when the server has just written the last of it.
+///
+/// Mutation: in `drive`, the time of a client begins when it is told.
+#[test]
+fn http2_request_behind_a_slow_answer_is_answered() {
+    const WINDOW: u32 = 1 << 30;
+    /// Less than the buffers of two sockets hold.
+    const BUFFERED: usize = 1 << 20;
+    for runtime in RUNTIMES {
+        let (shutdown, settings) = (Shutdown::new(), Settings::default());
+        let server = Running::start(runtime, &shutdown, settings, guarded(&shutdown));
+        let mut client = server.connect();
+        let (streams, connection) = (window_settings(WINDOW), window_update(0, WINDOW));
+        let get = get_frame(1, &format!("/big/{SIZE}"));
+        client
+            .send([PREFACE, &streams, SETTINGS_ACK, &connection, &get].concat())
+            .unwrap();
+        until("it is answered", || held(&shutdown, "request") == 1);
+        shutdown.request_shutdown();
+        thread::sleep(settings.client_timeout * 3 / 2);
+        while client.rest.len() < SIZE - BUFFERED {
+            client.more().unwrap();
+        }
+        until("it is written", || held(&shutdown, "request") == 0);
+        client.send(get_frame(3, "/")).unwrap();
+        let all = client.until_closed();
+        let (mut rest, mut answered) = (&all[..], false);
+        while let Some((kind, stream, _, after)) = split_frame(rest) {
+            answered |= (kind, stream) == (1, 3); // HEADERS
+            rest = after;
+        }
+        assert!(answered, "{runtime:?}");
+        server.join().unwrap();
+    }
 }
 
 #[test]

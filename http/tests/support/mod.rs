@@ -36,6 +36,20 @@ pub fn get_frame(stream: u32, path: &str) -> Vec<u8> {
     frame
 }
 
+/// SETTINGS_INITIAL_WINDOW_SIZE, which is that of streams.
+pub fn window_settings(window: u32) -> Vec<u8> {
+    let mut frame = vec![0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4];
+    frame.extend(window.to_be_bytes());
+    frame
+}
+
+pub fn window_update(stream: u32, more: u32) -> Vec<u8> {
+    let mut frame = vec![0, 0, 4, 8, 0];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(more.to_be_bytes());
+    frame
+}
+
 /// Splits off the first frame of HTTP/2, if it is whole: its kind, its stream, its payload, and the rest.
 pub fn split_frame(bytes: &[u8]) -> Option<(u8, u32, &[u8], &[u8])> {
     let (head, rest) = bytes.split_first_chunk::<9>()?;
@@ -186,7 +200,7 @@ pub fn app() -> App {
 pub struct Client {
     pub stream: TcpStream,
     /// What was read beyond the last answer.
-    rest: Vec<u8>,
+    pub rest: Vec<u8>,
 }
 
 #[derive(Debug)]
