@@ -68,7 +68,7 @@ pub(crate) async fn drive<C: Future>(
                 stopping = true;
                 stopped = stopped.or_else(|| Some(alarm.timer.now()));
             }
-            let idle = monitor.idle(stopped.is_some(), cx.waker());
+            let idle = monitor.idle(cx.waker());
             if !stopping && told.is_none() {
                 // It was idle, unless a request came after all.
                 stopped = stopped.filter(|stopped| match idle {

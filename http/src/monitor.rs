@@ -21,7 +21,8 @@ const FLOOD: usize = 64 * 1024;
 /// For how many client timeouts it may send some.
 const OVER: u32 = 2;
 
-/// Locks a mutex. No code panics under the locks of this crate, so a poisoned one is as good.
+/// Locks a mutex. Under the locks of this crate only the clone of a waker and a look at the timer could
+/// panic, before anything is changed: so a poisoned one is as good.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -250,27 +251,32 @@ impl Monitor {
         }
     }
 
-    /// Returns what the connection waits for, or `None` while HTTP/1 has a request. Registers the task of the
-    /// driver, to be woken when none is; on HTTP/2 also when an answer was taken, which has to be flushed.
-    pub(crate) fn idle(&self, stopped: bool, waker: &Waker) -> Option<Idle> {
+    /// Returns what the connection waits for, or `None` while HTTP/1 has a request, whose answer is flushed
+    /// where the driver polls the connection. Registers the driver's task on HTTP/2, to be woken when an answer
+    /// was taken, which has to be flushed, and when no request is left.
+    pub(crate) fn idle(&self, waker: &Waker) -> Option<Idle> {
         let mut state = lock(&self.state);
         if let (Some((over, _)), Some(heard)) = (state.over, state.heard) {
             let since = heard.min(over + OVER * self.common.times.client);
             return Some(Idle::Over { since });
         }
         if state.in_flight > 0 || state.tunnel {
-            let http2 = state.protocol == Protocol::Http2;
-            if stopped || http2 {
-                let registered = state.waker.as_ref();
-                if !registered.is_some_and(|registered| registered.will_wake(waker)) {
-                    state.waker = Some(waker.clone());
-                }
+            if state.protocol != Protocol::Http2 {
+                return None;
             }
-            if state.taken.count > 0 && http2 {
-                // Taken since the connection was polled.
+            let registered = state.waker.as_ref();
+            let last = match registered.is_some_and(|registered| registered.will_wake(waker)) {
+                true => None,
+                false => state.waker.replace(waker.clone()),
+            };
+            // Since the connection was polled.
+            let taken = state.taken.count > 0;
+            drop(state);
+            drop(last);
+            if taken {
                 waker.wake_by_ref();
             }
-            return http2.then_some(Idle::Streams);
+            return Some(Idle::Streams);
         }
         let since = state.idle_since;
         Some(match (state.protocol, state.bytes_since) {

@@ -60,7 +60,9 @@ impl Slots {
             if ready(&state) {
                 return Poll::Ready(());
             }
-            state.waker = Some(cx.waker().clone());
+            let last = state.waker.replace(cx.waker().clone());
+            drop(state);
+            drop(last);
             Poll::Pending
         })
         .await;
