@@ -20,7 +20,8 @@ use crate::monitor::{Common, InFlight};
 ///
 /// It is hyper's [`Incoming`]. But once the connections are told to finish, a client that sends
 /// nothing of it for the [`client_timeout`](crate::Server::client_timeout) gets no more time: the body
-/// ends with [`RequestBodyError::Stalled`]. So a body that is never finished does not hold the shutdown.
+/// ends with [`RequestBodyError::Stalled`]. So a client that stops in the middle of a body does not hold
+/// the shutdown.
 pub struct RequestBody {
     incoming: Incoming,
     limit: Limit,

@@ -187,11 +187,13 @@ where
                 .into_iter()
                 .for_each(|guard| unsent.keep(guard));
         }
-        let http1 = parts.version < Version::HTTP_2 && parts.method != Method::CONNECT;
+        let http1 = parts.version < Version::HTTP_2;
+        let connect = parts.method == Method::CONNECT;
         GuardFuture {
             future: self.inner.call(Request::from_parts(parts, body)),
             guard,
-            close: http1.then(|| shutdown.waiter()),
+            stop: http1.then(|| shutdown.waiter()),
+            connect,
         }
     }
 }
@@ -205,7 +207,8 @@ pin_project! {
         future: F,
         guard: Option<Arc<Guard>>,
         // On HTTP/1.
-        close: Option<Waiter>,
+        stop: Option<Waiter>,
+        connect: bool,
     }
 }
 
@@ -219,8 +222,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.future.poll(cx))?;
-        if let Some(shutdown) = this.close {
-            close_if_requested(shutdown, response.status(), response.headers_mut());
+        if let Some(stop) = this.stop {
+            close_if_requested(stop, *this.connect, &mut response);
         }
         let guard = this.guard.take();
         Poll::Ready(Ok(response.map(|body| Hold::new(body, guard))))

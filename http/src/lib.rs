@@ -71,14 +71,15 @@
 //! | the client | its connection ends |
 //! |---|---|
 //! | has sent nothing | when it is told |
-//! | sends half a request head | a [`client_timeout`](Server::client_timeout) after its first byte |
+//! | sends half a request head | a [`client_timeout`](Server::client_timeout) after its first byte; on HTTP/2, after it was told |
 //! | sends half a TLS handshake | a `client_timeout` after it was accepted |
 //! | does not finish a request body | the handler has an error, a `client_timeout` after the last piece |
-//! | sends HTTP/2's preface alone, answers no PING, or floods the server with frames | a `client_timeout` after it was told; four of them, if it goes on to send some frames |
+//! | sends HTTP/2's preface alone, answers no PING, or floods the server with frames | a `client_timeout` after it was told and had its answers; four of them, if it goes on to send some frames |
+//! | sends its request body slowly | when it is finished, or at the end of the grace period |
 //! | answers no PING, and always has a request on HTTP/2 | at the end of the grace period |
 //! | reads its answer slowly | when it has all, or at the end of the grace period |
 //!
-//! So but for the last two the drain ends in a few seconds, in four `client_timeout`s at most, and without an
+//! So but for the last three the drain ends in a few seconds, in four `client_timeout`s at most, and without an
 //! error.
 //!
 //! # Before other parts
@@ -129,7 +130,8 @@
 //! - A service that answers before it has read the body has the rest of it for one `client_timeout`. So has
 //!   a client for its next request if it sends an empty line between the two.
 //! - When a websocket over HTTP/2 has ended, nothing tells the server. From then on its connection has
-//!   neither the `idle_timeout` nor the `client_timeout`.
+//!   neither the `idle_timeout` nor the `client_timeout`. So has one whose CONNECT was answered by a success
+//!   without a body, though no task took the tunnel.
 //! - When the grace period is over, a connection that was upgraded is not dropped. The task that has it
 //!   is the program's.
 //!

@@ -46,9 +46,8 @@ pub(crate) struct Times {
 
 /// What all connections of a server have in common.
 pub(crate) struct Common {
-    /// Tells that answers are to say `connection: close`.
-    pub(crate) shutdown: Waiter,
-    /// Tells that a connection is to finish, and a request body to be finished.
+    /// Tells that answers are to say `connection: close`, and then that a connection is to finish, and a
+    /// request body to be finished.
     pub(crate) stop: Waiter,
     pub(crate) timer: SharedTimer,
     pub(crate) times: Times,

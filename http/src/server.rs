@@ -46,9 +46,9 @@ pub struct Server<E> {
 impl<E: Clone> Server<E> {
     /// Makes a server that stops with `shutdown`, for any runtime.
     ///
-    /// `executor` runs the tasks of connections and of HTTP/2 streams. `timer` keeps all times but the
-    /// [`pause`](Server::pause), which a thread of winddown keeps. For tokio and smol, `Server::tokio`
-    /// and `Server::smol` bring both.
+    /// `executor` runs the tasks of connections and of HTTP/2 streams. `timer` keeps all times but the one
+    /// between the stop and the moment when connections are told, which a thread of winddown keeps. For tokio
+    /// and smol, `Server::tokio` and `Server::smol` bring both.
     ///
     /// It holds a guard, so that a shutdown that comes before `serve` finds a listener whose queue is to be
     /// served. Make it before the shutdown can come, above all on a phase: one that is asked and holds no
@@ -65,6 +65,7 @@ impl<E: Clone> Server<E> {
     /// let server = Server::new(&shutdown, executor, TokioTimer::new());
     /// # let _ = server;
     /// ```
+    #[track_caller]
     pub fn new(
         shutdown: &Shutdown,
         executor: E,
@@ -141,9 +142,9 @@ impl<E> Server<E> {
 
     /// Sets how long the server waits for a client. Defaults to 5 s.
     ///
-    /// At any time it bounds the handshake of [`serve_with`](Server::serve_with), and a request head from
-    /// its first byte on. Once connections are told to finish, it also bounds the wait for the next
-    /// piece of a request body, and for the end of a connection without a request, such as the answer
+    /// At any time it bounds the handshake of [`serve_with`](Server::serve_with), and a request head of
+    /// HTTP/1 from its first byte on. Once connections are told to finish, it also bounds the wait for the
+    /// next piece of a request body, and for the end of a connection without a request, such as the answer
     /// to HTTP/2's PING. A client that takes longer loses its connection, or the request. That is no
     /// error of the server. What a client receives has no limit but the
     /// [`grace_period`](winddown::Builder::grace_period).
@@ -270,7 +271,8 @@ impl<E> Server<E> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the listener. The connections go on, and end with the shutdown.
+    /// Dropping the future closes the listener. The connections go on, and end with the shutdown; but those
+    /// that are open at the end of the grace period are not dropped then.
     #[track_caller]
     pub fn serve<St, I, S, K>(
         self,
@@ -327,9 +329,13 @@ impl<E> Server<E> {
     /// # }
     /// ```
     ///
-    /// # Errors
+    /// # Errors, cancel safety
     ///
     /// As `serve`.
+    ///
+    /// # Panics
+    ///
+    /// If `connect` itself panics, and not its future, the panic comes out of this future.
     #[track_caller]
     pub fn serve_with<St, R, C, F, I, S, K>(
         self,
@@ -372,7 +378,6 @@ impl<E> Server<E> {
         }
         drop(starting);
         let common = Arc::new(Common {
-            shutdown: shutdown.waiter(),
             stop: connections.waiter(),
             timer: timer.clone(),
             times,

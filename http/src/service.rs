@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -226,11 +226,11 @@ where
         let this = self.project();
         let mut response = ready!(this.future.poll(cx))?;
         let in_flight = this.in_flight.take().expect("polled after it was ready");
-        if in_flight.is_http1() && !*this.connect {
-            let shutdown = &in_flight.common().shutdown;
-            close_if_requested(shutdown, response.status(), response.headers_mut());
+        if in_flight.is_http1() {
+            close_if_requested(&in_flight.common().stop, *this.connect, &mut response);
         }
-        if *this.connect && response.status().is_success() {
+        // An answer with a body opens no tunnel, though hyper drops the body.
+        if is_tunnel(*this.connect, &response) && response.body().is_end_stream() {
             in_flight.tunnel();
         }
         Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, in_flight))))
@@ -238,9 +238,16 @@ where
 }
 
 /// Has an HTTP/1 answer say `connection: close` once the whole was requested, unless it hands the
-/// connection over to another protocol.
-pub(crate) fn close_if_requested(shutdown: &Waiter, status: StatusCode, headers: &mut HeaderMap) {
-    if shutdown.is_whole_requested() && status != StatusCode::SWITCHING_PROTOCOLS {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+/// connection over to another protocol. `connect` is whether it answers CONNECT.
+pub(crate) fn close_if_requested<B>(stop: &Waiter, connect: bool, response: &mut Response<B>) {
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if stop.is_whole_requested() && !switches && !is_tunnel(connect, response) {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
     }
+}
+
+/// Whether an answer, to CONNECT if `connect`, makes a tunnel of its connection or stream.
+fn is_tunnel<B>(connect: bool, response: &Response<B>) -> bool {
+    connect && response.status().is_success()
 }

@@ -273,6 +273,23 @@ fn http2_half_a_request() {
     });
 }
 
+/// HTTP/2 with CONNECT, which the service answers as all else.
+///
+/// Mutation: `AnswerFuture` takes every success for a tunnel.
+#[test]
+fn http2_connect_without_a_tunnel() {
+    misbehave("HTTP/2, CONNECT", |client| {
+        client
+            .send([PREFACE, SETTINGS, SETTINGS_ACK].concat())
+            .unwrap();
+        // HEADERS of stream 1 with END_HEADERS: CONNECT, and an authority without an index.
+        let head = [0, 0, 14, 1, 4, 0, 0, 0, 1];
+        let block = *b"\x02\x07CONNECT\x01\x03a:1";
+        client.send([&head[..], &block].concat()).unwrap();
+        client.more().unwrap();
+    });
+}
+
 /// HTTP/2 with a request whose body is never finished.
 #[test]
 fn http2_body_that_is_never_finished() {

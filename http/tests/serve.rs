@@ -6,21 +6,24 @@ use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 #[cfg(unix)]
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_lite::{StreamExt, stream};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tower::ServiceBuilder;
 use tower::util::BoxCloneService;
 use winddown::{DrainErrorKind, Shutdown};
 #[cfg(unix)]
 use winddown_http::TokioIncoming;
-use winddown_http::{RequestBody, Server, SmolIncoming};
+use winddown_http::{GuardLayer, RequestBody, Server, SmolIncoming};
 
 use support::{AnyBody, App, Client, RUNTIMES, Running, Settings, app, until};
 
@@ -294,6 +297,104 @@ fn listener_that_fails() {
     assert_eq!(error.listener.unwrap().kind(), ErrorKind::InvalidInput);
     assert!(error.drain.is_none());
     assert!(!shutdown.is_requested());
+}
+
+/// Mutation: `close_if_requested` asks the waiter of the shutdown.
+#[test]
+fn listener_that_fails_ends_busy_connections() {
+    let shutdown = Shutdown::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut client = Client::connect(address);
+    let (accepted, _) = listener.accept().unwrap();
+    let accepted = smol::Async::new(accepted).unwrap();
+    let io = smol_hyper::rt::FuturesIo::new(smol::net::TcpStream::from(accepted));
+    let (fail, mut failure) = tokio::sync::mpsc::unbounded_channel();
+    let incoming = stream::once(Ok(io)).chain(stream::poll_fn(move |cx| failure.poll_recv(cx)));
+    let server = smol::spawn(Server::smol(&shutdown).serve(incoming, app()));
+    assert!(!client.get("/").unwrap().closes());
+    fail.send(Err(ErrorKind::InvalidInput.into())).unwrap();
+    // It is never silent for the pause.
+    until("an answer says close", || client.get("/").unwrap().closes());
+    assert_eq!(client.until_closed(), b"");
+    let error = smol::block_on(server).unwrap_err();
+    assert!(error.drain.is_none());
+    assert!(!shutdown.is_requested());
+}
+
+#[test]
+fn report_names_the_line_that_made_the_server() {
+    let shutdown = Shutdown::new();
+    let servers = (Server::smol(&shutdown), Server::tokio(&shutdown));
+    let report = shutdown.report();
+    assert_eq!(report.guards(), 2);
+    assert!(
+        report.iter().all(|line| line.location.file() == file!()),
+        "{report}"
+    );
+    drop(servers);
+}
+
+/// What a service of the program does when it is dropped takes its time, in which the kernel must not accept.
+///
+/// Mutation: `accept` drops the listener with its other arguments.
+#[test]
+fn listener_is_closed_before_the_service_is_dropped() {
+    struct Service(SocketAddr, mpsc::Sender<io::Result<TcpStream>>);
+    impl Drop for Service {
+        fn drop(&mut self) {
+            let _ = self.1.send(TcpStream::connect(self.0));
+        }
+    }
+    let shutdown = Shutdown::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (sender, dropped) = mpsc::channel();
+    let service = Service(listener.local_addr().unwrap(), sender);
+    let incoming = SmolIncoming::new(smol::Async::new(listener).unwrap());
+    let serve = Server::smol(&shutdown).serve_with(incoming, move |io| {
+        let _ = &service;
+        async { Ok((io, app())) }
+    });
+    shutdown.request_shutdown();
+    smol::block_on(serve).unwrap();
+    let refused = dropped.recv().unwrap().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+}
+
+/// A tunnel that the service does not make leaves the connection as it is.
+///
+/// Mutation: `close_if_requested` leaves out every answer to CONNECT.
+#[test]
+fn refused_connect_says_close() {
+    for layer in [false, true] {
+        let shutdown = Shutdown::new();
+        let refuse = tower::service_fn(async |_| {
+            let mut response = Response::new(support::body("no"));
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            Ok(response)
+        });
+        let app = match layer {
+            true => BoxCloneService::new(
+                ServiceBuilder::new()
+                    .map_response(|response: Response<_>| response.map(AnyBody::new))
+                    .layer(GuardLayer::new(&shutdown, "request"))
+                    .service(refuse),
+            ),
+            false => BoxCloneService::new(refuse),
+        };
+        let server = Running::start(support::Runtime::Smol, &shutdown, Settings::default(), app);
+        let mut client = server.connect();
+        let mut connect = || {
+            client
+                .send("CONNECT there:1 HTTP/1.1\r\nhost: there:1\r\n\r\n")
+                .unwrap();
+            client.answer().unwrap()
+        };
+        assert!(!connect().closes());
+        shutdown.request_shutdown();
+        assert!(connect().closes());
+        server.join().unwrap();
+    }
 }
 
 #[test]

@@ -58,6 +58,7 @@ impl Server<SmolExecutor> {
     /// # }).unwrap();
     /// ```
     #[cfg_attr(docsrs, doc(cfg(feature = "smol")))]
+    #[track_caller]
     pub fn smol(shutdown: &Shutdown) -> Self {
         Self::new(shutdown, SmolExecutor, SmolTimer::new())
     }

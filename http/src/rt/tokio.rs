@@ -29,6 +29,7 @@ impl Server<TokioExecutor> {
     /// # let _ = server;
     /// ```
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    #[track_caller]
     pub fn tokio(shutdown: &Shutdown) -> Self {
         Self::new(shutdown, TokioExecutor::new(), TokioTimer::new())
     }
