@@ -99,10 +99,12 @@ def run(name, arguments, of_tests, ends):
     try:
         ended = process.wait(timeout=ends and max(0, ends - time.monotonic()))
     except subprocess.TimeoutExpired:
-        # It puts the sources back.
-        process.send_signal(signal.SIGINT)
-        process.wait()
         ended = None
+    finally:
+        # Also if this script is ended. It puts the sources back.
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait()
     mutants = tested(out)
     if ended is None:
         made = out / "mutants.out/mutants.json"
@@ -121,6 +123,8 @@ def main():
     if options.self_test:
         self_test()
         return
+    # `run` then ends cargo-mutants.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     ends = options.seconds and time.monotonic() + options.seconds
     lists = tomllib.loads((ROOT / "tests/mutants.toml").read_text())
     arguments += [f"--exclude-re={entry['mutant']}" for entry in lists.get("not_run", [])]
@@ -135,6 +139,12 @@ def main():
         names = (f"--re=^{re.escape(mutant)}$" for mutant in left)
         more, errors = run("all", [*arguments, "--timeout=300", *names], [], ends)
         mutants = {kind: mutants[kind] + more[kind] for kind in KINDS}
+        again = {mutant for kind in KINDS for mutant in more[kind]}
+        for mutant in (mutant for mutant in left if mutant not in again):
+            if ends and time.monotonic() >= ends:
+                print(f"mutants.py: all tests were not run for {mutant}")
+            else:
+                errors.append(f"all tests were not run for {mutant}")
     errors += judge(mutants, lists)
     print("mutants.py: " + ", ".join(f"{len(mutants[kind])} {kind}" for kind in KINDS))
     for error in errors:
