@@ -31,7 +31,7 @@ KINDS = ("caught", "missed", "timeout", "unviable")
 # The integration tests that run no example and take seconds. The unit tests are run with them.
 QUICK = ("quick", "deadline", "exit_status", "policies")
 # Not the tests that keep both processors busy for a second.
-NOT_QUICK = "--filterset=not test(/stress|churn|races?_|g8_work_of_every_guard|g10_dropped_children/)"
+NOT_QUICK = "--filterset=not test(/stress|churn|(^|[_:])races?_|g8_work_of_every_guard|g10_dropped_children/)"
 # The first failure ends all tests; several run at once, as most of them wait.
 NEXTEST = ["--max-fail=1:immediate", "--test-threads=4"]
 # What cargo-mutants ends with if mutants survive, or if tests take too long: the lists say more.
