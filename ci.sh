@@ -144,27 +144,16 @@ signals() {
 perf() {
     need_packages valgrind
     cargo build --profile perf -p winddown-bench
-    # The difference between 20,000 operations and 10,000: what is done once cancels out.
-    # Without fast bins, which malloc now and then consolidates: that is a million instructions at once.
-    collected() {
-        GLIBC_TUNABLES=glibc.malloc.mxfast=0 valgrind --tool=callgrind --callgrind-out-file=/dev/null \
-            "$built/perf/winddown-bench" --role "count/$1/$2" 2>&1 |
-            sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
-    }
-    count() {
-        local once twice
-        once=$(collected "$1" "$2")
-        twice=$(collected "$1" $(($2 * 2)))
-        echo $(((twice - once + $2 / 2) / $2))
-    }
-    local name recorded now what base peer peers bare grown=0
+    local name recorded now what base peer peers bare operations=0 grown=0
     rustc --version
     head -1 bench/instructions.txt
     while read -r name recorded; do
-        now=$(count "$name" 10000)
+        now=$(count_instructions "$name" 10000)
+        operations=$((operations + 1))
         echo "$name: $now instructions, recorded are $recorded"
         ((now > 0 && now * 100 <= recorded * 101)) || grown=1
     done < <(grep -v '^#\|:' bench/instructions.txt)
+    ((operations)) || { echo "ci.sh: bench/instructions.txt names no operation" >&2; return 1; }
     # A few are noise: what is subtracted is thousands.
     local noise=20
     for what in request connection; do
@@ -172,11 +161,15 @@ perf() {
         for peers in "bare winddown guard token hyper-util swansong" "auto http http-guard" \
             "smol-bare smol-winddown smol-guard smol-token smol-swansong"; do
             read -r base peers <<<"$peers"
-            bare=$(count "$what:$base" 1000)
+            bare=$(count_instructions "$what:$base" 1000)
             echo "$what:$base: $bare instructions. Beyond them:"
             for peer in $peers; do
-                now=$(($(count "$what:$peer" 1000) - bare))
+                now=$(count_instructions "$what:$peer" 1000)
+                now=$((now - bare))
                 recorded=$(sed -n "s/^$what:$peer //p" bench/instructions.txt)
+                case $peer in
+                    *winddown | *guard | http) : "${recorded:?"none for $what:$peer in bench/instructions.txt"}" ;;
+                esac
                 echo "$what:$peer: $now instructions${recorded:+, recorded are $recorded}"
                 ((now <= ${recorded:-now} + noise)) || grown=1
             done
@@ -188,6 +181,24 @@ perf() {
         echo "ci.sh: something takes more instructions than bench/instructions.txt records, noise included" >&2
         return 1
     fi
+}
+
+# The instructions of one operation: of twice as many of them, less those of so many. What is done once cancels out.
+count_instructions() {
+    local once twice
+    if ! { once=$(collect_instructions "$1" "$2") && twice=$(collect_instructions "$1" $(($2 * 2))) &&
+        ((twice > once)); }; then
+        echo "ci.sh: $1 failed, or has no more instructions when it runs twice as often" >&2
+        return 1
+    fi
+    echo $(((twice - once + $2 / 2) / $2))
+}
+
+# Without fast bins, which malloc now and then consolidates: that is a million instructions at once.
+collect_instructions() {
+    GLIBC_TUNABLES=glibc.malloc.mxfast=0 valgrind --tool=callgrind --callgrind-out-file=/dev/null \
+        "$built/perf/winddown-bench" --role "count/$1/$2" 2>&1 |
+        sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
 }
 
 # Two of each server behind HAProxy, restarted in turn under load; see the head of tests/rolling/rolling.py. Each
