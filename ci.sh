@@ -220,7 +220,9 @@ stop() {
 # How many connections SO_REUSEPORT loses is printed, and fails nothing.
 restart() {
     need_packages systemd
-    ACTIVATE=$(command -v systemd-socket-activate) run_load 900 restart
+    local program
+    program=$(command -v systemd-socket-activate)
+    ACTIVATE=$program run_load 900 restart
     run_load 300 reuseport
 }
 
@@ -228,8 +230,9 @@ restart() {
 # failing run names its seed: SOAK_SEED.
 soak() {
     need_packages libfaketime
-    LIBFAKETIME=$(dpkg -L libfaketime | grep '/libfaketimeMT\.so\.1$') \
-        run_load $((${SOAK_SECONDS:-600} + 300)) soak
+    local library
+    library=$(dpkg -L libfaketime | grep '/libfaketimeMT\.so\.1$')
+    LIBFAKETIME=$library run_load $((${SOAK_SECONDS:-600} + 300)) soak
 }
 
 # Runs a verb of the program that counts, against each example server of SERVERS, for so many seconds at most.
