@@ -257,8 +257,7 @@ recipes() {
 
 kubernetes() {
     local venv=target/kubernetes
-    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet kubernetes-validate
+    make_venv "$venv" kubernetes-validate
     "$venv/bin/python" tests/kubernetes/check.py examples/kubernetes/winddown.yaml
 }
 
@@ -578,11 +577,10 @@ test_for() {
 
 # The core where there are no threads, and so no method that blocks: tests that need them say so in their attributes.
 wasm() (
-    need_packages rustc-web cargo-web rust-web-src clang-22 lld-22 wasi-libc python3-venv
+    need_packages rustc-web cargo-web rust-web-src clang-22 lld-22 wasi-libc
     local out=$PWD/target/wasm libc=/usr/lib/wasm32-wasi flags
     mkdir -p "$out"
-    [ -x "$out/venv/bin/python" ] || python3 -m venv "$out/venv"
-    "$out/venv/bin/pip" install --quiet wasmtime
+    make_venv "$out/venv" wasmtime
     clang-22 --target=wasm32-wasip1 -c tests/wasm/libc.c -o "$out/libc.o"
     # Panics unwind, as tests expect, by the instructions that wasmtime has. Debian's rustc brings no libc. The tests that
     # are left out leave imports without a use.
@@ -656,6 +654,15 @@ need_packages() {
     ! dpkg -s "$@" >/dev/null 2>&1 || return 0
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+}
+
+# Installs a package of PyPI in a virtual environment, which it makes if that lacks a part.
+make_venv() {
+    if ! "$1/bin/pip" --version >/dev/null 2>&1; then
+        need_packages python3-venv
+        python3 -m venv --clear "$1"
+    fi
+    "$1/bin/pip" install --quiet "$2"
 }
 
 as_root() {
