@@ -449,10 +449,11 @@ debian_rust() {
     RUSTC_BOOTSTRAP=1 PATH=/usr/bin:$PATH "$@"
 }
 
-# Every test except those named, and the processes they start, with a sanitizer in all code, std and dependencies
-# included. A program with a mistake runs first, to show that the sanitizer reports it.
+# Every test except some, and the processes they start, with a sanitizer in all code, std and dependencies included. Each
+# further argument is an expression for whole names, after the modules, and names a test. A program with a mistake runs
+# first, to show that the sanitizer reports it.
 run_sanitized() {
-    local sanitizer=$1 mistake=$2 test skip=() said
+    local sanitizer=$1 mistake=$2 all pattern named test skip=() said
     shift 2
     need_packages clang-22 libclang-rt-22-dev
     export CARGO_TARGET_DIR=$PWD/target/$sanitizer
@@ -467,12 +468,20 @@ run_sanitized() {
     said=$("$CARGO_TARGET_DIR/mistake" 2>&1) || true
     grep "^SUMMARY: .*Sanitizer" <<<"$said" || { echo "ci.sh: the sanitizer did not report: $mistake" >&2; return 1; }
 
-    for test in "$@"; do
-        echo "left out: $test"
-        skip+=(--skip "$test")
+    all=$(sanitized_test -- --list | sed -n 's/: test$//p')
+    for pattern in "$@"; do
+        named=$(grep -xE "(.*::)?$pattern" <<<"$all") || { echo "ci.sh: no test is called $pattern" >&2; return 1; }
+        while read -r test; do
+            echo "left out: $test"
+            skip+=(--skip "$test")
+        done <<<"$named"
     done
-    run_tests 200 sanitized_test --no-fail-fast -- "${skip[@]}"
+    run_tests 200 sanitized_test --no-fail-fast -- --exact "${skip[@]}"
 }
+
+# A sanitizer needs more memory itself than these leave.
+starved=(g4_without_threads g6_without_threads_install_leaves_nothing_and_can_be_retried g12_without_threads
+    without_threads)
 
 # Always with the same set of tests: another set would build std again.
 sanitized_test() {
@@ -487,37 +496,39 @@ tsan() (
         USR1:g6_a_failed_install_leaves_the_default USR1:other_signals_and_exit_code USR1:signals_blocked_at_start)
     # These need both: signals to a running thread and to a waiting one, or to one that hangs; or `winddown` is parked; or
     # `script` unblocks the signals.
-    kept_back=(g4_with_a_waker_that_hangs after_the_debounce_the_second_forces without_descriptors
+    kept_back=(g4_with_a_waker_that_hangs after_the_debounce_the_second_forces without_descriptors_the_thread_sleeps
         force_by_signal_stops_the_script_of_a_shell)
     # It reports tokio, because it does not know that tokio registers with a copy of the descriptor that it waits for.
-    # It has a thread of its own, which a test counts. It ends a process that starts a thread after a fork of several. It
-    # needs more memory itself than the last four leave.
-    unfit=(axum:: tokio:: of_a_tokio_listener crowd_on_tokio crate_has_two_threads
-        install_after_a_fork_has_a_background_thread g4_without_threads g6_without_threads g12_without_threads
-        ::without_threads)
+    # It has a thread of its own, which a test counts. It ends a process that starts a thread after a fork of several.
+    unfit=(axum::.* tokio::.* finish_accepts_the_queue_of_a_tokio_listener.* g14_requests_of_a_crowd_on_tokio.*
+        crate_has_two_threads_however_many_timers install_after_a_fork_has_a_background_thread)
+    # These have not been tried: they were left out with others of similar names.
+    untried=(g12_without_descriptors without_descriptors on_tokio::.*)
 
-    block() { export "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=env --block-signal=$1"; }
-    block INT,TERM
+    block_signals INT,TERM
     run_sanitized thread 'fn main() {
         static mut N: u32 = 0;
         let count = || unsafe { N += 1 };
         let other = std::thread::spawn(count);
         count();
         other.join().unwrap();
-    }' "${own[@]#*:}" "${kept_back[@]}" "${unfit[@]}"
+    }' "${own[@]#*:}" "${kept_back[@]}" "${unfit[@]}" "${untried[@]}" "${starved[@]}"
     for each in "${own[@]}"; do
         print_title "blocked is only ${each%:*}: ${each#*:}"
-        block "${each%:*}"
+        block_signals "${each%:*}"
         run_tests 1 sanitized_test -- "${each#*:}" --skip axum:: --skip tokio::
     done
 )
 
+# The tests of `tsan` run with these blocked.
+block_signals() {
+    export "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=env --block-signal=$1"
+}
+
 asan() (
     # A panic payload whose drop panics is leaked on purpose: dropping the next payload could panic again, without end.
     leak=g5_waker_whose_panic_panics_again_wakes_the_rest
-    # The sanitizer needs more memory itself than the last four leave.
-    run_sanitized address 'fn main() { std::mem::forget(std::hint::black_box(vec![0])) }' \
-        "$leak" g4_without_threads g6_without_threads g12_without_threads ::without_threads
+    run_sanitized address 'fn main() { std::mem::forget(std::hint::black_box(vec![0])) }' "$leak" "${starved[@]}"
     print_title "but for leaks: $leak"
     ASAN_OPTIONS=detect_leaks=0 run_tests 1 sanitized_test --test waiter -- "$leak"
 )
