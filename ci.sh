@@ -41,7 +41,7 @@ features    every combination of features of winddown and of winddown-http passe
 msrv        Rust 1.85 checks and tests the library; 14 min
 package     the published files are the right ones, and build; 1 min
 release     the manifests fit RELEASING.md, and all that `cargo publish` does but for the upload; asks the registry; 1 min
-deny        licences, bans and sources of all dependencies, without advisories; 10 s
+deny        licences, bans and sources of what winddown and winddown-http depend on, without advisories; 10 s
 semver      nothing public breaks against the last release; needs its tag, and fails before the first
 tsan        no data races in the tests and the processes they start, with an instrumented std; 6 min, first 9 min
 asan        no memory errors and no leaks in them; 3 min, first 6 min
@@ -380,6 +380,7 @@ deny() {
     need_tool cargo-deny
     cargo fetch --locked
     cargo deny --offline check licenses bans sources
+    cargo deny --offline --manifest-path http/Cargo.toml check licenses bans sources
 }
 
 # The public API against the last tag's.
