@@ -121,12 +121,12 @@ newer() (
     rustc --version
     check_code --workspace --exclude winddown-recipes
     # In a shell of its own: a function that `||` follows goes on after a command that fails.
-    run_tests 1200 ./ci.sh test
+    run_tests 1380 ./ci.sh test
 )
 
 nextest() {
     need_tool cargo-nextest
-    run_tests 250 cargo nextest run --all-features
+    run_tests 640 cargo nextest run --all-features
 }
 
 # What a test process inherits: from nohup, from a shell that starts a job in the background, from a supervisor.
@@ -135,7 +135,7 @@ signals() {
     for start in nohup "env --ignore-signal=HUP,INT,QUIT,TERM" "env --block-signal=HUP,INT,QUIT,TERM"; do
         print_title "$start"
         # shellcheck disable=SC2086 # a command with arguments
-        run_tests 250 $start cargo test --all-features --no-fail-fast
+        run_tests 750 $start cargo test --all-features --no-fail-fast
     done
 }
 
@@ -357,7 +357,7 @@ msrv() {
     "${rust[@]}" rustc --version | grep '^rustc 1\.85\.'
     "${rust[@]}" cargo check --no-default-features
     "${rust[@]}" cargo check --all-features
-    run_tests 250 "${rust[@]}" cargo test --all-features
+    run_tests 750 "${rust[@]}" cargo test --all-features
 }
 
 minimal() {
@@ -371,7 +371,7 @@ minimal() {
         # The oldest of our dependencies, and the newest of theirs.
         RUSTC_BOOTSTRAP=1 cargo update -Zdirect-minimal-versions
         cargo check --no-default-features
-        run_tests 250 cargo test --all-features
+        run_tests 750 cargo test --all-features
     )
 }
 
@@ -434,7 +434,7 @@ coverage() (
     export RUSTFLAGS=-Cllvm-args=-runtime-counter-relocation
     cargo llvm-cov clean --workspace
     cargo build --all-features --examples
-    run_tests 250 cargo test --all-features --tests
+    run_tests 640 cargo test --all-features --tests
     cargo llvm-cov report --ignore-filename-regex '/(tests|examples|bench|console)/' \
         --show-missing-lines --fail-under-lines 95
 )
@@ -450,12 +450,12 @@ debian_rust() {
     RUSTC_BOOTSTRAP=1 PATH=/usr/bin:$PATH "$@"
 }
 
-# Every test except some, and the processes they start, with a sanitizer in all code, std and dependencies included. Each
-# further argument is an expression for whole names, after the modules, and names a test. A program with a mistake runs
-# first, to show that the sanitizer reports it.
+# Every test except some, and the processes they start, with a sanitizer in all code, std and dependencies included; at
+# least so many pass. Each further argument is an expression for whole names, after the modules, and names a test. A
+# program with a mistake runs first, to show that the sanitizer reports it.
 run_sanitized() {
-    local sanitizer=$1 mistake=$2 all pattern named test skip=() said
-    shift 2
+    local least=$1 sanitizer=$2 mistake=$3 all pattern named test skip=() said
+    shift 3
     need_packages clang-22 libclang-rt-22-dev
     export CARGO_TARGET_DIR=$PWD/target/$sanitizer
     # A backtrace of instrumented code takes longer than tests wait. So does the second that ThreadSanitizer sleeps at exit,
@@ -477,7 +477,7 @@ run_sanitized() {
             skip+=(--skip "$test")
         done <<<"$named"
     done
-    run_tests 200 sanitized_test --no-fail-fast -- --exact "${skip[@]}"
+    run_tests "$least" sanitized_test --no-fail-fast -- --exact "${skip[@]}"
 }
 
 # A sanitizer needs more memory itself than these leave.
@@ -507,7 +507,7 @@ tsan() (
     untried=(g12_without_descriptors without_descriptors on_tokio::.*)
 
     block_signals INT,TERM
-    run_sanitized thread 'fn main() {
+    run_sanitized 660 thread 'fn main() {
         static mut N: u32 = 0;
         let count = || unsafe { N += 1 };
         let other = std::thread::spawn(count);
@@ -529,7 +529,8 @@ block_signals() {
 asan() (
     # A panic payload whose drop panics is leaked on purpose: dropping the next payload could panic again, without end.
     leak=g5_waker_whose_panic_panics_again_wakes_the_rest
-    run_sanitized address 'fn main() { std::mem::forget(std::hint::black_box(vec![0])) }' "$leak" "${starved[@]}"
+    run_sanitized 740 address 'fn main() { std::mem::forget(std::hint::black_box(vec![0])) }' \
+        "$leak" "${starved[@]}"
     print_title "but for leaks: $leak"
     ASAN_OPTIONS=detect_leaks=0 run_tests 1 sanitized_test --test waiter -- "$leak"
 )
@@ -650,7 +651,7 @@ END
         "CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=$wine" cargo)
     local for_windows=(-Zbuild-std --target "$target" -p winddown -p winddown-console)
     "${cargo[@]}" build "${for_windows[@]}" --examples
-    run_tests 150 "${cargo[@]}" test "${for_windows[@]}" --lib --test request --test waiter --test drain \
+    run_tests 385 "${cargo[@]}" test "${for_windows[@]}" --lib --test request --test waiter --test drain \
         --test adapt --test stages --test runtimes --test display --test children --test tasks --test phases --test failures --test drained --test callbacks --test fuzz --test windows --test events
     # Ctrl-C as it comes from outside Windows.
     WINDDOWN_WINE=$wine WINDDOWN_EXAMPLES=$out/$target/debug/examples run_tests 10 cargo test --test windows
