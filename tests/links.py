@@ -11,11 +11,11 @@
 What is behind https:// is not looked at.
 """
 
-import os.path
+import posixpath
 import re
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
 FENCE = re.compile(r"^ *(```|~~~)")
@@ -64,7 +64,7 @@ def anchors(text):
 
 def mistakes(pages, tracked):
     """Yields the mistakes of `pages`, texts by their paths, in a repository of the files `tracked`."""
-    folders = {str(parent) for file in tracked for parent in Path(file).parents}
+    folders = {str(parent) for file in tracked for parent in PurePosixPath(file).parents}
     for page, text in pages.items():
         links, used, defined = [], {}, {}
         for number, line in prose(text):
@@ -88,7 +88,7 @@ def mistakes(pages, tracked):
             if re.match(r"[a-z][a-z+.-]*:", link):
                 continue
             path, _, anchor = link.partition("#")
-            target = os.path.normpath(os.path.join(os.path.dirname(page), path)) if path else page
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else page
             if target not in tracked and target not in folders:
                 yield f"{page}:{number}: there is no {link}"
             elif anchor and anchor not in anchors(pages.get(target, "")):
