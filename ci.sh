@@ -61,6 +61,7 @@ print_title() { printf '\n== %s\n' "$*"; }
 
 lint() {
     layers
+    python3 tests/index.py --self-test
     python3 tests/index.py
     python3 tests/release.py --self-test
     python3 tests/release.py
