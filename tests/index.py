@@ -102,8 +102,11 @@ def main():
     files = {path.name: path.read_text("utf-8") for path in (ROOT / "tests").glob("*.rs")}
     sources = {str(path): path.read_text("utf-8") for path in (ROOT / "src").rglob("*.rs")}
     errors = list(mistakes(page, files, sources))
+    named = {(file, test) for _, file, test in entries(page)}
+    errors += [] if named else ["no test is named"]
     for error in errors:
         print(f"tests/README.md: {error}", file=sys.stderr)
+    print(f"index.py: {len(named)} tests in the index")
     return int(bool(errors))
 
 

@@ -132,8 +132,9 @@ def main():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     tracked = set(listed.stdout.splitlines())
     pages = {name: (ROOT / name).read_text("utf-8") for name in sorted(tracked) if name.endswith(".md")}
-    errors = list(mistakes(pages, tracked))
+    errors = list(mistakes(pages, tracked)) if pages else ["there is no page to look at"]
     print(*errors, sep="\n", end="\n" if errors else "", file=sys.stderr)
+    print(f"links.py: {len(pages)} pages")
     return int(bool(errors))
 
 

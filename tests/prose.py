@@ -62,12 +62,9 @@ def code(name, lines):
             yield f"{name}:{number}: code of {len(text)} columns; {WIDTH} fit on a page"
 
 
-def check(root, names):
-    for name in names:
-        path = root / name
-        if path.suffix not in SUFFIXES or name == "tests/prose.py" or not path.exists():
-            continue
-        lines = path.read_text("utf-8").splitlines()
+def check(texts):
+    for name, text in texts.items():
+        lines = text.splitlines()
         yield from words(name, lines)
         published = name.startswith(("src/", "http/src/", "console/src/"))
         if published:
@@ -94,8 +91,11 @@ def main():
         return self_test()
     root = Path(__file__).resolve().parent.parent
     listed = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True)
-    found = list(check(root, listed.stdout.splitlines()))
+    paths = {name: root / name for name in listed.stdout.splitlines() if name != "tests/prose.py"}
+    texts = {name: it.read_text("utf-8") for name, it in paths.items() if it.suffix in SUFFIXES and it.exists()}
+    found = list(check(texts)) if texts else ["there is no file to look at"]
     print(*found, sep="\n", end="\n" if found else "")
+    print(f"prose.py: {len(texts)} files")
     return int(bool(found))
 
 
