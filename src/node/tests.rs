@@ -5,6 +5,7 @@ mod phases;
 
 use std::panic::Location;
 use std::sync::Arc;
+#[cfg(not(any(loom, target_family = "wasm")))]
 use std::thread;
 use std::time::Duration;
 #[cfg(not(loom))]
@@ -24,6 +25,7 @@ use crate::model::policy::Policy;
 use crate::model::stage::Stage;
 use crate::node::{FIRST, FORCED, Node, REQUESTED, STOPPING};
 use crate::util::sync::lock;
+#[cfg(not(loom))]
 use crate::util::task_counter::TryClose;
 
 /// Polls a waiter with this waker, and again while every lock of its node is held.
