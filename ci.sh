@@ -207,7 +207,7 @@ collect_instructions() {
 rolling() {
     need_packages haproxy
     cargo build --examples
-    timeout 1200 python3 tests/rolling/rolling.py "$built/debug/examples"
+    run_stoppable timeout 1200 python3 tests/rolling/rolling.py "$built/debug/examples"
 }
 
 # See the heads of load/src/client.rs, stop.rs and unruly.rs. A short run: STOPS=3 SERVERS="smol tokio" ./ci.sh stop.
@@ -246,7 +246,7 @@ run_load() {
     # On its own, so that the servers keep the features that all verbs build them with.
     cargo build -p winddown-load
     print_title "winddown-load $verb"
-    timeout "$limit" "$built/debug/winddown-load" "$verb" "${programs[@]}"
+    run_stoppable timeout "$limit" "$built/debug/winddown-load" "$verb" "${programs[@]}"
 }
 
 # See the heads of recipes/src/bin/*.rs. What was measured is printed.
@@ -277,7 +277,7 @@ systemd() {
     unit_is_valid "$folder/winddown.service"
     unit_is_valid "$folder/winddown.socket"
     ! unit_is_valid "$folder/broken.service" || { echo "ci.sh: systemd accepts the broken one too" >&2; return 1; }
-    as_root timeout -s KILL 300 python3 tests/systemd/live.py "$built/debug/examples/smol"
+    run_stoppable "${root[@]}" timeout -s KILL 300 python3 tests/systemd/live.py "$built/debug/examples/smol"
 }
 
 # Whether systemd accepts a unit file: it then prints nothing.
@@ -679,8 +679,20 @@ make_venv() {
     "$1/bin/pip" install --quiet "$2"
 }
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+root=()
+[ "$(id -u)" = 0 ] || root=(sudo)
+
+as_root() { "${root[@]}" "$@"; }
+
+# Runs a command, and ends it when the script is told to end. `timeout` makes a process group of its own, which Ctrl-C does
+# not reach, and a signal to the script reaches no other process. `timeout` and `sudo` pass a SIGTERM on.
+run_stoppable() {
+    local code=0
+    "$@" &
+    trap 'kill $! || as_root kill $!; wait $!; exit 1' INT TERM
+    wait $! || code=$?
+    trap - INT TERM
+    return "$code"
 }
 
 # Copies the files that git tracks.

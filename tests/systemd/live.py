@@ -17,6 +17,7 @@ import http.client
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -51,6 +52,8 @@ def main(program):
         command = ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"]
         os.environ["XDG_RUNTIME_DIR"] = str(RUN)
         os.execvp("unshare", [*command, sys.executable, __file__, program])
+    # By default the kernel drops it, because this is PID 1.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("live: told to stop"))
     with contextlib.ExitStack() as cleanup:
         boot(program, cleanup)
         print(call("systemd", "--version").splitlines()[0])
