@@ -49,7 +49,8 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let verb = args.next().unwrap_or_default();
     let programs: Vec<_> = args.map(std::path::PathBuf::from).collect();
-    let checked = settings::Settings::from_env().and_then(|settings| {
+    let checked = stop_on_signals().and_then(|()| {
+        let settings = settings::Settings::from_env()?;
         if programs.is_empty() {
             return Err(USAGE.to_owned());
         }
@@ -70,6 +71,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Lets SIGINT and SIGTERM end a verb with an error, which drops the servers and files that it has made.
+#[cfg(unix)]
+fn stop_on_signals() -> Result<(), String> {
+    let shutdown = winddown::Shutdown::builder()
+        .grace_period(std::time::Duration::from_secs(30))
+        .force_at_deadline()
+        .install();
+    let shutdown = shutdown.map_err(|error| error.to_string())?;
+    server::SHUTDOWN.get_or_init(|| shutdown);
+    Ok(())
 }
 
 #[cfg(not(unix))]

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{Kind, Load, Plan, Tally};
-use crate::server::{Config, Server};
+use crate::server::{Config, Server, go_on};
 use crate::settings::{Settings, name};
 use crate::table::{Table, median_and_max};
 
@@ -158,6 +158,7 @@ pub fn failures(tally: &Tally) -> usize {
 fn wait_for(load: &Load, answered: u64) -> Result<(), String> {
     let mut last = (load.answered(), Instant::now());
     while last.0 < answered {
+        go_on()?;
         thread::sleep(Duration::from_millis(2));
         let now = load.answered();
         if now > last.0 {

@@ -9,17 +9,32 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use winddown::Shutdown;
+
+#[cfg(target_os = "linux")]
+use crate::fault::Clock;
 
 /// How long a server may take to start, and to stop once its deadline is over.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const READY: &str = "ready: listening on http://";
+
+/// The shutdown of this process.
+pub static SHUTDOWN: OnceLock<Shutdown> = OnceLock::new();
+
+/// Returns an error once this process was told to stop.
+pub fn go_on() -> Result<(), String> {
+    match SHUTDOWN.get().and_then(Shutdown::cause) {
+        Some(cause) => Err(format!("told to stop: {cause}")),
+        None => Ok(()),
+    }
+}
 
 /// What a server is told when it starts.
 pub struct Config {
@@ -102,6 +117,7 @@ impl Server {
     }
 
     fn start(mut command: Command, config: &Config) -> Result<Self, String> {
+        go_on()?;
         let milliseconds = |time: Duration| format!("{}ms", time.as_millis());
         let start = || {
             let (output, input) = io::pipe()?;
@@ -180,6 +196,7 @@ impl Server {
                 let last = self.output.last_lines();
                 return Err(format!("it does not end; its last lines:\n{last}"));
             }
+            go_on()?;
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -200,6 +217,8 @@ impl Drop for Server {
             let _ = self.child.kill();
         }
         let _ = self.child.wait();
+        #[cfg(target_os = "linux")]
+        Clock::forget(self.pid());
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }

@@ -26,7 +26,7 @@ use crate::client::{Connection, Kind, Load, Plan, Tally};
 use crate::fault::{Clock, Fault};
 use crate::proc::{self, Vitals};
 use crate::restart::failures;
-use crate::server::{Config, End, Server};
+use crate::server::{Config, End, Server, go_on};
 use crate::settings::{Settings, name, number};
 use crate::stop::describe;
 use crate::unruly::{UNRULY, unruly};
@@ -89,6 +89,7 @@ pub fn run(settings: &Settings, programs: &[PathBuf]) -> Result<(), String> {
             scope.spawn(|| soak.run(time));
         }
     });
+    go_on()?;
 
     let mut mistakes = 0;
     let mut faults = BTreeMap::new();
@@ -208,6 +209,7 @@ impl<'a> Soak<'a> {
         // In a short run too, each kind of round comes once.
         while (begun.elapsed() < time || rounds < self.rounds.cards.len())
             && self.mistakes < MISTAKES
+            && go_on().is_ok()
         {
             rounds += 1;
             let round = self.rounds.draw(&mut self.random);
@@ -230,6 +232,7 @@ impl<'a> Soak<'a> {
         let begun = Instant::now();
         let mut warm = None;
         while begun.elapsed() < time && self.mistakes < MISTAKES {
+            go_on()?;
             self.live(&server, address, idle)?;
             if warm.is_none() && begun.elapsed() > time / 4 {
                 warm = Some(settled(&server)?);
@@ -251,7 +254,7 @@ impl<'a> Soak<'a> {
             self.report("long life", &format!("it has grown: {warm} -> {last}"));
         }
         let asked = self.ask(&server, None)?.1;
-        let end = wait(server, asked)?;
+        let end = server.wait(asked)?;
         self.check_end("long life", Ending::Drained, &config, &end);
         Ok(())
     }
@@ -313,7 +316,9 @@ impl<'a> Soak<'a> {
             self.sleep(0, 700);
             since = self.ask(&server, None)?.1;
         }
-        let end = wait(server, since).map_err(|error| format!("{title}: {error}"))?;
+        let end = server
+            .wait(since)
+            .map_err(|error| format!("{title}: {error}"))?;
         drop((held, unruly));
         let owed = match ending {
             Ending::Drained => self.owed(fault, Owed::AnswerOrRefusal),
@@ -351,7 +356,9 @@ impl<'a> Soak<'a> {
             let title = format!("restart, {fault:?}");
             let new = self.random.bool().then(&start).transpose()?;
             let asked = self.ask(&server, fault)?.1;
-            let end = wait(server, asked).map_err(|error| format!("{title}: {error}"))?;
+            let end = server
+                .wait(asked)
+                .map_err(|error| format!("{title}: {error}"))?;
             self.check_end(&title, Ending::Drained, &config, &end);
             server = new.map_or_else(&start, Ok)?;
             self.counts.restarts += 1;
@@ -359,7 +366,7 @@ impl<'a> Soak<'a> {
         }
         self.count(&format!("restarts, {faults:?}"), load.end(), owed, begun);
         let asked = self.ask(&server, None)?.1;
-        let end = wait(server, asked)?;
+        let end = server.wait(asked)?;
         self.check_end("after restarts", Ending::Drained, &config, &end);
         Ok(())
     }
@@ -538,14 +545,6 @@ impl<'a> Soak<'a> {
             println!("  long life: {warm} -> {last}");
         }
     }
-}
-
-/// Waits for the end of a server that was asked to stop then.
-fn wait(server: Server, asked: Instant) -> Result<End, String> {
-    let pid = server.pid();
-    let end = server.wait(asked);
-    Clock::forget(pid);
-    end
 }
 
 /// Waits until the descriptors and threads of a server have not changed for a while.
