@@ -280,6 +280,12 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Asks on a new connection. The answer shows that the server has accepted all that were made before,
+    /// because the queue of its listener is in order.
+    pub fn probe(address: SocketAddr) -> io::Result<()> {
+        Self::open(address)?.ask(Duration::ZERO, true).map(drop)
+    }
+
     fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;

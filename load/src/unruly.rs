@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::client::{Kind, Load, Plan};
+use crate::client::{Connection, Kind, Load, Plan};
 use crate::server::{Config, Server};
 use crate::settings::{Settings, name};
 use crate::table::Table;
@@ -75,6 +75,8 @@ fn stop(
     let load = Load::start(plan, kinds.take(settings.clients));
     thread::sleep(Duration::from_millis(200));
     let unruly = unruly(address, sent)?;
+    Connection::probe(address).map_err(|error| format!("a client beside them: {error}"))?;
+    // The server has most likely read what they sent.
     thread::sleep(Duration::from_millis(100));
     let end = server.stop(Signal::SIGTERM)?;
     let tally = load.end();
