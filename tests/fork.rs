@@ -7,10 +7,9 @@ mod support;
 
 use std::process::ExitCode;
 
-/// The cases read `/proc`, and `daemon` is not everywhere.
 #[cfg(not(target_os = "linux"))]
 fn main() -> ExitCode {
-    support::child::main(&[], Vec::new)
+    support::child::skip("the cases read /proc, and daemon() is not everywhere")
 }
 
 #[cfg(target_os = "linux")]
