@@ -217,11 +217,8 @@ mod cases {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let index = fs::read_to_string(root.join("examples/README.md")).expect("it is there");
         for folder in ["examples", "recipes/src/bin"] {
-            // A package has no recipes.
-            let Ok(files) = fs::read_dir(root.join(folder)) else {
-                continue;
-            };
-            for file in files {
+            let mut seen = 0;
+            for file in fs::read_dir(root.join(folder)).expect(folder) {
                 let name = file.expect("it can be read").file_name();
                 let name = name.to_str().expect("it is text");
                 if name.ends_with(".rs") {
@@ -231,8 +228,10 @@ mod cases {
                         format!("(../{folder}/{name})")
                     };
                     assert!(index.contains(&link), "the index lacks {name}");
+                    seen += 1;
                 }
             }
+            assert!(seen > 0, "{folder} has no examples");
         }
     }
 }
