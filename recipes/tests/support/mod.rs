@@ -240,6 +240,7 @@ pub fn queued(mut program: Program, all: bool) {
         .into_iter()
         .filter_map(|it| answered(it).then_some(()))
         .count();
-    program.end(&format!("{answered} of 8 queued connections were answered"));
+    let status = program.end(&format!("{answered} of 8 queued connections were answered"));
+    assert_eq!(status.code(), Some(0));
     assert!(answered == 8 || !all);
 }
