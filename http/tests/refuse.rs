@@ -35,10 +35,12 @@ fn the_queue_outlives_the_refusal() {
         ("[::]:0", "::1"),
         ("[::]:0", "127.0.0.1"),
     ] {
-        let Ok(listener) = TcpListener::bind(bound) else {
-            assert!(bound.starts_with('['), "{bound}");
-            continue; // a machine without IPv6
-        };
+        if bound.starts_with('[') && TcpListener::bind("[::1]:0").is_err() {
+            // Not by `eprintln`, which the harness captures.
+            let _ = writeln!(io::stderr(), "skipped: {bound}, as there is no IPv6 here");
+            continue;
+        }
+        let listener = TcpListener::bind(bound).unwrap();
         let mut address = listener.local_addr().unwrap();
         address.set_ip(ip.parse().unwrap());
         let mut client = TcpStream::connect(address).unwrap();
