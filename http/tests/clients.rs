@@ -51,6 +51,7 @@ fn misbehave_for(bound: Duration, what: &str, prepare: impl Fn(&mut Client)) {
         prepare(&mut bad);
         // The listener, and three connections.
         until("all are accepted", || shutdown.in_flight() == 4);
+        // The server has most likely read what they sent. A flood is never read.
         thread::sleep(Duration::from_millis(20));
 
         shutdown.request_shutdown();
@@ -321,8 +322,8 @@ fn second_half_of_a_head_is_answered() {
             client.send("GET / HTTP/1.1\r\nHos").unwrap();
         }
         until("both are accepted", || server.shutdown.in_flight() == 3);
-        thread::sleep(Duration::from_millis(20));
         server.shutdown.request_shutdown();
+        // Meanwhile the server has read the first halves, and the connections are told.
         thread::sleep(Settings::default().pause + Duration::from_millis(200));
         for client in &mut clients {
             client.send("t: test\r\n\r\n").unwrap();
@@ -369,8 +370,7 @@ fn slow_reader_gets_everything() {
         let server = Running::start(runtime, &shutdown, settings, app());
         let mut client = server.connect();
         client.request(&format!("/big/{SIZE}")).unwrap();
-        until("it is in flight", || shutdown.in_flight() == 2);
-        thread::sleep(Duration::from_millis(50));
+        client.stream.peek(&mut [0]).unwrap(); // the answer has begun
         shutdown.request_shutdown();
         let start = Instant::now();
         let mut buffer = vec![0; SIZE / 8];
@@ -426,6 +426,7 @@ fn half_a_handshake() {
             // Its handshake ends when the connections were told to finish.
             thread::sleep(Duration::from_millis(300));
             late.send("a hello.").unwrap();
+            // Within the pause that it has of its own.
             thread::sleep(Duration::from_millis(50));
             assert_eq!(late.get("/").unwrap().body, b"hello");
             (start, bad)

@@ -5,7 +5,7 @@ mod support;
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -22,8 +22,8 @@ use winddown::Shutdown;
 use winddown_http::{GuardLayer, RequestBody, RequestGuard, Server, SmolExecutor, StreamingExt};
 
 use support::{
-    App, PREFACE, RUNTIMES, Running, SETTINGS_ACK, Settings, answer, body, get_frame, split_frame,
-    until, window_settings, window_update,
+    App, PATIENCE, PREFACE, RUNTIMES, Running, SETTINGS_ACK, Settings, answer, body, get_frame,
+    split_frame, until, window_settings, window_update,
 };
 
 fn guarded(shutdown: &Shutdown) -> App {
@@ -226,6 +226,7 @@ fn guard_is_held_until_the_flush_goes_through() {
     until("it is written", || {
         io.0.lock().unwrap().output.ends_with(b"hello")
     });
+    // A guard that does not wait for the flush is most likely released by then.
     thread::sleep(Duration::from_millis(50));
     assert_eq!(held(&shutdown, "request"), 1);
     io.change(|state| state.may_flush = true);
@@ -402,10 +403,16 @@ fn stream_that_holds_a_guard() {
 fn stream_that_ends_with_a_last_item() {
     let shutdown = Shutdown::new();
     let endless = || stream::once(1).chain(stream::pending());
-    let mut woken = endless().end_with(shutdown.waiter(), || 9);
+    let (sender, polled) = mpsc::channel();
+    let silent = stream::poll_fn(move |_| {
+        let _ = sender.send(());
+        Poll::Pending
+    });
+    let woken = stream::once(1).chain(silent);
+    let mut woken = woken.end_with(shutdown.waiter(), || 9);
     assert_eq!(smol::block_on(woken.next()), Some(1));
     let woken = thread::spawn(move || smol::block_on(woken.collect::<Vec<_>>()));
-    thread::sleep(Duration::from_millis(20));
+    polled.recv_timeout(PATIENCE).unwrap();
     // What is ready is still given out; a stream that ends by itself has no last item.
     let ready = endless().end_with(shutdown.waiter(), || 9);
     let ended = stream::once(1).end_with(shutdown.waiter(), || 9);

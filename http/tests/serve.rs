@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind};
 #[cfg(unix)]
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ use winddown::{DrainErrorKind, Shutdown};
 use winddown_http::TokioIncoming;
 use winddown_http::{GuardLayer, RequestBody, Server, SmolIncoming};
 
-use support::{AnyBody, App, Client, RUNTIMES, Running, Settings, app, until};
+use support::{AnyBody, App, Client, RUNTIMES, Running, Settings, app, counted, until};
 
 fn start(runtime: support::Runtime, settings: Settings, app: App) -> Running {
     Running::start(runtime, &Shutdown::new(), settings, app)
@@ -73,11 +74,11 @@ fn ends_at_once_without_connections() {
 #[test]
 fn request_in_flight_is_answered() {
     for runtime in RUNTIMES {
-        let server = start(runtime, Settings::default(), app());
+        let (app, begun) = counted(app());
+        let server = start(runtime, Settings::default(), app);
         let mut client = server.connect();
         client.request("/sleep/600").unwrap();
-        until("it is in flight", || server.shutdown.in_flight() == 2);
-        thread::sleep(Duration::from_millis(20));
+        until("it is in flight", || begun.load(Relaxed) == 1);
         server.shutdown.request_shutdown();
         let answer = client.answer().unwrap();
         assert_eq!(answer.body, b"slept");
@@ -479,6 +480,7 @@ fn endless_times() {
         client.send("GET / HTTP/1.1\r\n").unwrap();
         let _waiting = server.connect();
         server.shutdown.request_shutdown();
+        // The server has most likely begun to wait. It ends in the same way if it has not.
         thread::sleep(Duration::from_millis(50));
         server.shutdown.request_shutdown();
         let error = server.join().unwrap_err();
@@ -532,6 +534,7 @@ fn request_behind_an_answer_that_outlasts_the_pause() {
             client.more().unwrap();
             if pipelined {
                 client.request("/").unwrap();
+                // The server has most likely polled the connection. It reads no request while it answers one.
                 thread::sleep(Duration::from_millis(20));
             }
             server.shutdown.request_shutdown();
@@ -552,14 +555,14 @@ fn request_behind_an_answer_that_outlasts_the_pause() {
 #[test]
 fn upgrade_after_the_pause() {
     for runtime in RUNTIMES {
-        let server = start(runtime, Settings::default(), late_app());
+        let (app, begun) = counted(late_app());
+        let server = start(runtime, Settings::default(), app);
         let mut client = server.connect();
         let head = "host: test\r\nconnection: upgrade\r\nupgrade: echo\r\n";
         client
             .send(format!("GET /upgrade/400 HTTP/1.1\r\n{head}\r\n"))
             .unwrap();
-        until("it is in flight", || server.shutdown.in_flight() == 2);
-        thread::sleep(Duration::from_millis(20));
+        until("it is in flight", || begun.load(Relaxed) == 1);
         server.shutdown.request_shutdown();
         let answer = client.answer().unwrap();
         assert_eq!(answer.status(), 101);

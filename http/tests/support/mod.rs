@@ -7,7 +7,8 @@ pub mod load;
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use tower::ServiceExt;
 use tower::util::BoxCloneService;
 use winddown::Shutdown;
 use winddown_http::{RequestBody, ServeError, Server, SmolIncoming, TokioIncoming};
@@ -194,6 +196,17 @@ pub async fn answer(request: Request<RequestBody>) -> Result<Response<AnyBody>, 
 
 pub fn app() -> App {
     BoxCloneService::new(tower::service_fn(answer))
+}
+
+/// Counts the requests that an app has begun to answer.
+pub fn counted(app: App) -> (App, Arc<AtomicUsize>) {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counter = begun.clone();
+    let count = move |request| {
+        counter.fetch_add(1, Ordering::Relaxed); // no dependent data
+        request
+    };
+    (BoxCloneService::new(app.map_request(count)), begun)
 }
 
 /// A blocking HTTP/1 client on one connection.
