@@ -1389,14 +1389,13 @@ fn report_says_which_time_limit_ran_out() {
     let child = shutdown.child();
     let workers = child.phase("workers").time_limit(MOMENT).build();
     let storage = child.phase("storage").after(&workers).build();
-    let guards = [workers.guard(), storage.guard()];
+    let (working, storing) = (workers.guard(), storage.guard());
     let at = above(1);
     shutdown.request_shutdown();
     storage.waiter().wait_blocking();
-    let text = format!(
-        "2 guards are held:\n  storage: 1 guard: 1 at {at}\n  \
-         workers: 1 guard: its time limit ran out: 1 at {at}"
-    );
+    let of_workers = format!("workers: 1 guard: its time limit ran out: 1 at {at}");
+    let of_storage = format!("storage: 1 guard: 1 at {at}");
+    let text = format!("2 guards are held:\n  {of_storage}\n  {of_workers}");
     for above in [&shutdown, &child] {
         support::until("it says so", || above.report().to_string() == text);
     }
@@ -1409,7 +1408,11 @@ fn report_says_which_time_limit_ran_out() {
         .collect();
     assert_eq!(late, [false, true]);
     assert!(!workers.report().iter().any(|line| line.phase_timed_out));
-    drop(guards);
+    drop(storing);
+    // Once, where its guards are.
+    let text = format!("1 guard is held:\n  {of_workers}");
+    assert_eq!(shutdown.report().to_string(), text);
+    drop(working);
     assert!(drained(&shutdown));
     // The order was not kept.
     for above in [&shutdown, &child] {
