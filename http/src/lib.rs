@@ -130,7 +130,7 @@
 //! - A service that answers before it has read the body has the rest of it for one `client_timeout`. So has
 //!   a client for its next request if it sends an empty line between the two.
 //! - When a websocket over HTTP/2 has ended, nothing tells the server. From then on its connection has
-//!   neither the `idle_timeout` nor the `client_timeout`. So has one whose CONNECT was answered by a success
+//!   neither the `idle_timeout` nor the `client_timeout`. Nor has one whose CONNECT was answered by a success
 //!   without a body, though no task took the tunnel.
 //! - When the grace period is over, a connection that was upgraded is not dropped. The task that has it
 //!   is the program's.
