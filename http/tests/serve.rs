@@ -18,6 +18,7 @@ use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper_util::rt::TokioIo;
+use smol_hyper::rt::FuturesIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::ServiceBuilder;
 use tower::util::BoxCloneService;
@@ -291,13 +292,17 @@ fn force_ends_it() {
 fn listener_that_fails() {
     let shutdown = Shutdown::new();
     let closed = || io::Error::from(ErrorKind::InvalidInput);
-    let incoming = stream::once(Err::<smol_hyper::rt::FuturesIo<smol::net::TcpStream>, _>(
-        closed(),
-    ));
+    let incoming = stream::once(Err::<FuturesIo<smol::net::TcpStream>, _>(closed()));
     let error = smol::block_on(Server::smol(&shutdown).serve(incoming, app())).unwrap_err();
     assert_eq!(error.listener.unwrap().kind(), ErrorKind::InvalidInput);
     assert!(error.drain.is_none());
     assert!(!shutdown.is_requested());
+}
+
+/// Accepts a connection, as `incoming` gives one on smol.
+fn accepted(listener: &TcpListener) -> FuturesIo<smol::net::TcpStream> {
+    let (accepted, _) = listener.accept().unwrap();
+    FuturesIo::new(smol::Async::new(accepted).unwrap().into())
 }
 
 /// Mutation: `close_if_requested` asks the waiter of the shutdown.
@@ -307,9 +312,7 @@ fn listener_that_fails_ends_busy_connections() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut client = Client::connect(address);
-    let (accepted, _) = listener.accept().unwrap();
-    let accepted = smol::Async::new(accepted).unwrap();
-    let io = smol_hyper::rt::FuturesIo::new(smol::net::TcpStream::from(accepted));
+    let io = accepted(&listener);
     let (fail, mut failure) = tokio::sync::mpsc::unbounded_channel();
     let incoming = stream::once(Ok(io)).chain(stream::poll_fn(move |cx| failure.poll_recv(cx)));
     let server = smol::spawn(Server::smol(&shutdown).serve(incoming, app()));
@@ -404,9 +407,7 @@ fn incoming_that_ends() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let client = thread::spawn(move || Client::connect(address).get("/").unwrap());
-    let (accepted, _) = listener.accept().unwrap();
-    let accepted = smol::Async::new(accepted).unwrap();
-    let io = smol_hyper::rt::FuturesIo::new(smol::net::TcpStream::from(accepted));
+    let io = accepted(&listener);
     let incoming = stream::once(Ok(io));
     smol::block_on(Server::smol(&shutdown).serve(incoming, app())).unwrap();
     assert_eq!(client.join().unwrap().body, b"hello");
