@@ -173,4 +173,26 @@ mod tests {
         assert_eq!(follower.progress(), Some(true));
         assert_eq!(follower.progress(), Some(false));
     }
+
+    #[test]
+    fn status_is_sent_again_only_when_it_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("notify");
+        let systemd = UnixDatagram::bind(&socket).unwrap();
+        systemd.set_nonblocking(true).unwrap();
+        let node = Node::new(None, None);
+        let mut follower = follower(&node, 0);
+        follower.socket = socket.into();
+        for left in [2, 2, 1] {
+            follower.left = left;
+            follower.send(None);
+        }
+        let sent = std::iter::from_fn(|| {
+            let mut buffer = [0; 100];
+            let length = systemd.recv(&mut buffer).ok()?;
+            Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        });
+        let status = |left| format!("STATUS=stopping: ; {left} in flight\n");
+        assert_eq!(sent.collect::<Vec<_>>(), [status(2), status(1)]);
+    }
 }
