@@ -133,7 +133,7 @@ impl Builder {
     /// the whole grace period, as `drained` does, ends at the same instant, and the process is most
     /// likely gone before its error is printed: use a `drain` with a shorter time for that, as
     /// `remaining.saturating_sub(Duration::from_millis(500))`, or set an `abort_timeout`. A shutdown that is
-    /// not installed becomes forced then. The [`ForcePolicy`] does not matter. Without a `grace_period`
+    /// not installed becomes forced then. The [`ForcePolicy`] does not matter for that. Without a `grace_period`
     /// there is no deadline: `install` returns an error, and `build` panics.
     ///
     /// Only the shutdown that was built forces itself. A [child](crate::Shutdown::child) that is requested
@@ -172,7 +172,7 @@ impl Builder {
     }
 
     /// Drops a second signal, of any number, that comes within this time of the first; `request_shutdown`
-    /// then returns `false`. Defaults to zero.
+    /// then returns `false`. Defaults to zero. With `Duration::MAX` no second signal ever forces.
     ///
     /// A terminal sends Ctrl-C to a whole group of processes, and a wrapper in it that forwards it
     /// makes two of one within milliseconds. The same goes for the second and the third, where there is
@@ -196,8 +196,9 @@ impl Builder {
     /// Defaults to zero: the second signal ends the process at once.
     ///
     /// The shutdown is *forced* then, which [`forced`](crate::Shutdown::forced) tells, and drains end, in
-    /// threads too; and the process ends when the time has passed, or on a third signal from the handler, or when
-    /// `main` returns. A shutdown that is not installed ignores it, because it never ends the process.
+    /// threads too; and the process ends when the time has passed, or when `main` returns, or by the handler
+    /// on another signal, if the [`ForcePolicy`] lets that one force. `Duration::MAX` never passes. A
+    /// shutdown that is not installed ignores the time, because it never ends the process.
     ///
     #[cfg_attr(feature = "signals", doc = "```no_run")]
     #[cfg_attr(not(feature = "signals"), doc = "```ignore")]
@@ -319,6 +320,10 @@ impl Builder {
     ///
     /// [`InstallError`] says which signal or setting could not be used, or what the system refused.
     /// Each signal does what it did before.
+    ///
+    /// # Panics
+    ///
+    /// As [`Shutdown::install`].
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn install(self) -> Result<Shutdown, InstallError> {
@@ -362,6 +367,11 @@ impl Shutdown {
     ///
     /// [`InstallError::AlreadyInstalled`] the second time, even if every handle to the first is
     /// gone. Other errors say what the operating system refused. After each, signals do what they did before.
+    ///
+    /// # Panics
+    ///
+    /// When the system's last thread is taken right after it has made sure that there are enough: see
+    /// [limitations](crate::limitations#threads-and-wakers).
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn install() -> Result<Self, InstallError> {

@@ -7,8 +7,8 @@
 //! - **G3** At most two sends are ever accepted; the caller that fills the second slot owns the force.
 //! - **G4** The second signal ends the process with the exit code within 50 ms even if every executor
 //!   thread is blocked, `main` is already inside `exit`, a waker hangs or stdout is blocked. With an
-//!   [`abort_timeout`](crate::Builder::abort_timeout) the third does, or the end of that time. Which
-//!   signal is the second, and how the process ends, the program may set:
+//!   [`abort_timeout`](crate::Builder::abort_timeout) the next one after the force does, or the end of that
+//!   time. Which signals force, and how the process ends, the program may set:
 //!   [`force_policy`](crate::Builder::force_policy), [`debounce`](crate::Builder::debounce),
 //!   [`force_by_signal`](crate::Builder::force_by_signal).
 //! - **G5** No foreign code (a waker, a callback) runs under a lock of this crate. One that panics,
@@ -34,7 +34,8 @@
 //!   has passed, and always then, unless it is asked by hand; or before, when it is requested alone, or
 //!   forced. No interleaving asks it twice or never.
 //! - **G14** A connection in the listen queue, or accepted and not yet read, when the shutdown comes is
-//!   answered by the example servers and by `winddown-http`, or it was refused. What remains is a
+//!   answered by the example servers and by `winddown-http`, or it was refused. What remains is mostly a
 //!   handshake that takes longer than 50 ms, or a request that is sent more than half a second later; and
 //!   before Linux 5.7, and elsewhere, a handshake that ends between the last look at the queue and the
-//!   close.
+//!   close. [The docs of winddown-http](https://docs.rs/winddown-http/latest/winddown_http/#what-remains)
+//!   list all of it.

@@ -296,8 +296,8 @@
 //!
 //! # Features
 //!
-//! - `signals` (default): [`Shutdown::install`] and timers, with async-signal, async-io and
-//!   signal-hook, and on Windows winddown-console. Without it, the rest builds wherever std does.
+//! - `signals` (default): [`Shutdown::install`] and timers, with async-signal, async-io, signal-hook and
+//!   nix, and on Windows winddown-console. Without it, the rest builds wherever std does.
 //! - `futures-io`, `tokio-io`: `seal_on_shutdown` for the I/O traits of the one or the other.
 //! - `tracing`: an event for each stage of the whole, with cause, elapsed time and guards in flight; one
 //!   for each phase that is asked, each time limit that runs out, the first failure after the request,

@@ -20,7 +20,9 @@
 //! - A signal counts only if the handler has seen it in this process: a child between `fork` and `exec`
 //!   has a copy of the handler, whose signals are not taken for the parent's. After `fork` without
 //!   `exec`, as a daemon does, the child has the handlers but not the thread that reads: a signal that
-//!   it is sent is lost, and the next one forces. [`install`](crate::Shutdown::install) says so there
+//!   it is sent is lost. The next one forces, but does nothing either where that takes the thread, as with a
+//!   [`debounce`](crate::Builder::debounce) or an [`abort_timeout`](crate::Builder::abort_timeout), or where
+//!   the [`ForcePolicy`](crate::ForcePolicy) forbids it. [`install`](crate::Shutdown::install) says so there
 //!   ([`InstallError::Forked`](crate::InstallError::Forked)). Fork first, and install then. The times of
 //!   shutdowns that were begun before the fork end in the parent alone, and so do the timers of async-io, if
 //!   its thread runs by then: fork before any future has waited.
@@ -76,7 +78,9 @@
 //!   [`on_shutdown`](crate::ShutdownExt::on_shutdown) and
 //!   [`finish_on_shutdown`](crate::ShutdownExt::finish_on_shutdown) are real time, also in a test with a
 //!   paused clock: that jumps to the test's own time-out while they run. So test a server in real time.
-//! - Without the feature `signals` there is no timer for futures: deadlines are seen when a task polls.
+//! - Without the feature `signals` there is no timer for futures: deadlines are seen when a task polls, and
+//!   for their few milliseconds `on_shutdown` and `finish_on_shutdown` wake their task all the time, which
+//!   keeps a processor busy. On wasm they wait for 64 polls instead, and for no time.
 //!   Use [`drain_until`](crate::Shutdown::drain_until) and
 //!   [`limit_on_shutdown_with`](crate::ShutdownExt::limit_on_shutdown_with) with a timer of your own.
 //! - Where std has no clock, as on `wasm32-unknown-unknown`, whatever reads the time panics: a

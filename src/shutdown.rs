@@ -45,7 +45,8 @@ use crate::waiter::Waiter;
 /// | forced | `false` | dropped | `false`; a failure is recorded |
 ///
 /// A [`ForcePolicy`](crate::ForcePolicy) and a [`debounce`] say which signals count as the second. With
-/// an [`abort_timeout`], a forced shutdown that is installed ends the process on another real signal.
+/// an [`abort_timeout`], a forced shutdown that is installed ends the process on another real signal that
+/// may force.
 ///
 /// [`abort_timeout`]: crate::Builder::abort_timeout
 /// [`debounce`]: crate::Builder::debounce
@@ -192,7 +193,9 @@ impl Shutdown {
     ///
     /// As [`trigger`](Shutdown::trigger), but the end of the program is a failure, also if the shutdown
     /// has begun already: then the first failure takes the place of the [`cause`](Shutdown::cause),
-    /// here and in every ancestor that has begun.
+    /// here and in every ancestor that has begun. On a child or a phase, it is the shutdown of that part
+    /// alone that begins: one that comes before the whole has begun is no cause of the whole. Where the
+    /// program is to end as failed, call it on the whole.
     ///
     /// ```
     /// use std::io;
@@ -408,9 +411,10 @@ impl Shutdown {
     /// Calls `function` once when the shutdown stops, as soon as waiters are ready; at once, on this
     /// thread, if they are. Not during the lame duck.
     ///
-    /// It is called by the thread that makes waiters ready, before
-    /// [`request_shutdown`](Shutdown::request_shutdown) returns. So it must not block: the wakers
-    /// behind it wait for it. Dropping the [`Callback`] deregisters it.
+    /// It is called by the thread that makes waiters ready: by that of
+    /// [`request_shutdown`](Shutdown::request_shutdown), before this returns, and by a background thread
+    /// after a lame duck or a signal. So it must not block: the wakers behind it wait for it. Dropping the
+    /// [`Callback`] deregisters it.
     ///
     /// It is a bridge to other notions of shutdown that takes no task:
     ///

@@ -73,8 +73,9 @@ use crate::waiter::Waiter;
 /// But for `abort_on_force` and `until_deadline` of a child, none allocates anything of its own before the
 /// shutdown; the waiter has a place in the list of wakers.
 /// Times are timers of async-io: that of `limit_on_shutdown` and `until_deadline`, and the few milliseconds
-/// of `on_shutdown` and `finish_on_shutdown`. Polled again by the same task, each costs an atomic
-/// load more than what it wraps, or nothing.
+/// of `on_shutdown` and `finish_on_shutdown`. What they are without the feature `signals`, the
+/// [limitations](crate::limitations#time) say. Polled again by the same task, each costs an atomic load
+/// more than what it wraps, or nothing.
 pub trait ShutdownExt: Sized {
     /// Runs the future until shutdown: `Some` of its output, or `None` if it was stopped.
     ///

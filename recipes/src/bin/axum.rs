@@ -4,7 +4,7 @@
 //! each request holds one too, so that the report of a drain names it.
 //!
 //! - **It waits for** every request, until the last byte of its answer is written.
-//! - **It loses** only handshakes that take longer than 50 ms.
+//! - **It loses** [what remains](winddown_http#what-remains): mostly handshakes that take longer than 50 ms.
 //!   `axum::serve(..).with_graceful_shutdown(shutdown.waiter())` also waits for its requests. But it
 //!   closes the connections in the listen queue, and it waits without limit for a client that sends
 //!   half a request; wrap it in `until_deadline`.

@@ -1,7 +1,7 @@
 //! # `CancellationToken`, both ways
 //!
-//! - **The shutdown cancels a token:** `call_on_shutdown` takes no task, and the token is cancelled
-//!   before `request_shutdown` returns.
+//! - **The shutdown cancels a token:** `call_on_shutdown` takes no task, and the token is cancelled as
+//!   waiters become ready.
 //! - **A token begins the shutdown:** a task waits for it and calls `trigger`, which never forces. The
 //!   task ends with the program.
 //! - **A server that takes a token's future** takes a `Waiter` as well: each is a `Future<Output =

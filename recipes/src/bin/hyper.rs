@@ -4,7 +4,7 @@
 //! `on_shutdown(shutdown.waiter(), Connection::graceful_shutdown)`, as the example `tokio` does.
 //!
 //! - **It waits for** every request, until the last byte of its answer is written.
-//! - **It loses** only handshakes that take longer than 50 ms.
+//! - **It loses** [what remains](winddown_http#what-remains): mostly handshakes that take longer than 50 ms.
 //!   hyper-util's `GracefulShutdown` also loses the connections in the listen queue, and requests that
 //!   were not read yet from connections that are open.
 //! - **Signals:** hyper handles none, so there is nothing to turn off.

@@ -5,7 +5,7 @@
 //!
 //! - **It waits for** every call, until its trailers are written. Calls that cross the GOAWAY frame are
 //!   answered, as HTTP/2 has it. For streaming calls, see `StreamingExt::end_with` of winddown-http.
-//! - **It loses** only handshakes that take longer than 50 ms.
+//! - **It loses** [what remains](winddown_http#what-remains): mostly handshakes that take longer than 50 ms.
 //!   tonic's own `serve_with_shutdown` keeps its listener open until its last connection has ended, so
 //!   the kernel accepts connections that no task takes. It also waits without limit for a client that
 //!   answers no PING; wrap it in `until_deadline`.
