@@ -58,6 +58,10 @@ pub struct Tally {
 pub struct Lost {
     pub how: String,
     /// Whether the connection was reset, as the kernel does if nothing has accepted it.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "`soak` alone asks")
+    )]
     pub reset: bool,
     /// The number of requests that were answered before on this connection.
     pub answered: u64,
@@ -82,12 +86,6 @@ impl Tally {
     /// Returns the number of requests lost that were the first on their connection.
     pub fn lost_first(&self) -> usize {
         self.lost.iter().filter(|lost| lost.answered == 0).count()
-    }
-
-    /// Returns the number of connections that were reset before their first request was answered.
-    pub fn reset_first(&self) -> usize {
-        let reset = |lost: &&Lost| lost.answered == 0 && lost.reset;
-        self.lost.iter().filter(reset).count()
     }
 
     /// Returns the number of requests lost on a connection that had answered others before.

@@ -22,7 +22,7 @@ use fastrand::Rng;
 use nix::sys::signal::Signal;
 use socket2::SockRef;
 
-use crate::client::{Connection, Kind, Load, Plan, Tally};
+use crate::client::{Connection, Kind, Load, Lost, Plan, Tally};
 use crate::fault::{Clock, Fault};
 use crate::proc::{self, Vitals};
 use crate::restart::failures;
@@ -451,7 +451,8 @@ impl<'a> Soak<'a> {
             Owed::Answer => failed,
             Owed::AnswerOrRefusal => failed - tally.refused as usize,
             Owed::AnswerIfAccepted => {
-                let reset = tally.reset_first();
+                let is_reset = |lost: &&Lost| lost.answered == 0 && lost.reset;
+                let reset = tally.lost.iter().filter(is_reset).count();
                 self.counts.cut += reset;
                 failed - tally.refused as usize - reset
             }
