@@ -207,6 +207,25 @@ fn g9_thread_drain_times_out() {
     assert_eq!(error.unwrap_err().report.guards(), 1);
 }
 
+/// A guard is counted in the shard of its thread, and has to be found there again. In a process of its own,
+/// this thread and the first others have the indices at which a mistake in the shard of the line shows.
+///
+/// Mutation: `Shared::take_guard` finds the line by `thread | sites.shard_mask`.
+#[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
+fn g8_threads_take_turns_at_one_line() {
+    let shutdown = Shutdown::new();
+    let take = || shutdown.guard().unwrap();
+    for _ in 0..20 {
+        drop(take());
+        thread::scope(|scope| {
+            scope.spawn(|| drop(take()));
+        });
+    }
+    assert_eq!(shutdown.in_flight(), 0);
+    assert!(drained(&shutdown));
+}
+
 #[test]
 #[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn g9_one_call_site_of_many_threads_is_one_line() {

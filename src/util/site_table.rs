@@ -178,3 +178,38 @@ fn place(origin: Origin, part: impl Part, step: usize, size: usize) -> usize {
     let hash = (origin.hash() ^ part.hash()).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize);
     hash.rotate_left(usize::BITS / 2).wrapping_add(step) & (size - 1)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+
+    #[test]
+    fn each_part_of_an_origin_has_a_value_of_its_own() {
+        static NAMES: LazyLock<Vec<String>> =
+            LazyLock::new(|| (0..50).map(|number| number.to_string()).collect());
+        let table = SiteTable::new();
+        let location = Location::caller();
+        // The second time, all are there.
+        for _ in 0..2 {
+            for part in 0..8 {
+                for name in NAMES.iter() {
+                    let origin = Origin {
+                        location,
+                        name: Some(name),
+                    };
+                    let value = (name.as_str(), part);
+                    assert!(
+                        table
+                            .first(origin, part)
+                            .is_none_or(|found| **found == value)
+                    );
+                    let (index, found) = table.find_indexed(origin, part, || value);
+                    assert_eq!(**found, value);
+                    assert_eq!(**table.get(index), value);
+                }
+            }
+        }
+    }
+}
