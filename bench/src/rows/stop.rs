@@ -102,7 +102,7 @@ pub fn rows() -> Vec<Row> {
 
 /// Whether the processes may have so many connections.
 fn fits(idle: usize) -> bool {
-    raise_limit() > (idle + WAVE + IN_FLIGHT + 200) as u64
+    raise_limit() > (idle + WAVE + IN_FLIGHT + 200) as _
 }
 
 /// What the table does not say.
