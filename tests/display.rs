@@ -107,6 +107,25 @@ fn failures_display_task_outcome_and_error() {
 }
 
 #[test]
+fn signals_display_their_conventional_names() {
+    use winddown::Signal;
+
+    let (interrupt, termination) = match cfg!(windows) {
+        true => ("Ctrl-C", "termination"),
+        false => ("SIGINT", "SIGTERM"),
+    };
+    for (signal, name) in [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, interrupt),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::TERM, termination),
+        (Signal::from_raw(1000), "signal 1000"),
+    ] {
+        assert_eq!(signal.to_string(), name);
+    }
+}
+
+#[test]
 fn exit_code_of_a_signal_that_no_system_knows_is_255() {
     use std::process::ExitCode;
 
