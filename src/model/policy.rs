@@ -67,7 +67,6 @@ impl Policy {
     }
 
     /// Returns whether a shutdown may set timers on the background thread.
-    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn sets_timers(&self) -> bool {
         !self.lame_duck.is_zero() || self.force_at_deadline
     }

@@ -8,13 +8,10 @@ use std::time::Instant;
 use crate::model::cause::Cause;
 use crate::model::failure::{Failure, Outcome};
 use crate::model::stage::Stage;
-use crate::node::Node;
-#[cfg(not(target_family = "wasm"))]
 use crate::node::request::Raised;
 #[cfg(feature = "tracing")]
 use crate::node::trace;
-#[cfg(not(target_family = "wasm"))]
-use crate::node::{FORCED, STOPPING};
+use crate::node::{FORCED, Node, STOPPING};
 use crate::util::site_table::Origin;
 use crate::util::sync::lock;
 
@@ -112,7 +109,6 @@ impl Node {
     }
 
     /// Forces the shutdown because its deadline has passed.
-    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn force_late(self: &Arc<Self>, announce: impl FnOnce(&Arc<Self>, Raised)) {
         let raised = self.raise(STOPPING | FORCED);
         if raised.has(Stage::Forced) {

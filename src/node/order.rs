@@ -14,13 +14,11 @@ pub(crate) struct PhaseLink {
     /// The index in the parent's order.
     pub(crate) key: usize,
     /// Whether it may set timers.
-    #[cfg(not(target_family = "wasm"))]
     pub(crate) timed: bool,
 }
 
 impl PhaseLink {
     /// Returns the number under which the background thread keeps jobs of the phase.
-    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn owner(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
@@ -52,10 +50,6 @@ pub(crate) enum Step {
     /// For the parent, for other phases, or for the program.
     Waiting,
     /// A timer is running.
-    #[cfg_attr(
-        target_family = "wasm",
-        allow(dead_code, reason = "there are no timers")
-    )]
     Delayed,
     Asked,
     Over,

@@ -27,7 +27,6 @@ use crate::util::slab::take_unused;
 use crate::util::sync::atomic::{Ordering, fence};
 use crate::util::sync::lock;
 use crate::util::task_counter::TryClose;
-#[cfg(not(target_family = "wasm"))]
 use crate::util::{background, deadline::deadline_after};
 
 /// The settings of a phase.
@@ -81,7 +80,6 @@ impl Entry<Node> {
             self.step = Step::Asked; // P1
             return;
         };
-        #[cfg(not(target_family = "wasm"))]
         if !self.delay.is_zero() && !parent.is_forced() {
             let until = deadline_after(self.delay);
             // A delay too long for the clock never ends. One that no thread can keep is skipped.
@@ -102,11 +100,9 @@ impl Entry<Node> {
 
     fn mark_asked(&mut self, node: &Arc<Node>) {
         self.step = Step::Asked; // P1
-        #[cfg(not(target_family = "wasm"))]
         if let Some(limit) = self.time_limit.and_then(deadline_after) {
             node.run_at(limit, Node::on_time_limit);
         }
-        let _ = (node, self.time_limit, self.delay);
     }
 }
 
@@ -192,7 +188,6 @@ impl Node {
                 name,
                 child,
                 key,
-                #[cfg(not(target_family = "wasm"))]
                 timed: settings.time_limit.is_some() || !settings.delay.is_zero(),
             };
             let link = Box::new(link);
@@ -275,7 +270,6 @@ impl Node {
     }
 
     /// Asks this phase, whose delay is over.
-    #[cfg(not(target_family = "wasm"))]
     fn on_delay_over(self: &Arc<Self>) {
         let Place::Phase { parent, link } = &self.place else {
             return;
@@ -292,7 +286,6 @@ impl Node {
     }
 
     /// Goes on without this phase, whose time limit has run out.
-    #[cfg(not(target_family = "wasm"))]
     fn on_time_limit(self: &Arc<Self>) {
         let Place::Phase { parent, link } = &self.place else {
             return;
@@ -337,7 +330,6 @@ impl Node {
     /// Takes a phase of this node out of the order, because its node is gone.
     #[cold]
     pub(super) fn remove_phase(&self, link: &PhaseLink) {
-        #[cfg(not(target_family = "wasm"))]
         if link.timed {
             background::cancel(link.owner());
         }

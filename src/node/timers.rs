@@ -1,16 +1,10 @@
 //! The timers of a node, which the background thread keeps.
 
 use std::sync::Arc;
-use std::time::Duration;
-#[cfg(not(target_family = "wasm"))]
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::node::Node;
-#[cfg(not(target_family = "wasm"))]
-use crate::node::{Place, STOPPING};
-#[cfg(not(target_family = "wasm"))]
+use crate::node::{Node, Place, STOPPING};
 use crate::util::background;
-#[cfg(not(target_family = "wasm"))]
 use crate::util::deadline::deadline_after;
 
 impl Node {
@@ -18,7 +12,6 @@ impl Node {
     pub(super) fn begin(self: &Arc<Self>, lame_duck: Duration) {
         match self.host() {
             Some(host) => host.begun(self),
-            #[cfg(not(target_family = "wasm"))]
             None if self.policy().force_at_deadline && !self.is_child() => {
                 if let Some(deadline) = self.deadline() {
                     self.run_at(deadline, |node| {
@@ -29,19 +22,16 @@ impl Node {
             None => {}
         }
         // Last, because it may call wakers.
-        #[cfg(not(target_family = "wasm"))]
         if let (false, Some(end)) = (lame_duck.is_zero(), deadline_after(lame_duck)) {
             if !self.run_at(end, |node| node.stop()) {
                 // No delay is better than one that never ends.
                 self.stop();
             }
         }
-        let _ = lame_duck;
     }
 
     /// Calls `run` on the background thread when the time has come, unless the node is gone by then.
     /// Returns whether that thread could be started.
-    #[cfg(not(target_family = "wasm"))]
     pub(super) fn run_at(self: &Arc<Self>, time: Instant, run: fn(&Arc<Self>)) -> bool {
         let node = Arc::downgrade(self);
         let job = move || {
@@ -55,14 +45,12 @@ impl Node {
     /// Forgets the timers of a root, which sets some only with such a policy.
     #[cold]
     pub(super) fn cancel_timers(&self) {
-        #[cfg(not(target_family = "wasm"))]
         if self.policy().sets_timers() {
             background::cancel(self.owner());
         }
     }
 
     /// Returns the number under which the background thread keeps jobs of this node: a root, or a phase.
-    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn owner(&self) -> usize {
         // Something on the heap, because a node that ends is moved.
         match (&self.place, &self.policy) {
@@ -73,7 +61,6 @@ impl Node {
     }
 
     /// Ends the lame duck.
-    #[cfg(not(target_family = "wasm"))]
     fn stop(&self) {
         let raised = self.raise(STOPPING);
         if !raised.is_empty() {

@@ -1,7 +1,8 @@
 //! The one thread of the crate that runs jobs: now, or when their time has come.
 //!
 //! Jobs call wakers, so one that hangs keeps the later ones waiting. What ends the process therefore
-//! never depends on this thread. It ends when it has no job left, unless it is kept.
+//! never depends on this thread. It ends when it has no job left, unless it is kept. Where there are no
+//! threads, as on wasm, no setting needs it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -170,7 +171,7 @@ fn wait(
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, target_family = "wasm"))))]
 mod tests {
     use std::sync::mpsc;
     use std::time::Duration;

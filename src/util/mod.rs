@@ -1,7 +1,6 @@
 //! Primitives that know nothing of a shutdown: the lowest layer.
 
 pub(crate) mod ancestor_count;
-#[cfg(not(target_family = "wasm"))]
 pub(crate) mod background;
 pub(crate) mod deadline;
 pub(crate) mod driver_turn;
