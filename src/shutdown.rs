@@ -554,7 +554,8 @@ impl Shutdown {
     }
 
     /// Wraps a future that is work in flight until it has ended. The guard is taken now, on the line of
-    /// this call.
+    /// this call, and released when the future was dropped: right after its last poll, so that what it owns
+    /// and writes on its way out, such as a buffer, is done when a drain is.
     ///
     /// Where there is no [`guard`](Shutdown::guard) to take, the future runs without: no drain waits for
     /// it any more. Where that matters, take a [`guard`](Shutdown::guard) yourself. In a report it has
@@ -724,7 +725,9 @@ impl Shutdown {
     /// [`drain`](Shutdown::drain) does until the [`deadline`](Shutdown::deadline): the end of the
     /// [`grace_period`](crate::Builder::grace_period).
     ///
-    /// It may be awaited before the request. It waits without limit if no grace period was set. With
+    /// It may be awaited before the request. It waits without limit if no grace period was set. At the
+    /// deadline it waits for nothing any more: where no guard is held then, it closes the shutdown and is
+    /// ready with `Ok`, also in a lame duck, and also a phase that was never asked. With
     /// [`force_at_deadline`](crate::Builder::force_at_deadline) the process ends at that same deadline:
     /// either may come first, so the error is printed or not, and the exit code is the one or the other.
     /// So wait for the shutdown there, and then

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,12 +16,12 @@ use crate::model::failure::{Failure, Outcome};
 use crate::node::Node;
 
 pin_project! {
-    /// A future that is work in flight until it has ended. Made by
+    /// A future that is work in flight until it has ended, and was dropped for that. Made by
     /// [`Shutdown::track`](crate::Shutdown::track).
     ///
     /// # Panics
     ///
-    /// Polled after it was ready, it does what the future inside does.
+    /// If it is polled after it was ready.
     ///
     /// # Cancel safety
     ///
@@ -28,9 +29,10 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct Track<F> {
-        // Dropped before `held`, so that a failure that it reports comes before the panic.
+        // `None` when it has ended. Dropped before `held`, so that what it does on its way out is in flight,
+        // and a failure that it reports comes before the panic.
         #[pin]
-        future: F,
+        future: Option<F>,
         held: Held,
     }
 }
@@ -41,7 +43,10 @@ impl<F> Track<F> {
             guard,
             panicked: false,
         };
-        Self { future, held }
+        Self {
+            future: Some(future),
+            held,
+        }
     }
 }
 
@@ -52,14 +57,21 @@ struct Held {
     panicked: bool,
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
+impl Held {
+    fn release(&mut self) {
         // In a thread that panics, the drop of the guard does so.
         if self.panicked && !thread::panicking() {
             if let Some(guard) = &mut self.guard {
                 guard.release_panicked();
             }
         }
+        self.guard = None;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
@@ -67,14 +79,20 @@ impl<F: Future> Future for Track<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        // Left as it is by a panic, which a caller may catch before this is dropped.
-        this.held.panicked = true;
-        let poll = this.future.poll(cx);
-        this.held.panicked = false;
+        let mut this = self.project();
+        let future = this.future.as_mut().as_pin_mut();
+        let future = future.expect("polled after it was ready");
+        // Left as it is by a panic, which a caller may catch before this is dropped, or polled again.
+        let panicked = mem::replace(&mut this.held.panicked, true);
+        let poll = future.poll(cx);
+        if poll.is_ready() {
+            // First, because it may own what has something left to write.
+            this.future.set(None);
+        }
+        this.held.panicked = panicked;
         let output = ready!(poll);
         // Now, and not when the executor drops the task.
-        this.held.guard = None;
+        this.held.release();
         Poll::Ready(output)
     }
 }
@@ -191,9 +209,11 @@ impl Alarm {
         }
     }
 
-    /// Runs a poll, and notices if it panics.
+    /// Runs a poll, and notices if it panics, or if the one before has.
     fn watch<T>(&mut self, poll: impl FnOnce() -> T) -> T {
-        self.polling = true;
+        if mem::replace(&mut self.polling, true) {
+            self.report(Outcome::Panicked);
+        }
         let polled = poll();
         self.polling = false;
         polled

@@ -601,7 +601,7 @@ mod every_wrapper {
             "track":
                 |shutdown, inside| shutdown.track(inside),
                 |it, cx| it.poll(cx);
-                guards 1, wakes 0, stopped None, ended Inside;
+                guards 1, wakes 0, stopped None, ended Panics;
             "critical":
                 |shutdown, inside| shutdown.critical("mail", inside),
                 |it, cx| it.poll(cx);

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::error::Error;
 use std::future::{Ready, ready};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -38,6 +39,55 @@ fn track_holds_a_guard_until_the_future_ends() {
     drop(shutdown.track(future::pending::<()>()));
     assert!(drained(&shutdown));
     assert_eq!(future::block_on(shutdown.track(async { 1 })), 1);
+}
+
+/// Says how many guards are held when it is dropped, as a buffer writes its rest then.
+struct Owned<'a>(&'a Shutdown, &'a Cell<Option<usize>>);
+
+impl Drop for Owned<'_> {
+    fn drop(&mut self) {
+        self.1.set(Some(self.0.in_flight()));
+    }
+}
+
+/// An executor may drop a future that has ended much later, and the process may be gone by then.
+///
+/// Mutation: `Track::poll` releases the guard first.
+#[test]
+fn g8_track_drops_the_future_before_it_releases_the_guard() {
+    let shutdown = Shutdown::new();
+    let held = Cell::new(None);
+    let owned = Owned(&shutdown, &held);
+    let work = future::poll_fn(move |_| {
+        let _owned = &owned;
+        Poll::Ready(())
+    });
+    let mut tracked = pin!(shutdown.track(work));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(tracked.as_mut().poll(&mut cx).is_ready());
+    assert_eq!(held.get(), Some(1));
+    assert_eq!(shutdown.in_flight(), 0);
+}
+
+/// Only a future that is written by hand can go on after a panic.
+#[test]
+fn panic_counts_though_the_future_is_polled_to_its_end() {
+    let shutdown = Shutdown::new();
+    let mut panics = true;
+    let work = future::poll_fn(move |_| {
+        assert!(!std::mem::take(&mut panics), "on purpose");
+        Poll::Ready(Ok::<_, String>(7))
+    });
+    let mut task = pin!(shutdown.track(shutdown.supervise("mail", work)));
+    let mut poll = || {
+        let mut cx = Context::from_waker(Waker::noop());
+        catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(&mut cx)))
+    };
+    assert!(poll().is_err());
+    assert!(matches!(poll(), Ok(Poll::Ready(Ok(7)))));
+    assert_eq!(failure(&shutdown).to_string(), "task 'mail' panicked");
+    let report = shutdown.report();
+    assert_eq!((report.guards(), report.panicked()), (0, 1));
 }
 
 /// The failure that has become the cause.

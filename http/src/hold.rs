@@ -94,8 +94,8 @@ pub trait StreamingExt: Sized {
 impl<T> StreamingExt for T {}
 
 pin_project! {
-    /// A body or stream that holds a guard. Made by [`StreamingExt::hold`] and by a
-    /// [`GuardLayer`](crate::GuardLayer).
+    /// A body or stream that holds a guard until it has ended, and was dropped for that. Fused. Made by
+    /// [`StreamingExt::hold`] and by a [`GuardLayer`](crate::GuardLayer).
     ///
     /// # Cancel safety
     ///
@@ -103,15 +103,35 @@ pin_project! {
     #[must_use = "bodies and streams do nothing unless polled"]
     #[derive(Debug)]
     pub struct Hold<T, G = Guard> {
+        // `None` when it has ended. Dropped before `guard`, because it may own what has something left to write.
         #[pin]
-        inner: T,
+        inner: Option<T>,
         guard: Option<G>,
     }
 }
 
 impl<T, G> Hold<T, G> {
     pub(crate) fn new(inner: T, guard: Option<G>) -> Self {
-        Self { inner, guard }
+        Self {
+            inner: Some(inner),
+            guard,
+        }
+    }
+
+    fn poll_inner<I>(
+        self: Pin<&mut Self>,
+        poll: impl FnOnce(Pin<&mut T>) -> Poll<Option<I>>,
+    ) -> Poll<Option<I>> {
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+            return Poll::Ready(None);
+        };
+        let item = ready!(poll(inner));
+        if item.is_none() {
+            this.inner.set(None);
+            *this.guard = None;
+        }
+        Poll::Ready(item)
     }
 }
 
@@ -119,16 +139,12 @@ impl<S: Stream, G> Stream for Hold<S, G> {
     type Item = S::Item;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
-        let this = self.project();
-        let item = ready!(this.inner.poll_next(cx));
-        if item.is_none() {
-            *this.guard = None;
-        }
-        Poll::Ready(item)
+        self.poll_inner(|inner| inner.poll_next(cx))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.inner.size_hint()
+        let inner = self.inner.as_ref();
+        inner.map_or((0, Some(0)), Stream::size_hint)
     }
 }
 
@@ -140,20 +156,16 @@ impl<B: Body, G> Body for Hold<B, G> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        let frame = ready!(this.inner.poll_frame(cx));
-        if frame.is_none() {
-            *this.guard = None;
-        }
-        Poll::Ready(frame)
+        self.poll_inner(|inner| inner.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let inner = self.inner.as_ref();
+        inner.map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

@@ -399,6 +399,31 @@ fn stream_that_holds_a_guard() {
     assert_eq!(shutdown.in_flight(), 0);
 }
 
+/// Mutation: `Hold` releases the guard first.
+#[test]
+fn stream_that_has_ended_is_dropped_before_its_guard() {
+    struct Owned(Shutdown, mpsc::Sender<usize>);
+    impl Drop for Owned {
+        fn drop(&mut self) {
+            let _ = self.1.send(self.0.in_flight());
+        }
+    }
+
+    let shutdown = Shutdown::new();
+    let (sender, held) = mpsc::channel();
+    let owned = Owned(shutdown.clone(), sender);
+    let rows = stream::poll_fn(move |_| {
+        let _owned = &owned;
+        Poll::Ready(None::<u8>)
+    });
+    let mut rows = rows.hold(shutdown.guard());
+    for _ in 0..2 {
+        assert_eq!(smol::block_on(rows.next()), None);
+        assert_eq!(shutdown.in_flight(), 0);
+    }
+    assert_eq!(held.try_recv(), Ok(1));
+}
+
 #[test]
 fn stream_that_ends_with_a_last_item() {
     let shutdown = Shutdown::new();
