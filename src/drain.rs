@@ -18,8 +18,8 @@ use crate::util::deadline::Deadline;
 struct Watch {
     shared: Shared,
     key: Option<usize>,
-    /// Whether the end of the drain was traced.
-    traced: bool,
+    /// Whether the end of the drain was traced: that it is drained, or that it was not, so far.
+    traced: Option<bool>,
 }
 
 impl Watch {
@@ -27,7 +27,7 @@ impl Watch {
         Self {
             shared,
             key: None,
-            traced: false,
+            traced: None,
         }
     }
 
@@ -40,7 +40,9 @@ impl Watch {
         let leave = || self.shared.node.unwatch(&mut self.key);
         match self.shared.settled(counting, late, leave) {
             Some(result) => {
-                if !std::mem::replace(&mut self.traced, true) {
+                // Polled again after a time-out, it may have drained since.
+                if self.traced.is_none_or(|drained| drained != result.is_ok()) {
+                    self.traced = Some(result.is_ok());
                     self.shared.trace_drained(&result);
                 }
                 Poll::Ready(result)

@@ -131,6 +131,29 @@ fn one_event_for_a_drain_with_progress() {
     assert_eq!(lines.so_far(), ["INFO message=drained panicked=0"]);
 }
 
+#[test]
+fn drain_that_times_out_and_drains_later_says_both() {
+    let _another = tracing::Dispatch::new(Panics); // as above
+    let lines = Lines::default();
+    tracing::subscriber::with_default(lines.subscriber(), || {
+        let shutdown = Shutdown::new();
+        let guard = shutdown.guard_named("mail");
+        let mut drain = shutdown.drain(Duration::ZERO);
+        for _ in 0..2 {
+            assert!(future::block_on(&mut drain).is_err());
+        }
+        drop(guard);
+        assert_eq!(future::block_on(drain), Ok(()));
+    });
+    assert_eq!(
+        lines.so_far(),
+        [
+            "WARN message=not drained in_flight=1 panicked=0 error=timed out; 1 guard is held:\n  1 'mail'",
+            "INFO message=drained panicked=0",
+        ]
+    );
+}
+
 /// A failure begins the shutdown, which is an event; or comes later, which is another.
 #[test]
 fn one_event_for_a_failure_and_a_warning_for_panics() {
