@@ -46,6 +46,7 @@ mod cases {
         fails_with_an_error_that_panics,
         two_phases,
         late_phase,
+        late_failure,
         #[cfg(target_os = "linux")]
         lame_duck_dropped,
     ];
@@ -56,6 +57,7 @@ mod cases {
             g12_systemd_is_notified_and_the_deadline_ends_the_process,
             systemd_is_told_the_phases_at_work,
             systemd_is_told_of_a_phase_that_is_asked_later,
+            systemd_is_told_the_failure_that_becomes_the_cause,
             g1_systemd_that_reads_nothing_delays_no_waker,
             g5_error_that_panics_when_it_is_displayed_delays_no_waker,
             #[cfg(target_os = "linux")]
@@ -181,6 +183,34 @@ mod cases {
 
     fn systemd_is_told_of_a_phase_that_is_asked_later() {
         is_notified("late_phase", "1 in flight; in mail", &[]);
+    }
+
+    fn late_failure() {
+        let shutdown = Shutdown::install().unwrap();
+        let _guard = shutdown.guard();
+        println!("ready");
+        shutdown.waiter().wait_blocking();
+        // Once systemd was told of the signal.
+        std::io::stdin().lines().next().unwrap().unwrap();
+        shutdown.fail("disk full");
+        park();
+    }
+
+    fn systemd_is_told_the_failure_that_becomes_the_cause() {
+        let messages = Messages::new();
+        let mut command = command("late_failure");
+        messages.go_to(command.stdin(Stdio::piped()));
+        let mut child = Program::start_with_stdin(&mut command);
+        let mut stdin = child.stdin();
+        child.line("ready");
+        child.send(SIGTERM);
+        let status = |cause| format!("STATUS=stopping: {cause}; 1 in flight\n");
+        assert_eq!(
+            messages.next(),
+            "STOPPING=1\n".to_owned() + &status("SIGTERM")
+        );
+        stdin.write_all(b"\n").unwrap();
+        assert_eq!(messages.next(), status("failed: disk full"));
     }
 
     fn waker_hangs() {

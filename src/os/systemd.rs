@@ -31,6 +31,7 @@ pub(crate) fn follow(node: &Arc<Node>) {
             socket,
             node,
             owner,
+            failed: cause.error().is_some(),
             cause: message(&cause),
             left,
             status: String::new(),
@@ -67,6 +68,8 @@ struct Follower {
     /// Weak, so that telling systemd does not keep Ctrl-C from its default when every handle is gone.
     node: Weak<Node>,
     owner: usize,
+    /// Whether the cause is a failure, which no other takes the place of.
+    failed: bool,
     cause: String,
     left: usize,
     /// What was sent last.
@@ -98,8 +101,13 @@ impl Follower {
 
     /// Sends the status, with a line before it; without one, if the status has changed.
     fn send(&mut self, line: Option<&str>) {
-        let mut status = format!("stopping: {}; {} in flight", self.cause, self.left);
         let node = self.node.upgrade();
+        let cause = node.as_ref().and_then(|node| node.cause());
+        if let (false, Some(failure @ Cause::Failed(_))) = (self.failed, &cause) {
+            self.failed = true;
+            self.cause = message(failure);
+        }
+        let mut status = format!("stopping: {}; {} in flight", self.cause, self.left);
         let phases = node.map(|node| node.phases_at_work()).unwrap_or_default();
         if !phases.is_empty() {
             status += &one_line(&format!("; in {}", phases.join(", ")));
@@ -136,6 +144,7 @@ mod tests {
             socket: OsString::new(),
             node: Arc::downgrade(node),
             owner: node.owner(),
+            failed: false,
             cause: String::new(),
             left,
             status: String::new(),
