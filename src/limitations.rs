@@ -42,8 +42,10 @@
 //!
 //! - A waker or callback that hangs, as opposed to one that panics, keeps those behind it waiting: the
 //!   wakers of the same request, and on the background thread also later lame ducks, delays and time
-//!   limits, of every shutdown of the process. The force of an installed one does not wait for it, and
-//!   neither does its deadline; that of one that is not installed does.
+//!   limits, of every shutdown of the process, what systemd is told, and the wakers of the force if there is
+//!   an [`abort_timeout`](crate::Builder::abort_timeout). Threads that wait for the installed shutdown
+//!   itself are woken all the same. Its force does not wait for a waker, and neither does its deadline; that
+//!   of one that is not installed does.
 //! - With a [`debounce`](crate::Builder::debounce), an
 //!   [`abort_timeout`](crate::Builder::abort_timeout) or
 //!   [`force_at_deadline`](crate::Builder::force_at_deadline), the thread `winddown` has to run for the

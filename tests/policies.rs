@@ -52,6 +52,7 @@ mod cases {
         abort_timeout_for_three_signals,
         abort_timeout_for_ms,
         abort_timeout_waker_hangs,
+        abort_timeout_callback_hangs,
         lame_duck,
         lame_duck_on_interrupt,
         short_lame_duck,
@@ -73,6 +74,7 @@ mod cases {
             g4_abort_timeout_ends_by_a_third_signal_that_came_with_the_second,
             g4_abort_timeout_ends_with_its_time,
             g4_with_abort_timeout_and_a_waker_that_hangs,
+            thread_hears_of_the_force_though_a_callback_hangs,
             lame_duck_is_for_sigterm_alone,
             lame_duck_ends_with_its_time,
             #[cfg(target_os = "linux")]
@@ -321,6 +323,32 @@ mod cases {
         child.send(SIGTERM);
         child.line("forced");
         child.send(SIGINT);
+        assert_eq!(child.code(), 1);
+    }
+
+    /// Its callback hangs on the thread that would call the wakers of the force.
+    fn abort_timeout_callback_hangs() {
+        let builder = Shutdown::builder().abort_timeout(HOUR);
+        let shutdown = builder.install().unwrap();
+        let _guard = shutdown.guard();
+        let _callback = shutdown.call_on_shutdown(|| {
+            println!("stopping");
+            park();
+        });
+        println!("ready");
+        let drained = shutdown.drain_blocking(HOUR);
+        assert!(drained.is_err() && shutdown.is_forced());
+        println!("forced");
+        park();
+    }
+
+    /// Mutation: `announce` in `deliver` wakes no threads.
+    fn thread_hears_of_the_force_though_a_callback_hangs() {
+        let mut child = begun("abort_timeout_callback_hangs", SIGTERM);
+        child.line("stopping");
+        child.send(SIGTERM);
+        child.line("forced");
+        child.send(SIGTERM);
         assert_eq!(child.code(), 1);
     }
 

@@ -98,7 +98,8 @@ impl Node {
         }
     }
 
-    fn wake_threads(&self) {
+    /// Wakes the threads that wait for this node, after `publish` or a fence.
+    pub(crate) fn wake_threads(&self) {
         // Asked first, because `notify` allocates where no thread has ever listened: in most children.
         if self.threads.total_listeners() > 0 {
             self.threads.notify(usize::MAX);

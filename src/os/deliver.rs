@@ -50,6 +50,8 @@ fn announce(node: &Arc<Node>, raised: Raised) {
         node.announce(raised);
         return;
     }
+    // That can't hang, and a thread that drains has to hear of the force although a waker of the request does.
+    node.wake_threads();
     let to_announce = Arc::downgrade(node);
     let job = move || {
         if let Some(node) = to_announce.upgrade() {
