@@ -197,6 +197,7 @@ fn g2_signal_tells_children_that_a_trigger_has_not_told_yet() {
 }
 
 #[test]
+#[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn g7_lame_duck_keeps_no_node_alive() {
     let policy = Policy {
         lame_duck: Duration::from_secs(3600),
@@ -328,6 +329,7 @@ mod policies {
     }
 
     #[test]
+    #[cfg_attr(target_family = "wasm", ignore = "starts threads")]
     fn interrupt_ends_the_lame_duck_that_a_trigger_began() {
         for (by, stage) in [
             (Signal::TERM, Stage::Requested),
@@ -347,6 +349,7 @@ mod policies {
     }
 
     #[test]
+    #[cfg_attr(target_family = "wasm", ignore = "starts threads")]
     fn interrupt_that_may_not_force_ends_the_lame_duck() {
         let node = node(Policy {
             lame_duck: Duration::from_secs(3600),
@@ -365,6 +368,7 @@ mod policies {
     }
 
     #[test]
+    #[cfg_attr(target_family = "wasm", ignore = "starts threads")]
     fn interrupt_has_no_lame_duck_unless_set() {
         let policy = Policy {
             lame_duck: Duration::from_secs(3600),

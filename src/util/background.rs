@@ -1,8 +1,8 @@
 //! The one thread of the crate that runs jobs: now, or when their time has come.
 //!
 //! Jobs call wakers, so one that hangs keeps the later ones waiting. What ends the process therefore
-//! never depends on this thread. It ends when it has no job left, unless it is kept. Where there are no
-//! threads, as on wasm, no setting needs it.
+//! never depends on this thread. It ends when it has no job left, unless it is kept. On wasm, where there
+//! are no threads, no setting of the program needs it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -105,6 +105,9 @@ pub(crate) fn cancel(owner: usize) {
 
 impl Jobs {
     fn start(&mut self) -> io::Result<()> {
+        if cfg!(target_family = "wasm") {
+            return Err(io::ErrorKind::Unsupported.into()); // there is no number of the process either
+        }
         let process = std::process::id();
         if self.process != process {
             // Not dropped: they are the parent's, and may own anything.
