@@ -6,34 +6,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use winddown::Guard;
-
 use crate::monitor::{Monitor, Wants};
-use crate::slots::Slot;
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 /// How many bytes are read at once while they are looked at: the first request head, mostly.
 const CHUNK: usize = 4096;
 
-/// What a connection holds until its I/O is dropped, by hyper or by the task that an upgraded connection
-/// was handed to.
-pub(crate) struct Lease {
+/// Tells the monitor when the I/O is dropped, by hyper or by the task that an upgraded connection was handed
+/// to.
+struct Closes {
     monitor: Arc<Monitor>,
-    _guard: Guard,
-    _slot: Slot,
 }
 
-impl Lease {
-    pub(crate) fn new(monitor: Arc<Monitor>, guard: Guard, slot: Slot) -> Self {
-        Self {
-            monitor,
-            _guard: guard,
-            _slot: slot,
-        }
-    }
-}
-
-impl Drop for Lease {
+impl Drop for Closes {
     fn drop(&mut self) {
         self.monitor.close();
     }
@@ -46,7 +31,7 @@ const READS: u32 = 64;
 pub(crate) struct Io<I> {
     // Dropped first, so that the connection is closed when its guard is released.
     inner: I,
-    lease: Lease,
+    closes: Closes,
     /// The reads in a row that have found something.
     reads: u32,
     /// Whether no more is written.
@@ -54,10 +39,10 @@ pub(crate) struct Io<I> {
 }
 
 impl<I> Io<I> {
-    pub(crate) fn new(inner: I, lease: Lease) -> Self {
+    pub(crate) fn new(inner: I, monitor: Arc<Monitor>) -> Self {
         Self {
             inner,
-            lease,
+            closes: Closes { monitor },
             reads: 0,
             shut: false,
         }
@@ -72,13 +57,13 @@ impl<I: Read + Unpin> Io<I> {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let inner = Pin::new(&mut self.inner);
-        match self.lease.monitor.wants() {
+        match self.closes.monitor.wants() {
             Wants::Nothing => return inner.poll_read(cx, buf),
             Wants::End => return Poll::Ready(Ok(())),
             Wants::Arrival => {
                 ready!(inner.poll_read(cx, buf))?;
                 // Or the end of the stream, at which hyper ends the connection.
-                self.lease.monitor.note_arrival();
+                self.closes.monitor.note_arrival();
                 return Poll::Ready(Ok(()));
             }
             Wants::Bytes => {}
@@ -87,7 +72,7 @@ impl<I: Read + Unpin> Io<I> {
         let len = CHUNK.min(buf.remaining());
         let mut chunk = ReadBuf::uninit(&mut chunk[..len]);
         ready!(inner.poll_read(cx, chunk.unfilled()))?;
-        self.lease.monitor.note_bytes(chunk.filled());
+        self.closes.monitor.note_bytes(chunk.filled());
         buf.put_slice(chunk.filled());
         Poll::Ready(Ok(()))
     }
@@ -99,7 +84,7 @@ impl<I: Read + Unpin> Io<I> {
             let mut chunk = ReadBuf::uninit(&mut chunk);
             let read = ready!(Pin::new(&mut self.inner).poll_read(cx, chunk.unfilled()));
             let bytes = chunk.filled().len();
-            if read.is_err() || bytes == 0 || !self.lease.monitor.dropped(bytes) {
+            if read.is_err() || bytes == 0 || !self.closes.monitor.dropped(bytes) {
                 return Poll::Ready(());
             }
         }
@@ -130,13 +115,13 @@ impl<I: Read + Write + Unpin> Write for Io<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.lease.monitor.wrote();
+        self.closes.monitor.wrote();
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
-        self.lease.monitor.flushed();
+        self.closes.monitor.flushed();
         Poll::Ready(Ok(()))
     }
 
@@ -145,7 +130,7 @@ impl<I: Read + Write + Unpin> Write for Io<I> {
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
             self.shut = true;
         }
-        if self.lease.monitor.end() {
+        if self.closes.monitor.end() {
             ready!(self.poll_drop(cx));
         }
         Poll::Ready(Ok(()))
@@ -160,7 +145,7 @@ impl<I: Read + Write + Unpin> Write for Io<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.lease.monitor.wrote();
+        self.closes.monitor.wrote();
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hyper::rt::Timer;
 use winddown::{Guard, Waiter};
 
+use crate::slots::Slot;
 use crate::timer::SharedTimer;
 
 /// What an HTTP/2 client sends first.
@@ -53,12 +54,16 @@ pub(crate) struct Common {
     pub(crate) times: Times,
 }
 
-/// One connection, as its I/O, its service and its driver see it.
+/// One connection, as its I/O, its service, its requests and its driver see it.
 pub(crate) struct Monitor {
     common: Arc<Common>,
     /// Whether it is HTTP/2, so that HTTP/1 locks the state less often.
     http2: AtomicBool,
     state: Mutex<State>,
+    /// Here, because hyper drops the I/O of a connection before the handler that was broken off with it; and
+    /// the task that an upgraded connection was handed to has the I/O alone.
+    _guard: Guard,
+    _slot: Slot,
 }
 
 struct State {
@@ -142,7 +147,7 @@ pub(crate) enum Idle {
 }
 
 impl Monitor {
-    pub(crate) fn new(common: Arc<Common>) -> Self {
+    pub(crate) fn new(common: Arc<Common>, guard: Guard, slot: Slot) -> Self {
         let state = State {
             protocol: Protocol::Unknown(0),
             in_flight: 0,
@@ -162,6 +167,8 @@ impl Monitor {
             common,
             http2: AtomicBool::new(false),
             state: Mutex::new(state),
+            _guard: guard,
+            _slot: slot,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::accept::accept;
 use crate::body::ResponseBody;
 use crate::connection::drive;
 use crate::error::ServeError;
-use crate::io::{Io, Lease};
+use crate::io::Io;
 use crate::monitor::{Common, Monitor, Times};
 use crate::service::{Adapter, AnswerFuture, HttpService};
 use crate::slots::Slots;
@@ -407,8 +407,8 @@ impl<E> Server<E> {
                     let Ok((io, service)) = connecting.or(timeout).await else {
                         return;
                     };
-                    let monitor = Arc::new(Monitor::new(common));
-                    let io = Io::new(io, Lease::new(monitor.clone(), guard, slot));
+                    let monitor = Arc::new(Monitor::new(common, guard, slot));
+                    let io = Io::new(io, monitor.clone());
                     let service = Adapter::new(service, monitor.clone());
                     // Pinned here: as an argument it would have its place in the task twice.
                     let connection = pin!(builder.serve_connection_with_upgrades(io, service));

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_lite::{StreamExt, stream};
+use futures_lite::{StreamExt, future, stream};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -100,6 +100,47 @@ fn http2_guard_is_held_until_the_last_byte_is_written() {
             drop((sender, body));
             connection.await.unwrap();
         });
+        server.join().unwrap();
+    }
+}
+
+/// The client closes its connection, and hyper drops the future of the handler.
+///
+/// Mutation: `Closes` has the guard, and not `Monitor`.
+#[test]
+fn handler_that_is_broken_off_is_dropped_before_the_guard_of_its_connection() {
+    struct Owned(Shutdown, mpsc::Sender<usize>);
+    impl Drop for Owned {
+        fn drop(&mut self) {
+            let _ = self.1.send(held(&self.0, "connection"));
+        }
+    }
+
+    for runtime in RUNTIMES {
+        let shutdown = Shutdown::new();
+        let (begins, begun) = mpsc::channel();
+        let (drops, dropped) = mpsc::channel();
+        let whole = shutdown.clone();
+        let handler = move |request| {
+            let owned = Owned(whole.clone(), drops.clone());
+            let begins = begins.clone();
+            async move {
+                let _owned = owned;
+                begins.send(()).unwrap();
+                future::pending::<()>().await;
+                answer(request).await
+            }
+        };
+        let service =
+            tower::service_fn(handler).map_response(|response| response.map(BodyExt::boxed_unsync));
+        let service = BoxCloneService::new(service);
+        let server = Running::start(runtime, &shutdown, Settings::default(), service);
+        let mut client = server.connect();
+        client.request("/").unwrap();
+        begun.recv_timeout(PATIENCE).unwrap();
+        drop(client);
+        assert_eq!(dropped.recv_timeout(PATIENCE), Ok(1), "{runtime:?}");
+        shutdown.request_shutdown();
         server.join().unwrap();
     }
 }
