@@ -115,7 +115,8 @@ impl Report {
         self.lines.iter().map(|line| line.guards).sum()
     }
 
-    /// Returns how many guards were dropped while their thread panicked, on all lines together.
+    /// Returns how many guards were dropped while their thread panicked, on all lines together. A callback
+    /// that is called for such a drop, as that of the next phase, runs on that thread too.
     ///
     /// ```
     /// use winddown::Shutdown;
