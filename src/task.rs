@@ -58,14 +58,20 @@ struct Held {
 }
 
 impl Held {
+    #[inline]
     fn release(&mut self) {
-        // In a thread that panics, the drop of the guard does so.
-        if self.panicked && !thread::panicking() {
-            if let Some(guard) = &mut self.guard {
-                guard.release_panicked();
-            }
+        if self.panicked {
+            self.release_panicked();
         }
         self.guard = None;
+    }
+
+    #[cold]
+    fn release_panicked(&mut self) {
+        // In a thread that panics, the drop of the guard does so.
+        if let (Some(guard), false) = (&mut self.guard, thread::panicking()) {
+            guard.release_panicked();
+        }
     }
 }
 
