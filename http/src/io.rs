@@ -6,19 +6,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::monitor::{Monitor, Wants};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
+
+use crate::monitor::{Monitor, Wants};
 
 /// How many bytes are read at once while they are looked at: the first request head, mostly.
 const CHUNK: usize = 4096;
 
-/// Tells the monitor when the I/O is dropped, by hyper or by the task that an upgraded connection was handed
+/// Tells the monitor that the I/O was dropped, by hyper or by the task that an upgraded connection was handed
 /// to.
-struct Closes {
+struct Closer {
     monitor: Arc<Monitor>,
 }
 
-impl Drop for Closes {
+impl Drop for Closer {
     fn drop(&mut self) {
         self.monitor.close();
     }
@@ -31,7 +32,7 @@ const READS: u32 = 64;
 pub(crate) struct Io<I> {
     // Dropped first, so that the connection is closed when its guard is released.
     inner: I,
-    closes: Closes,
+    closer: Closer,
     /// The reads in a row that have found something.
     reads: u32,
     /// Whether no more is written.
@@ -42,7 +43,7 @@ impl<I> Io<I> {
     pub(crate) fn new(inner: I, monitor: Arc<Monitor>) -> Self {
         Self {
             inner,
-            closes: Closes { monitor },
+            closer: Closer { monitor },
             reads: 0,
             shut: false,
         }
@@ -57,13 +58,13 @@ impl<I: Read + Unpin> Io<I> {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let inner = Pin::new(&mut self.inner);
-        match self.closes.monitor.wants() {
+        match self.closer.monitor.wants() {
             Wants::Nothing => return inner.poll_read(cx, buf),
             Wants::End => return Poll::Ready(Ok(())),
             Wants::Arrival => {
                 ready!(inner.poll_read(cx, buf))?;
                 // Or the end of the stream, at which hyper ends the connection.
-                self.closes.monitor.note_arrival();
+                self.closer.monitor.note_arrival();
                 return Poll::Ready(Ok(()));
             }
             Wants::Bytes => {}
@@ -72,19 +73,19 @@ impl<I: Read + Unpin> Io<I> {
         let len = CHUNK.min(buf.remaining());
         let mut chunk = ReadBuf::uninit(&mut chunk[..len]);
         ready!(inner.poll_read(cx, chunk.unfilled()))?;
-        self.closes.monitor.note_bytes(chunk.filled());
+        self.closer.monitor.note_bytes(chunk.filled());
         buf.put_slice(chunk.filled());
         Poll::Ready(Ok(()))
     }
 
-    /// Drops what the client sends, until it closes the connection.
+    /// Drops what the client sends, until it closer the connection.
     fn poll_drop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut chunk = [MaybeUninit::uninit(); CHUNK];
             let mut chunk = ReadBuf::uninit(&mut chunk);
             let read = ready!(Pin::new(&mut self.inner).poll_read(cx, chunk.unfilled()));
             let bytes = chunk.filled().len();
-            if read.is_err() || bytes == 0 || !self.closes.monitor.dropped(bytes) {
+            if read.is_err() || bytes == 0 || !self.closer.monitor.dropped(bytes) {
                 return Poll::Ready(());
             }
         }
@@ -115,13 +116,13 @@ impl<I: Read + Write + Unpin> Write for Io<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.closes.monitor.wrote();
+        self.closer.monitor.wrote();
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
-        self.closes.monitor.flushed();
+        self.closer.monitor.flushed();
         Poll::Ready(Ok(()))
     }
 
@@ -130,7 +131,7 @@ impl<I: Read + Write + Unpin> Write for Io<I> {
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
             self.shut = true;
         }
-        if self.closes.monitor.end() {
+        if self.closer.monitor.end() {
             ready!(self.poll_drop(cx));
         }
         Poll::Ready(Ok(()))
@@ -145,7 +146,7 @@ impl<I: Read + Write + Unpin> Write for Io<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.closes.monitor.wrote();
+        self.closer.monitor.wrote();
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 }

@@ -106,7 +106,7 @@ fn http2_guard_is_held_until_the_last_byte_is_written() {
 
 /// The client closes its connection, and hyper drops the future of the handler.
 ///
-/// Mutation: `Closes` has the guard, and not `Monitor`.
+/// Mutation: `Closer` has the guard, and not `Monitor`.
 #[test]
 fn handler_that_is_broken_off_is_dropped_before_the_guard_of_its_connection() {
     struct Owned(Shutdown, mpsc::Sender<usize>);

@@ -42,8 +42,8 @@ impl Cause {
     /// After a signal the process dies of that signal, as a program does that never handled it: a
     /// shell then stops its script, and a supervisor reads "killed by SIGTERM". Where that can't be,
     /// as PID 1, on Windows, and after a signal that [`signals`](crate::Builder::signals) would not take,
-    /// the exit code is 128 + n (143 for SIGTERM), as a shell would report it. After a [failure](Cause::Failed) the exit code is
-    /// 1, after any other cause 0.
+    /// the exit code is 128 + n (143 for SIGTERM), as a shell would report it. After a
+    /// [failure](Cause::Failed) the exit code is 1, after any other cause 0.
     ///
     /// Standard output is flushed before. Destructors don't run, and after a signal atexit handlers
     /// don't either.
