@@ -41,7 +41,7 @@ impl Watch {
         match self.shared.settled(counting, late, leave) {
             Some(result) => {
                 // Polled again after a time-out, it may have drained since.
-                if self.traced.is_none_or(|drained| drained != result.is_ok()) {
+                if self.traced != Some(result.is_ok()) {
                     self.traced = Some(result.is_ok());
                     self.shared.trace_drained(&result);
                 }
