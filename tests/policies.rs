@@ -251,6 +251,10 @@ mod cases {
     /// Holds a guard until the force, and goes on after it.
     fn speak(builder: Builder) {
         let shutdown = begin(builder);
+        drain_until_forced(&shutdown);
+    }
+
+    fn drain_until_forced(shutdown: &Shutdown) -> ! {
         let _guard = shutdown.guard();
         let drained = shutdown.drain_blocking(HOUR);
         assert!(drained.is_err() && shutdown.is_forced());
@@ -258,17 +262,22 @@ mod cases {
         park();
     }
 
+    /// Sends three signals to a role that prints what it hears of the first two.
+    fn ends_by_a_third_signal(role: &str, third: Signal) {
+        let mut child = begun(role, SIGTERM);
+        child.line("stopping");
+        child.send(SIGTERM);
+        child.line("forced");
+        child.send(third);
+        assert_eq!(child.code(), 1);
+    }
+
     fn abort_timeout() {
         speak(Shutdown::builder().abort_timeout(HOUR));
     }
 
     fn g4_abort_timeout_ends_by_a_third_signal() {
-        let mut child = begun("abort_timeout", SIGTERM);
-        child.line("stopping");
-        child.send(SIGTERM);
-        child.line("forced");
-        child.send(SIGTERM);
-        assert_eq!(child.code(), 1);
+        ends_by_a_third_signal("abort_timeout", SIGTERM);
     }
 
     fn abort_timeout_for_three_signals() {
@@ -318,38 +327,24 @@ mod cases {
     }
 
     fn g4_with_abort_timeout_and_a_waker_that_hangs() {
-        let mut child = begun("abort_timeout_waker_hangs", SIGTERM);
-        child.line("stopping");
-        child.send(SIGTERM);
-        child.line("forced");
-        child.send(SIGINT);
-        assert_eq!(child.code(), 1);
+        ends_by_a_third_signal("abort_timeout_waker_hangs", SIGINT);
     }
 
     /// Its callback hangs on the thread that would call the wakers of the force.
     fn abort_timeout_callback_hangs() {
         let builder = Shutdown::builder().abort_timeout(HOUR);
         let shutdown = builder.install().unwrap();
-        let _guard = shutdown.guard();
         let _callback = shutdown.call_on_shutdown(|| {
             println!("stopping");
             park();
         });
         println!("ready");
-        let drained = shutdown.drain_blocking(HOUR);
-        assert!(drained.is_err() && shutdown.is_forced());
-        println!("forced");
-        park();
+        drain_until_forced(&shutdown);
     }
 
     /// Mutation: `announce` in `deliver` wakes no threads.
     fn thread_hears_of_the_force_though_a_callback_hangs() {
-        let mut child = begun("abort_timeout_callback_hangs", SIGTERM);
-        child.line("stopping");
-        child.send(SIGTERM);
-        child.line("forced");
-        child.send(SIGTERM);
-        assert_eq!(child.code(), 1);
+        ends_by_a_third_signal("abort_timeout_callback_hangs", SIGTERM);
     }
 
     /// Prints the stage once the shutdown is requested, and ends once it is stopping.

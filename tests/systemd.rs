@@ -26,7 +26,7 @@ mod cases {
     #[cfg(target_os = "linux")]
     use std::os::unix::process::ExitStatusExt;
     use std::path::PathBuf;
-    use std::process::{Command, Stdio};
+    use std::process::{ChildStdin, Command, Stdio};
     use std::thread;
     use std::time::{Duration, Instant};
 
@@ -103,6 +103,17 @@ mod cases {
         (messages, Program::start(&mut command))
     }
 
+    /// Starts a role that reads lines, and waits until it is ready.
+    fn start_with_stdin(role: &str) -> (Messages, Program, ChildStdin) {
+        let messages = Messages::new();
+        let mut command = command(role);
+        messages.go_to(command.stdin(Stdio::piped()));
+        let mut child = Program::start_with_stdin(&mut command);
+        let stdin = child.stdin();
+        child.line("ready");
+        (messages, child, stdin)
+    }
+
     /// Drops a guard for each line of input, once it is signalled; the last one first.
     fn drop_by_line(shutdown: &Shutdown, mut guards: Vec<Option<Guard>>) {
         println!("ready");
@@ -124,12 +135,7 @@ mod cases {
     /// Signals a role that drops guards by lines. After its first message, sends it a line for each status
     /// that systemd is to be sent.
     fn is_notified(role: &str, first: &str, then: &[&str]) {
-        let messages = Messages::new();
-        let mut command = command(role);
-        messages.go_to(command.stdin(Stdio::piped()));
-        let mut child = Program::start_with_stdin(&mut command);
-        let mut stdin = child.stdin();
-        child.line("ready");
+        let (messages, mut child, mut stdin) = start_with_stdin(role);
         let begun = Instant::now();
         child.send(SIGTERM);
         let status = |left| format!("STATUS=stopping: SIGTERM; {left}\n");
@@ -197,12 +203,7 @@ mod cases {
     }
 
     fn systemd_is_told_the_failure_that_becomes_the_cause() {
-        let messages = Messages::new();
-        let mut command = command("late_failure");
-        messages.go_to(command.stdin(Stdio::piped()));
-        let mut child = Program::start_with_stdin(&mut command);
-        let mut stdin = child.stdin();
-        child.line("ready");
+        let (messages, child, mut stdin) = start_with_stdin("late_failure");
         child.send(SIGTERM);
         let status = |cause| format!("STATUS=stopping: {cause}; 1 in flight\n");
         assert_eq!(

@@ -13,7 +13,7 @@ use support::subscriber::OnEvent;
 use support::{Counter, HOUR, poll};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 use winddown::{Shutdown, Stage};
 
 /// Keeps the events of one thread, as lines.
@@ -84,13 +84,23 @@ fn panicking_subscriber_stops_nothing() {
     });
 }
 
+/// With one dispatcher alone, the first thread at an event decides for every thread whether the event is
+/// enabled, and it may be another test's thread, which has no subscriber.
+fn another_dispatcher() -> Dispatch {
+    Dispatch::new(Panics)
+}
+
+/// Returns the events of this thread.
+fn lines_of(run: impl FnOnce()) -> Vec<String> {
+    let _another = another_dispatcher();
+    let lines = Lines::default();
+    tracing::subscriber::with_default(lines.subscriber(), run);
+    lines.so_far()
+}
+
 #[test]
 fn one_event_for_each_stage_and_drain() {
-    // With one dispatcher alone, the first thread at an event decides for every thread whether the
-    // event is enabled, and it may be another test's thread, which has no subscriber.
-    let _another = tracing::Dispatch::new(Panics);
-    let lines = Lines::default();
-    tracing::subscriber::with_default(lines.subscriber(), || {
+    let lines = lines_of(|| {
         let shutdown = Shutdown::new();
         let guard = shutdown.guard_named("mail");
         shutdown.child().trigger("a child alone is no news");
@@ -102,7 +112,7 @@ fn one_event_for_each_stage_and_drain() {
         assert!(shutdown.drain_blocking(Duration::ZERO).is_ok());
     });
     assert_eq!(
-        lines.so_far(),
+        lines,
         [
             "INFO message=shutdown stage=Requested cause=enough elapsed in_flight=1",
             "INFO message=shutdown stage=Stopping cause=enough elapsed in_flight=1",
@@ -115,9 +125,7 @@ fn one_event_for_each_stage_and_drain() {
 
 #[test]
 fn one_event_for_a_drain_with_progress() {
-    let _another = tracing::Dispatch::new(Panics); // as above
-    let lines = Lines::default();
-    tracing::subscriber::with_default(lines.subscriber(), || {
+    let lines = lines_of(|| {
         let shutdown = Shutdown::new();
         let guard = shutdown.guard();
         let mut drain = shutdown.drain(HOUR);
@@ -128,14 +136,12 @@ fn one_event_for_a_drain_with_progress() {
         assert_eq!(future::block_on(&mut drain), Ok(()));
         assert_eq!(future::block_on(drain), Ok(()));
     });
-    assert_eq!(lines.so_far(), ["INFO message=drained panicked=0"]);
+    assert_eq!(lines, ["INFO message=drained panicked=0"]);
 }
 
 #[test]
 fn drain_that_times_out_and_drains_later_says_both() {
-    let _another = tracing::Dispatch::new(Panics); // as above
-    let lines = Lines::default();
-    tracing::subscriber::with_default(lines.subscriber(), || {
+    let lines = lines_of(|| {
         let shutdown = Shutdown::new();
         let guard = shutdown.guard_named("mail");
         let mut drain = shutdown.drain(Duration::ZERO);
@@ -146,7 +152,7 @@ fn drain_that_times_out_and_drains_later_says_both() {
         assert_eq!(future::block_on(drain), Ok(()));
     });
     assert_eq!(
-        lines.so_far(),
+        lines,
         [
             "WARN message=not drained in_flight=1 panicked=0 error=timed out; 1 guard is held:\n  1 'mail'",
             "INFO message=drained panicked=0",
@@ -157,9 +163,7 @@ fn drain_that_times_out_and_drains_later_says_both() {
 /// A failure begins the shutdown, which is an event; or comes later, which is another.
 #[test]
 fn one_event_for_a_failure_and_a_warning_for_panics() {
-    let _another = tracing::Dispatch::new(Panics); // as above
-    let lines = Lines::default();
-    tracing::subscriber::with_default(lines.subscriber(), || {
+    let lines = lines_of(|| {
         let shutdown = Shutdown::new();
         assert!(shutdown.fail("disk full"));
         assert!(!shutdown.fail("a second one is no news"));
@@ -181,7 +185,7 @@ fn one_event_for_a_failure_and_a_warning_for_panics() {
         assert!(shutdown.drain_blocking(Duration::ZERO).is_ok());
     });
     assert_eq!(
-        lines.so_far(),
+        lines,
         [
             "INFO message=shutdown stage=Requested cause=failed: disk full elapsed in_flight=0",
             "INFO message=shutdown stage=Stopping cause=failed: disk full elapsed in_flight=0",
@@ -198,9 +202,7 @@ fn one_event_for_a_failure_and_a_warning_for_panics() {
 
 #[test]
 fn one_event_for_each_phase_that_is_asked() {
-    let _another = tracing::Dispatch::new(Panics); // as above
-    let lines = Lines::default();
-    tracing::subscriber::with_default(lines.subscriber(), || {
+    let lines = lines_of(|| {
         let shutdown = Shutdown::new();
         let workers = shutdown.phase("workers").build();
         let storage = shutdown.phase("storage").after(&workers).build();
@@ -219,7 +221,7 @@ fn one_event_for_each_phase_that_is_asked() {
         shutdown.request_shutdown();
     });
     assert_eq!(
-        lines.so_far(),
+        lines,
         [
             "INFO message=phase phase=\"alone\" elapsed in_flight=0",
             "INFO message=shutdown stage=Requested cause=enough elapsed in_flight=1",
@@ -255,7 +257,7 @@ fn one_event_for_a_time_limit_that_ran_out() {
 
 /// Returns how often the waker was called by the time of each event that is as severe as this level.
 fn wakes_at_events(level: Level, run: impl FnOnce(&Waker)) -> Vec<usize> {
-    let _another = tracing::Dispatch::new(Panics); // as above
+    let _another = another_dispatcher();
     let (counter, waker) = Counter::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sees = seen.clone();

@@ -40,6 +40,15 @@ fn held(shutdown: &Shutdown, name: &str) -> usize {
     lines.map(|line| line.guards).sum()
 }
 
+/// Says how many guards of this name are held when it is dropped.
+struct Owned(Shutdown, &'static str, mpsc::Sender<usize>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.2.send(held(&self.0, self.1));
+    }
+}
+
 const SIZE: usize = 64 << 20;
 /// More than the buffers of two sockets on the loopback hold.
 const BUFFERS: usize = 24 << 20;
@@ -109,20 +118,13 @@ fn http2_guard_is_held_until_the_last_byte_is_written() {
 /// Mutation: `Closer` has the guard, and not `Monitor`.
 #[test]
 fn handler_that_is_broken_off_is_dropped_before_the_guard_of_its_connection() {
-    struct Owned(Shutdown, mpsc::Sender<usize>);
-    impl Drop for Owned {
-        fn drop(&mut self) {
-            let _ = self.1.send(held(&self.0, "connection"));
-        }
-    }
-
     for runtime in RUNTIMES {
         let shutdown = Shutdown::new();
         let (begins, begun) = mpsc::channel();
         let (drops, dropped) = mpsc::channel();
         let whole = shutdown.clone();
         let handler = move |request| {
-            let owned = Owned(whole.clone(), drops.clone());
+            let owned = Owned(whole.clone(), "connection", drops.clone());
             let begins = begins.clone();
             async move {
                 let _owned = owned;
@@ -443,26 +445,19 @@ fn stream_that_holds_a_guard() {
 /// Mutation: `Hold` releases the guard first.
 #[test]
 fn stream_that_has_ended_is_dropped_before_its_guard() {
-    struct Owned(Shutdown, mpsc::Sender<usize>);
-    impl Drop for Owned {
-        fn drop(&mut self) {
-            let _ = self.1.send(self.0.in_flight());
-        }
-    }
-
     let shutdown = Shutdown::new();
-    let (sender, held) = mpsc::channel();
-    let owned = Owned(shutdown.clone(), sender);
+    let (drops, dropped) = mpsc::channel();
+    let owned = Owned(shutdown.clone(), "rows", drops);
     let rows = stream::poll_fn(move |_| {
         let _owned = &owned;
         Poll::Ready(None::<u8>)
     });
-    let mut rows = rows.hold(shutdown.guard());
+    let mut rows = rows.hold(shutdown.guard_named("rows"));
     for _ in 0..2 {
         assert_eq!(smol::block_on(rows.next()), None);
         assert_eq!(shutdown.in_flight(), 0);
     }
-    assert_eq!(held.try_recv(), Ok(1));
+    assert_eq!(dropped.try_recv(), Ok(1));
 }
 
 #[test]
