@@ -15,15 +15,16 @@ use crate::timer::SharedTimer;
 /// What an HTTP/2 client sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How many bytes a client may send when its connection of HTTP/2 is over: more than WINDOW_UPDATEs are for
-/// what the kernel holds.
+/// How many bytes a client may send when its connection of HTTP/2 is over: more than the WINDOW_UPDATEs take
+/// for what the kernel holds.
 const FLOOD: usize = 64 * 1024;
 
-/// For how many client timeouts it may send some.
+/// For how many client timeouts it may go on to send bytes.
 const OVER: u32 = 2;
 
-/// Locks a mutex. Under the locks of this crate only the clone of a waker and a look at the timer could
-/// panic, before anything is changed: so a poisoned one is as good.
+/// Locks a mutex, also one that is poisoned. Under the locks of this crate only the clone of a waker and a
+/// look at the timer could panic. At worst a connection then counts a request too many, and is given up at the
+/// end of the grace period.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -142,7 +143,7 @@ pub(crate) enum Idle {
     Http2 { since: Instant, heard: bool },
     /// HTTP/2 that is over, for the client to close it. It has sent something last at this time.
     Over { since: Instant },
-    /// Nothing: it is HTTP/2 and has one.
+    /// Nothing: it is HTTP/2 with an open stream.
     Streams,
 }
 
@@ -425,7 +426,8 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let guards = mem::take(lock(&self.guards).as_mut());
+        let guards = self.guards.get_mut();
+        let guards = mem::take(guards.unwrap_or_else(PoisonError::into_inner));
         let answer = Answers { count: 1, guards };
         let mut state = lock(&self.monitor.state);
         // An HTTP/1 connection ends with a request that is broken off: it is flushed or dropped. On
