@@ -49,8 +49,8 @@ fn parent(log: &str) -> Result<(), Box<dyn Error>> {
 
 fn daemon(log: &str) -> Result<(), Box<dyn Error>> {
     setsid()?; // no terminal, and a group of its own
-    std::env::set_current_dir("/")?;
     let mut log = std::fs::File::create(log)?;
+    std::env::set_current_dir("/")?; // now that a relative path of the log is resolved
     // Now, in the process that stays.
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(10))
