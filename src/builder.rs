@@ -58,8 +58,9 @@ impl Builder {
     /// The force cuts it short. It is skipped for an interrupt (SIGINT, Ctrl-C), which also ends one
     /// that a [`trigger`](crate::Shutdown::trigger) began, because no load balancer watches a program
     /// in a terminal; see [`lame_duck_on_interrupt`](Builder::lame_duck_on_interrupt).
-    /// It is real time, kept by a thread of this crate, so it passes whatever the runtime does. Children
-    /// that are requested alone have none.
+    /// It is real time, kept by a thread of this crate, so it passes whatever the runtime does; there is none
+    /// if the system refuses to start that thread. `Duration::MAX` never passes. Children that are requested
+    /// alone have none.
     ///
     /// ```
     /// use std::time::Duration;
@@ -174,9 +175,9 @@ impl Builder {
     /// Drops a second signal, of any number, that comes within this time of the first; `request_shutdown`
     /// then returns `false`. Defaults to zero. With `Duration::MAX` no second signal ever forces.
     ///
-    /// A terminal sends Ctrl-C to a whole group of processes, and a wrapper in it that forwards it
-    /// makes two of one within milliseconds. The same goes for the second and the third, where there is
-    /// an [`abort_timeout`](Builder::abort_timeout).
+    /// A terminal sends Ctrl-C to a whole group of processes, and a wrapper among them that forwards the
+    /// signal makes two of it within milliseconds. With an [`abort_timeout`](Builder::abort_timeout), a third
+    /// signal that comes within this time of the second is dropped too.
     ///
     /// ```
     /// use std::time::Duration;
@@ -220,10 +221,10 @@ impl Builder {
 
     /// Sets the signals that request a shutdown. Defaults to [`Signal::INT`] and [`Signal::TERM`].
     ///
-    /// Each must be one that ends a program by default: the two, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2,
+    /// Each must be one that ends a program by default: SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2,
     /// SIGPIPE, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ, SIGSYS, SIGTRAP or SIGABRT; no real-time
-    /// signal, SIGIO or SIGPWR. On Windows there are only the two. A shutdown that is not installed
-    /// ignores it.
+    /// signal, SIGIO or SIGPWR. On Windows there are only SIGINT and SIGTERM. A shutdown that is not
+    /// installed ignores this setting.
     ///
     /// ```no_run
     /// use winddown::{Shutdown, Signal};
@@ -366,7 +367,8 @@ impl Shutdown {
     /// # Errors
     ///
     /// [`InstallError::AlreadyInstalled`] the second time, even if every handle to the first is
-    /// gone. Other errors say what the operating system refused. After each, signals do what they did before.
+    /// gone; [`InstallError::Forked`] in a forked process. Other errors say what the operating system refused.
+    /// After each, signals do what they did before.
     ///
     /// # Panics
     ///

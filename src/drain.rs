@@ -84,7 +84,7 @@ impl fmt::Debug for Watch {
 #[must_use = "futures do nothing unless polled"]
 pub struct Drain {
     watch: Watch,
-    /// `None` while it is not known: that of the shutdown, which begins with the request.
+    /// `None` until it is known: the request sets that of the shutdown.
     deadline: Option<Deadline>,
     /// Whether it waits until the shutdown is stopping, or late, before it drains.
     for_request: bool,

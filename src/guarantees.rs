@@ -11,21 +11,22 @@
 //!   time. Which signals force, and how the process ends, the program may set:
 //!   [`force_policy`](crate::Builder::force_policy), [`debounce`](crate::Builder::debounce),
 //!   [`force_by_signal`](crate::Builder::force_by_signal).
-//! - **G5** No foreign code (a waker, a callback) runs under a lock of this crate. One that panics,
-//!   drops, polls or clones waiters, or requests the shutdown again keeps no other waiter asleep.
+//! - **G5** No foreign code (a waker, a callback) runs under a lock of this crate. A waker or callback that
+//!   panics, that drops, polls or clones waiters, or that requests the shutdown again, keeps no other waiter
+//!   asleep.
 //! - **G6** Installing twice is an `Err` that changes nothing; after a failed install each signal does
 //!   what it did before, and it can be retried.
 //! - **G7** Dropping a handle never begins a shutdown, and Ctrl-C is never dead: when every handle is
 //!   gone, and every waiter, guard, callback and future that was made by one, a signal does what the
-//!   system does by default. After a first signal the
-//!   next is the second all the same, and G4 holds, or the [`ForcePolicy`](crate::ForcePolicy).
+//!   system does by default. After a first signal the next is the second all the same, and G4 holds, or the
+//!   [`ForcePolicy`](crate::ForcePolicy).
 //! - **G8** A drain returns `Ok` only after every guard was dropped, and what was written before each
 //!   drop is visible after.
 //! - **G9** A drain that runs out of time says how many guards are left and on which lines they were
 //!   taken. It names no guard that was never held.
 //! - **G10** A waiter's re-poll takes no lock and allocates nothing; dropped waiters, guards, callbacks,
-//!   children and phases leave no memory behind. (The room of waiters that were dropped is used again,
-//!   and given back when none is left.)
+//!   children and phases leave no memory behind. (The room of waiters that were dropped is used again, and
+//!   room for more than 64 is given back when none is left.)
 //! - **G11** `#![forbid(unsafe_code)]`.
 //! - **G12** With [`force_at_deadline`](crate::Builder::force_at_deadline) the process ends within 50 ms
 //!   after the deadline, and the [`abort_timeout`](crate::Builder::abort_timeout) if there is one, in every

@@ -11,15 +11,15 @@ use crate::waiter::Waiter;
 /// is one more guard of the same line. A guard is released when it is dropped, also while its thread
 /// panics: then it is counted apart in the [report](crate::Report), and once the shutdown was requested
 /// it is a [failure](crate::Cause::Failed). The thread that drops the last one calls the wakers of the
-/// drains that wait. So may the last of a group of threads, while others hold guards: a drain then checks
-/// the count and waits on.
+/// drains that wait. So may a thread that drops the last one of its group of threads, while other groups hold
+/// guards: a drain then checks the count and waits on.
 ///
 /// `let _ = shutdown.guard();` drops the guard at once; `let _guard = ..` holds it.
 ///
 /// # Blocking
 ///
-/// Where a drain waits, or a phase comes after this one, the drop calls wakers and callbacks: it takes as
-/// long as they do.
+/// Where a drain waits, or a phase comes after that of the guard, the drop calls wakers and callbacks: it
+/// takes as long as they do.
 ///
 /// ```
 /// use std::time::Duration;

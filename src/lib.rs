@@ -21,9 +21,9 @@
 //! // Until the first signal. The second, or the end of the grace period,
 //! // ends the process with code 1, whatever it does.
 //! shutdown.waiter().await;
-//! // Until all work is done. After 25 s, while there still is time to say so,
-//! // an error with the lines that are not done. Said here: what `main` returns
-//! // is printed when its runtime is gone, and tokio's waits for stuck threads.
+//! // Until all work is done; or for 25 s, and then there is time left to print
+//! // the lines that are not done. Print it here: an error that `main` returns is
+//! // printed when the runtime is gone, and tokio's waits for stuck threads.
 //! if let Err(late) = shutdown.drain(Duration::from_secs(25)).await {
 //!     eprintln!("{late}");
 //!     std::process::exit(1);
@@ -32,9 +32,9 @@
 //! # }
 //! ```
 //!
-//! In threads, it is [`wait_blocking`](Waiter::wait_blocking) and
-//! [`drain_blocking`](Shutdown::drain_blocking). What is promised is on the page [`guarantees`], what
-//! is not on [`limitations`].
+//! Threads use [`wait_blocking`](Waiter::wait_blocking) and
+//! [`drain_blocking`](Shutdown::drain_blocking). The page [`guarantees`] has what is promised, the page
+//! [`limitations`] what is not.
 //!
 //! # The model
 //!
@@ -48,8 +48,8 @@
 //! [`Shutdown::new`] makes one that only the program drives, for a test, or for a server inside
 //! another program; it never ends the process.
 //!
-//! A part of a program may have a reason of its own to stop. [`trigger`](Shutdown::trigger) is for
-//! those, and [`fail`](Shutdown::fail) for errors: they take no slot, so that the first signal from
+//! A part of a program may have a reason of its own to stop. [`trigger`](Shutdown::trigger) is for such
+//! reasons, and [`fail`](Shutdown::fail) for errors: they take no slot, so that the first signal from
 //! outside still leaves work its time.
 //!
 //! # What to use for what
@@ -83,7 +83,7 @@
 //! | a task that must not fail | [`supervise`](Shutdown::supervise), [`critical`](Shutdown::critical) | nothing; its failure begins the shutdown |
 //! | a scope or a thread that must not end | [`drop_guard`](Shutdown::drop_guard) | nothing; its drop begins the shutdown |
 //! | a part that may end alone, or a library's own task | [`child`](Shutdown::child), of the handle that its user gives it | it is told too, and waited for |
-//! | a part that ends later | [`phase`](Shutdown::phase) | it is told when its turn has come |
+//! | a part that ends later | [`phase`](Shutdown::phase) | it is asked when its turn has come |
 //!
 //! # The course of a shutdown
 //!
@@ -109,7 +109,7 @@
 //! # }
 //! ```
 //!
-//! Parts that end in an order are [phases](Shutdown::phase): each is told when the ones before it hold
+//! Parts that end in an order are [phases](Shutdown::phase): each is asked when the ones before it hold
 //! no guard any more. The cause, the deadline, the report and the force are those of the whole.
 //!
 //! ```
@@ -190,7 +190,7 @@
 //!     shutdown: &Shutdown,
 //! ) -> hyper::Result<Response<String>> {
 //!     let mut response = Response::new("hello".to_owned());
-//!     // 4. A client that keeps its connection learns that this is the last.
+//!     // 4. A client that keeps its connection learns: this answer is the last.
 //!     // Otherwise its next request may cross the close.
 //!     if shutdown.is_requested() {
 //!         let close = header::HeaderValue::from_static("close");
@@ -264,8 +264,8 @@
 //!
 //! What comes after the drain is plain code in `main`, in the order in which it stands: nothing has to
 //! be shared with a closure. What must be done last of all, whatever became of the rest, comes between the
-//! drain and the `?` for its result. It is no phase: a phase waits for what comes before it, and is not
-//! asked when that hangs until the grace period is over. How the process ends is its last line: its own
+//! drain and the `?` for its result. It is no phase: a phase waits for what comes before it, and is never
+//! asked if that hangs until the end of the grace period. How the process ends is its last line: its own
 //! exit code, or that of the [`Cause`], or [`Cause::exit`], which dies of the signal as shells and
 //! supervisors expect.
 //!
@@ -292,7 +292,7 @@
 //! ```
 //!
 //! The force runs none of that, and no destructor: what a buffer has not written is gone. An
-//! [`abort_timeout`](Builder::abort_timeout) leaves time for it.
+//! [`abort_timeout`](Builder::abort_timeout) leaves time to write it.
 //!
 //! # Features
 //!

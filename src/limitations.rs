@@ -7,8 +7,8 @@
 //!   number that arrive before the thread `winddown` has run, where that thread has to count them: with
 //!   a [`debounce`](crate::Builder::debounce) or an [`abort_timeout`](crate::Builder::abort_timeout).
 //! - Two signals that two threads handle in the same instant may both be taken for the first. The
-//!   thread `winddown` then forces when it reads the second; if a waker hangs on that very thread, it
-//!   takes a third.
+//!   thread `winddown` then forces when it reads the second; if a waker hangs on that very thread, only a
+//!   third signal forces.
 //! - Handlers stay registered until the process ends. A program that sets another handler for the same
 //!   signal later, without chaining to the earlier one, takes the signal from this crate.
 //! - When every handle, and all that was made by one, is gone before the first signal, Ctrl-C ends the
@@ -19,15 +19,16 @@
 //!   [`signals`](crate::Builder::signals) if it is to be ignored.
 //! - A signal counts only if the handler has seen it in this process: a child between `fork` and `exec`
 //!   has a copy of the handler, whose signals are not taken for the parent's. After `fork` without
-//!   `exec`, as a daemon does, the child has the handlers but not the thread that reads: a signal that
-//!   it is sent is lost. The next one forces, but does nothing either where that takes the thread, as with a
-//!   [`debounce`](crate::Builder::debounce) or an [`abort_timeout`](crate::Builder::abort_timeout), or where
-//!   the [`ForcePolicy`](crate::ForcePolicy) forbids it. [`install`](crate::Shutdown::install) says so there
-//!   ([`InstallError::Forked`](crate::InstallError::Forked)). Fork first, and install then. The times of
-//!   shutdowns that were begun before the fork end in the parent alone, and so do the timers of async-io, if
-//!   its thread runs by then: fork before any future has waited.
-//! - As PID 1, the kernel knows no default action. Once every handle is gone, a signal ends the
-//!   process with code 128 + n there.
+//!   `exec`, as a daemon does, the child has the handlers but not the thread that reads: the first signal
+//!   that is sent to it is lost. The second forces; but it is lost too where the force needs the thread, as
+//!   with a [`debounce`](crate::Builder::debounce) or an [`abort_timeout`](crate::Builder::abort_timeout), or
+//!   where the [`ForcePolicy`](crate::ForcePolicy) forbids it. In the child
+//!   [`install`](crate::Shutdown::install) returns [`InstallError::Forked`](crate::InstallError::Forked). So
+//!   fork first, and install then. The times of shutdowns that were begun before the fork end in the parent
+//!   alone, and so do the timers of async-io, if its thread was running at the fork: fork before any future
+//!   has waited.
+//! - For PID 1, the kernel has no default action. Once every handle is gone, a signal ends that process with
+//!   code 128 + n.
 //! - On Windows, console events stand for signals: Ctrl-C and Ctrl-Break for
 //!   [`Signal::INT`](crate::Signal::INT); a closed console, a logoff and the end of the system for
 //!   [`Signal::TERM`](crate::Signal::TERM). After one of the last three, Windows ends the process in
@@ -44,8 +45,8 @@
 //!   wakers of the same request, and on the background thread also later lame ducks, delays and time
 //!   limits, of every shutdown of the process, what systemd is told, and the wakers of the force if there is
 //!   an [`abort_timeout`](crate::Builder::abort_timeout). Threads that wait for the installed shutdown
-//!   itself are woken all the same. Its force does not wait for a waker, and neither does its deadline; that
-//!   of one that is not installed does.
+//!   itself are woken all the same. Neither its force nor its deadline waits for a waker. The deadline of a
+//!   shutdown that is not installed does.
 //! - With a [`debounce`](crate::Builder::debounce), an
 //!   [`abort_timeout`](crate::Builder::abort_timeout) or
 //!   [`force_at_deadline`](crate::Builder::force_at_deadline), the thread `winddown` has to run for the
@@ -66,7 +67,7 @@
 //!
 //! # Runtimes
 //!
-//! - `#[tokio::main]` drops its runtime before it prints the error that `main` returned, and that waits
+//! - `#[tokio::main]` drops its runtime before std prints the error that `main` returned. The drop waits
 //!   for every `spawn_blocking`, and for every task that blocks its thread: for ever, if they never end. So
 //!   print what a drain returns, and end by `std::process::exit`, or by
 //!   [`force_at_deadline`](crate::Builder::force_at_deadline).

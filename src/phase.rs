@@ -127,8 +127,8 @@ impl PhaseBuilder {
 
     /// Leaves it to the program to ask the phase, by any verb that requests a shutdown. Defaults to off.
     ///
-    /// The verbs are methods of the handle, so keep one. A phase of which only waiters and guards are left
-    /// can't be asked any more: its waiters and the phases that come after it wait until the force.
+    /// The verbs are methods of the handle, so keep one. Once only waiters and guards of the phase are left,
+    /// it can't be asked any more: its waiters and the phases that come after it wait until the force.
     ///
     /// ```
     /// use winddown::Shutdown;

@@ -47,7 +47,7 @@ impl Future for Reached {
 }
 
 impl Clone for Reached {
-    /// Makes a future for the same stage, which takes no place in the list of wakers yet.
+    /// Makes a future for the same stage, which takes no place in the registry of wakers yet.
     fn clone(&self) -> Self {
         Self::new(self.node.clone(), self.stage)
     }
@@ -78,8 +78,8 @@ impl fmt::Debug for Reached {
 #[must_use = "futures do nothing unless polled"]
 pub struct WholeRequested {
     requested: Reached,
-    /// The same of the shutdowns above, where a phase between is asked later: none, unless this is of a
-    /// phase, or below one.
+    /// The same of the parent of each phase among this node and its ancestors, because a phase is asked
+    /// later than its parent.
     above: Vec<Reached>,
 }
 
@@ -115,7 +115,7 @@ impl Future for WholeRequested {
 }
 
 impl Clone for WholeRequested {
-    /// Makes a future for the same request, which takes no place in the list of wakers yet.
+    /// Makes a future for the same request, which takes no place in the registry of wakers yet.
     fn clone(&self) -> Self {
         Self::new(self.requested.node.clone())
     }

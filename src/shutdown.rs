@@ -39,7 +39,7 @@ use crate::waiter::Waiter;
 ///
 /// | state | [`request_shutdown`] | a real signal | [`trigger`], [`fail`] |
 /// |---|---|---|---|
-/// | running | `true`; wakers are called before it returns (after the [lame duck], if there is one) | same | `true`, same, but takes no slot |
+/// | running | `true`; wakers are called before it returns, or when the [lame duck] is over, if there is one | same | `true`, same, but takes no slot |
 /// | begun by `trigger`, by `fail`, or by its parent | `true`; takes the first slot, forces nothing yet | same | `false`; a failure is recorded |
 /// | one slot taken | `true`; forces: an installed one ends the process, a `new()` one becomes *forced* | forces | `false`; a failure is recorded |
 /// | forced | `false` | dropped | `false`; a failure is recorded |
@@ -255,7 +255,7 @@ impl Shutdown {
 
     /// Returns whether the shutdown was forced. One atomic load.
     ///
-    /// An installed shutdown ends the process then, so no code sees `true`; unless there is an
+    /// An installed shutdown ends the process then, so code hardly ever sees `true`; unless there is an
     /// [`abort_timeout`](crate::Builder::abort_timeout).
     ///
     /// ```
@@ -411,10 +411,11 @@ impl Shutdown {
     /// Calls `function` once when the shutdown stops, as soon as waiters are ready; at once, on this
     /// thread, if they are. Not during the lame duck.
     ///
-    /// It is called by the thread that makes waiters ready: by that of
-    /// [`request_shutdown`](Shutdown::request_shutdown), before this returns, and by a background thread
-    /// after a lame duck or a signal. So it must not block: the wakers behind it wait for it. Dropping the
-    /// [`Callback`] deregisters it.
+    /// It is called by the thread that makes waiters ready: the one that calls
+    /// [`request_shutdown`](Shutdown::request_shutdown), before that returns, or the one that drops the last
+    /// guard of the phase before; after a signal, a lame duck, a delay or a time limit, a thread of this
+    /// crate. So it must not block: the wakers behind it wait for it. Dropping the [`Callback`] deregisters
+    /// it.
     ///
     /// It is a bridge to other notions of shutdown that takes no task:
     ///
@@ -436,13 +437,13 @@ impl Shutdown {
     ///
     /// # Cost
     ///
-    /// One entry in the list of wakers, as a waiter that is pending, and one allocation.
+    /// One entry in the registry of wakers, as a waiter that is pending, and one allocation.
     pub fn call_on_shutdown(&self, function: impl FnOnce() + Send + 'static) -> Callback {
         Callback::new(self.node().clone(), function)
     }
 
-    /// Returns a guard that begins the shutdown when it is dropped, as when a scope is left by `?`; for
-    /// a failure that no other means reports.
+    /// Returns a guard that begins the shutdown when it is dropped, as when a scope is left by `?`. It does
+    /// so as [`trigger`](Shutdown::trigger); only a drop by a panic is a failure.
     ///
     /// ```
     /// use winddown::Shutdown;
@@ -488,9 +489,9 @@ impl Shutdown {
     /// Takes a guard: work in flight, which a [`drain`](Shutdown::drain) waits for. The guard records
     /// the line of this call.
     ///
-    /// Returns `None` once a drain of this shutdown, or of an ancestor, has completed, and once a phase
-    /// was asked and held no guard: nothing would wait for the work, so don't begin it. (And at the limit
-    /// of the counter, `usize::MAX / 16` guards.)
+    /// Returns `None` once a drain of this shutdown, or of an ancestor, has returned `Ok`, and once a phase
+    /// among them was asked and held no guard: nothing would wait for the work, so don't begin it. (And at
+    /// the limit of the counter, `usize::MAX / 16` guards.)
     ///
     /// A drain ends at the first moment without a guard. So the guard of a queue of jobs belongs to the
     /// worker that empties it, or travels with each job from the moment it is sent. A guard that is
@@ -554,8 +555,8 @@ impl Shutdown {
     }
 
     /// Wraps a future that is work in flight until it has ended. The guard is taken now, on the line of
-    /// this call, and released when the future was dropped: right after its last poll, so that what it owns
-    /// and writes on its way out, such as a buffer, is done when a drain is.
+    /// this call. It is released after the future was dropped, which is right after its last poll. So what
+    /// the future writes when it is dropped, as a buffer that it owns does, is written before a drain ends.
     ///
     /// Where there is no [`guard`](Shutdown::guard) to take, the future runs without: no drain waits for
     /// it any more. Where that matters, take a [`guard`](Shutdown::guard) yourself. In a report it has
@@ -657,7 +658,7 @@ impl Shutdown {
     /// stop accepting work; or use [`drained`](Shutdown::drained), which waits for the request.
     ///
     /// Several drains may wait at once, and after a time-out one may try again. A timeout of zero is
-    /// a check; `Duration::MAX` never ends. The timeout is real time; for the time of another clock,
+    /// a check, which closes the shutdown if it finds no guard; `Duration::MAX` never ends. The timeout is real time; for the time of another clock,
     /// such as the paused one of a test, see [`drain_until`](Shutdown::drain_until).
     ///
     /// ```
@@ -682,8 +683,8 @@ impl Shutdown {
     ///
     /// # Panics
     ///
-    /// When it is polled and async-io can't have its descriptors or its thread for the timer, which `install`
-    /// makes sure of: see [limitations](crate::limitations#threads-and-wakers).
+    /// When it is polled and async-io can't have its descriptors or its thread for the timer: see
+    /// [limitations](crate::limitations#threads-and-wakers). `install` makes sure that it can.
     ///
     /// # Without the feature `signals`
     ///
@@ -726,12 +727,12 @@ impl Shutdown {
     /// [`grace_period`](crate::Builder::grace_period).
     ///
     /// It may be awaited before the request. It waits without limit if no grace period was set. At the
-    /// deadline it waits for nothing any more: where no guard is held then, it closes the shutdown and is
-    /// ready with `Ok`, also in a lame duck, and also a phase that was never asked. With
-    /// [`force_at_deadline`](crate::Builder::force_at_deadline) the process ends at that same deadline:
+    /// deadline it waits for nothing any more: if no guard is held then, it closes the shutdown and is
+    /// ready with `Ok`, even in a lame duck, and even if the shutdown is a phase that was never asked.
+    ///
+    /// With [`force_at_deadline`](crate::Builder::force_at_deadline) the process ends at that same deadline:
     /// either may come first, so the error is printed or not, and the exit code is the one or the other.
-    /// So wait for the shutdown there, and then
-    /// [`drain`](Shutdown::drain) for a shorter time; or set an
+    /// So await a waiter in place of it, and then [`drain`](Shutdown::drain) for a shorter time; or set an
     /// [`abort_timeout`](crate::Builder::abort_timeout), which leaves time between the force and the end
     /// of the process.
     ///
@@ -762,8 +763,8 @@ impl Shutdown {
         Drain::for_request(self.shared.clone())
     }
 
-    /// Blocks this thread as [`drain`](Shutdown::drain) waits; until the timeout also without the feature
-    /// `signals`.
+    /// Blocks this thread until a [`drain`](Shutdown::drain) would be ready. The timeout ends it also without
+    /// the feature `signals`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -814,7 +815,7 @@ impl Shutdown {
     }
 
     /// Returns which lines hold how many guards, here and on every child: what a drain would wait for; and
-    /// how many were dropped by a thread that panicked, also after a drain.
+    /// how many were released by a panic, also after a drain.
     ///
     /// It is put together while guards come and go, so it may name some that
     /// [`in_flight`](Shutdown::in_flight) does not count, and the other way round.
@@ -866,8 +867,12 @@ impl fmt::Debug for Shutdown {
 }
 
 /// Sends a fake signal to the installed shutdown, from anywhere in the program; see
-/// [`Shutdown::request_shutdown`]. Returns `false` when none is installed, or every handle to it was
-/// dropped before the first signal.
+/// [`Shutdown::request_shutdown`], also for what it returns. Returns `false` also when none is installed, or
+/// every handle to it was dropped before the first signal.
+///
+/// # Blocking
+///
+/// As [`Shutdown::request_shutdown`].
 ///
 /// ```
 /// assert!(!winddown::request_shutdown()); // none is installed here

@@ -16,8 +16,12 @@ use crate::model::failure::{Failure, Outcome};
 use crate::node::Node;
 
 pin_project! {
-    /// A future that is work in flight until it has ended, and was dropped for that. Made by
+    /// A future that is work in flight until it has ended, and the future inside was dropped. Made by
     /// [`Shutdown::track`](crate::Shutdown::track).
+    ///
+    /// # Blocking
+    ///
+    /// Its end and its drop release the guard, and take as long as the drop of a [`Guard`](crate::Guard).
     ///
     /// # Panics
     ///
@@ -234,7 +238,7 @@ impl Alarm {
         self.report_unexpected(Outcome::Ended);
     }
 
-    /// Reports an error, also of a shutdown that was requested.
+    /// Reports an error, also after a shutdown was requested.
     fn failed(&mut self, error: Box<dyn Error + Send + Sync>) -> Failure {
         self.report(Outcome::Error(error.into()))
     }

@@ -19,7 +19,7 @@ use crate::util::waker_queue::Slot;
 /// Made by [`Shutdown::waiter`](crate::Shutdown::waiter), cloned at will, awaited on any runtime or
 /// on none. Its output is `()`, so it goes wherever a server takes a shutdown future:
 /// `.with_graceful_shutdown(shutdown.waiter())`. (Such a server may reset what is in its listen queue;
-/// [winddown-http](https://docs.rs/winddown-http) does not.) Ask [`cause`](Waiter::cause) for the reason.
+/// [winddown-http](https://docs.rs/winddown-http) does not.) [`cause`](Waiter::cause) says why.
 ///
 /// It is fused: polled again after it was ready, it is ready again. By `&mut` it can be awaited
 /// many times, as in a loop:
@@ -282,7 +282,7 @@ impl Future for Waiter {
 }
 
 impl Clone for Waiter {
-    /// Makes a waiter of the same shutdown, which takes no place in the list of wakers yet.
+    /// Makes a waiter of the same shutdown, which takes no place in the registry of wakers yet.
     fn clone(&self) -> Self {
         Self::new(self.node.clone())
     }

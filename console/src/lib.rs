@@ -136,7 +136,7 @@ extern "system" fn routine(kind: u32) -> BOOL {
 /// Ends the process at once: no destructors, no flushing, no exit routines of DLLs.
 ///
 /// `std::process::exit` flushes standard output before, which can block; and the exit routines can
-/// wait for a lock that one of the threads held which were ended before.
+/// wait for a lock that a thread held when it was ended.
 pub fn exit(code: i32) -> ! {
     // SAFETY: it takes nothing, and returns a constant.
     let this_process = unsafe { GetCurrentProcess() };

@@ -32,7 +32,7 @@ const QUEUE: u32 = 4096;
 /// Accepts connections until `stop` is ready, and then the connections that the kernel has accepted already.
 /// These have until `give_up` is ready to find room.
 ///
-/// Right after the last look at these it drops the listener.
+/// Right after the last look at the queue it drops the listener.
 ///
 /// # Errors
 ///

@@ -150,7 +150,7 @@ impl Alarm<'_> {
     fn poll(&mut self, time: Instant, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let sleep = match &mut self.sleep {
-                // Without a look at the clock, because so it is after each request.
+                // The usual case, after each request. It needs no look at the clock.
                 Some((due, sleep)) if *due <= time => sleep,
                 _ if self.timer.now() >= time => break,
                 Some((due, sleep)) => {

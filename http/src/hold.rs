@@ -36,9 +36,9 @@ pub trait StreamingExt: Sized {
 
     /// Ends an endless stream at the shutdown, with one last item.
     ///
-    /// What is ready at the shutdown is still given out, up to 4,096 items. One of tokio yields after a number
-    /// of items, so a stream that is pending is polled once more. A stream that ends by itself
-    /// has no last item more. The stream inside is dropped before the last item is made. Fused.
+    /// What is ready at the shutdown is still given out, up to 4,096 items. A stream of tokio yields after a
+    /// number of items, so one that is pending is polled once more. A stream that ends by itself gets no last
+    /// item. The stream inside is dropped before the last item is made. Fused.
     ///
     /// For server-sent events, the last item is an event that the page knows:
     ///
@@ -94,7 +94,7 @@ pub trait StreamingExt: Sized {
 impl<T> StreamingExt for T {}
 
 pin_project! {
-    /// A body or stream that holds a guard until it has ended, and was dropped for that. Fused. Made by
+    /// A body or stream that holds a guard until it has ended, and what is inside was dropped. Fused. Made by
     /// [`StreamingExt::hold`] and by a [`GuardLayer`](crate::GuardLayer).
     ///
     /// # Cancel safety

@@ -78,7 +78,7 @@ impl<I: Read + Unpin> Io<I> {
         Poll::Ready(Ok(()))
     }
 
-    /// Drops what the client sends, until it closer the connection.
+    /// Drops what the client sends, until it closes the connection.
     fn poll_drop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut chunk = [MaybeUninit::uninit(); CHUNK];

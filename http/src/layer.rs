@@ -27,13 +27,13 @@ type Name = Box<dyn Fn(&Parts) -> &'static str + Send + Sync>;
 /// released when the body is dropped: when the server has *taken* the last piece, which may still wait
 /// in its buffers. So wait for the future of such a server too.
 ///
-/// Make it before the server begins: a request that comes before the first layer there ever is has its guard
-/// as in the server of another crate.
+/// Make it before the server begins: the guard of a request that comes before the process has made its first
+/// layer is released as in the server of another crate.
 ///
 /// The guard is also in the extensions of the request, as a [`RequestGuard`], for a task that outlives the
 /// request.
 ///
-/// Once a drain of the shutdown has completed, requests are served without a guard.
+/// Once a drain of the shutdown has returned `Ok`, requests are served without a guard.
 #[derive(Clone)]
 pub struct GuardLayer(Arc<Settings>);
 

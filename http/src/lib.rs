@@ -56,15 +56,16 @@
 //! 1. **Requested**, or what it is a [phase](winddown::Shutdown::phase) of. From now on HTTP/1 answers say
 //!    `connection: close`. If there is a [lame duck](winddown::Builder::lame_duck), the server accepts all
 //!    the same.
-//! 2. **Stopping.** New connections are refused. It takes those that the kernel has accepted, and closes
-//!    the listener.
+//! 2. **Stopping.** With [`refuse_on_shutdown`](TokioIncoming#method.refuse_on_shutdown), on Linux, the
+//!    kernel refuses new connections. The server takes those that the kernel has accepted, and closes the
+//!    listener.
 //! 3. **Told**, the [`pause`](Server::pause) later, by a [phase](winddown::Shutdown::phase). HTTP/2
 //!    connections get a GOAWAY, and go on with the requests that cross it. HTTP/1 connections without
 //!    a request are closed; those that answer one end by its `connection: close`, or if its head had left
 //!    before the shutdown, when they have been silent for the pause. A request whose head has begun to
 //!    arrive may still arrive.
-//! 4. **Drained.** The last connection has ended, and `serve` returns `Ok`. Or it returns the
-//!    [`DrainError`](winddown::DrainError) of the end of the grace period.
+//! 4. **Drained.** The last connection has ended, and `serve` returns `Ok`. Or it returns a [`ServeError`]
+//!    with the [`DrainError`](winddown::DrainError) of the end of the grace period, or of the force.
 //!
 //! A client that does nothing ends sooner:
 //!
@@ -109,8 +110,9 @@
 //! - A TCP handshake that takes longer than 50 ms, and is under way when the server stops, may end after the
 //!   listener has closed. The kernel resets it. A listener that a service manager holds has no such moment.
 //! - Without [`refuse_on_shutdown`](TokioIncoming#method.refuse_on_shutdown), and where [`refuse_new`] has no
-//!   effect, so may any handshake that ends between the last look at the queue and the close. The two are
-//!   next to each other, but the thread may lose the processor there. See the README for how often that is.
+//!   effect, the kernel also resets a connection whose handshake ends between the last look at the queue and
+//!   the close. These are next to each other, but the thread may lose the processor there. See the README
+//!   for how often that is.
 //! - At [`max_connections`](Server::max_connections), the kernel resets what is still in the queue when the
 //!   time is over in which other connections make room.
 //! - The kernel also resets a client of a listener with `TCP_DEFER_ACCEPT` that has sent nothing yet, since it
@@ -118,8 +120,9 @@
 //! - A client that keeps its connection alive, and sends nothing within the pause, may send a request at
 //!   the moment when the connection is closed. Clients repeat such a request, as HTTP/1.1 has it, if
 //!   it is idempotent. On HTTP/2 it is answered.
-//! - The end of an answer over HTTP/2 may wait in the kernel's buffer when the connection is over. It waits
-//!   for a client that reads slowly as long as that sends its WINDOW_UPDATEs, for three `client_timeout`s.
+//! - The end of an answer over HTTP/2 may wait in the kernel's buffer when the connection is over. The server
+//!   keeps the connection for a client that reads slowly as long as the client sends its WINDOW_UPDATEs, for
+//!   three `client_timeout`s at most.
 //! - hyper takes no further request from a connection after an answer with `connection: close`. Requests
 //!   that a client has pipelined behind it are not answered, as HTTP/1.1 has it. If they are more than hyper
 //!   reads ahead, the kernel finds them unread at the close and resets the connection, and a client that
@@ -127,10 +130,12 @@
 //! - A client that closes its side of the connection with its request gets no answer most of the time, in a
 //!   running server too: hyper takes it that the client has gone. [`Server::http`] can set hyper's
 //!   `half_close(true)`.
-//! - What a client sends of its next request together with one is not known as a head that has begun, because
-//!   it is in hyper's buffer. It has the pause for the rest, and in a running server the `idle_timeout`.
-//! - A service that answers before it has read the body has the rest of it for one `client_timeout`. So has
-//!   a client for its next request if it sends an empty line between the two.
+//! - If a client sends the beginning of its next request together with a request, the server does not know
+//!   that a head has begun, because it is in hyper's buffer. The client has the pause for the rest, and in a
+//!   running server the `idle_timeout`.
+//! - If a service answers before it has read the whole body, the server takes the rest of the body for a
+//!   request head that has begun, and waits one `client_timeout` for its end. Likewise if a client sends an
+//!   empty line between two requests.
 //! - When a websocket over HTTP/2 has ended, nothing tells the server. From then on its connection has
 //!   neither the `idle_timeout` nor the `client_timeout`. Nor has one whose CONNECT was answered by a success
 //!   without a body, though no task took the tunnel.
@@ -144,8 +149,8 @@
 //! `unavailable` of gRPC.
 //!
 //! A websocket belongs to the task of its handler. The connection keeps its guard until that task drops
-//! it. With the [`RequestGuard`] of a [`GuardLayer`] its own name is in the report too, and the task has
-//! a waiter:
+//! the websocket. With the [`RequestGuard`] of a [`GuardLayer`] the name of the request is in the report too,
+//! and the task has a waiter:
 //!
 //! ```
 //! use std::time::Duration;

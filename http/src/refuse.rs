@@ -20,7 +20,7 @@ use winddown::{Callback, Shutdown};
 /// use winddown_http::refuse_new;
 ///
 /// let listener = TcpListener::bind("127.0.0.1:0")?;
-/// // Without it, the stop goes on all the same.
+/// // If it fails, the stop goes on all the same.
 /// let _ = refuse_new(&listener);
 /// # Ok::<(), std::io::Error>(())
 /// ```

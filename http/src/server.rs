@@ -205,8 +205,8 @@ impl<E> Server<E> {
 
     /// Changes the settings of HTTP itself, by the builder of hyper-util.
     ///
-    /// The timers and HTTP/1's `header_read_timeout` are set already. With a `header_read_timeout`,
-    /// hyper closes idle connections by it too.
+    /// The timers are set already, and HTTP/1's `header_read_timeout` is off: with one, hyper closes idle
+    /// connections by it too.
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -231,7 +231,7 @@ impl<E> Server<E> {
     /// of connections at the shutdown.
     ///
     /// It returns `Ok` when the last connection has ended; also if `incoming` ends by itself, without a
-    /// shutdown; and at once, if a drain of the shutdown has ended. The task of each connection holds a guard
+    /// shutdown; and at once, if a drain of the shutdown has returned `Ok`. The task of each connection holds a guard
     /// of a [phase](winddown::Shutdown::phase) of the shutdown, and so does the listener from this call on.
     ///
     /// It waits for no other guard, such as a [`RequestGuard`](crate::RequestGuard) in a task that outlives

@@ -29,7 +29,7 @@ use crate::monitor::{InFlight, Monitor};
 pub trait HttpService<Kind>: Clone + private::Sealed<Kind> {
     /// The body of the answers.
     type ResBody: Body;
-    /// The error of the service. It ends the connection.
+    /// The error of the service. It ends the connection of HTTP/1, and the stream of HTTP/2.
     type Error;
     /// The future of an answer.
     type Future: Future<Output = Result<Response<Self::ResBody>, Self::Error>>;

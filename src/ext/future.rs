@@ -286,7 +286,7 @@ pin_project! {
         inner: Stoppable<F>,
         waiter: W,
         make: Option<M>,
-        // Of the timer that `make` has made.
+        // What `make` has made.
         #[pin]
         timer: Option<T>,
     }

@@ -49,7 +49,7 @@ use crate::waiter::Waiter;
 /// ```
 ///
 /// Instead of a waiter of its own, each also takes a `&mut Waiter`. So one waiter does for a whole loop,
-/// and takes its place in the list of wakers only once. (`abort_on_force` and `until_deadline` only ask
+/// and takes its place in the registry of wakers only once. (`abort_on_force` and `until_deadline` only ask
 /// it for its shutdown.)
 ///
 /// ```
@@ -70,9 +70,8 @@ use crate::waiter::Waiter;
 /// # });
 /// ```
 ///
-/// But for `abort_on_force` and `until_deadline` of a child, none allocates anything of its own before the
-/// shutdown; the waiter has a place in the list of wakers.
-/// Times are timers of async-io: that of `limit_on_shutdown` and `until_deadline`, and the few milliseconds
+/// But for `abort_on_force`, and `until_deadline` of a phase or below one, none allocates anything of its own
+/// before the shutdown; the waiter has a place in the registry of wakers. Times are timers of async-io: that of `limit_on_shutdown` and `until_deadline`, and the few milliseconds
 /// of `on_shutdown` and `finish_on_shutdown`. What they are without the feature `signals`, the
 /// [limitations](crate::limitations#time) say. Polled again by the same task, each costs an atomic load
 /// more than what it wraps, or nothing.
@@ -353,8 +352,8 @@ pub trait ShutdownExt: Sized {
     ///
     /// Where senders live on, as in the handlers of a server, close the queue, so that nothing is added,
     /// and then empty it. The worker holds a guard meanwhile, and its waiter is that of a
-    /// [phase](crate::Shutdown::phase) after those who send: otherwise they find the queue closed before
-    /// they are done.
+    /// [phase](crate::Shutdown::phase) after that of the senders: otherwise they find the queue closed
+    /// before they are done.
     ///
     /// ```
     /// use tokio::sync::mpsc::Receiver;

@@ -81,8 +81,8 @@ impl Failure {
         Self { inner }
     }
 
-    /// Returns the name of the task; `None` after [`fail`](crate::Shutdown::fail), and for a guard or a
-    /// drop guard without a name.
+    /// Returns the name of the task; `None` after [`fail`](crate::Shutdown::fail), for a guard without a
+    /// name, and for a drop guard.
     ///
     /// ```
     /// use futures_lite::future;

@@ -71,8 +71,8 @@ impl Policy {
         !self.lame_duck.is_zero() || self.force_at_deadline
     }
 
-    /// Returns whether the first signal arms the handler. If not, a thread must read the second
-    /// signal.
+    /// Returns whether the first signal arms the handler. If not, a thread must arm it later, or read the
+    /// second signal.
     #[cfg(feature = "signals")]
     pub(crate) fn first_arms(&self) -> bool {
         self.debounce.is_zero() && self.abort_timeout.is_zero()

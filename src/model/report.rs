@@ -64,7 +64,8 @@ pub struct Report {
 pub struct ReportLine {
     /// How many guards are held.
     pub guards: usize,
-    /// How many guards were dropped while their thread panicked, since the shutdown was made.
+    /// How many guards were released by a panic, since the shutdown was made: of their thread, or of the
+    /// future that [`track`](crate::Shutdown::track) holds one for.
     pub panicked: usize,
     /// The phase that the guards belong to, if it is one below the shutdown of the report.
     pub phase: Option<&'static str>,
@@ -115,8 +116,9 @@ impl Report {
         self.lines.iter().map(|line| line.guards).sum()
     }
 
-    /// Returns how many guards were dropped while their thread panicked, on all lines together. A callback
-    /// that is called for such a drop, as that of the next phase, runs on that thread too.
+    /// Returns how many guards were released by a panic, on all lines together. A callback that is called
+    /// for such a release, as that of the next phase, runs on the thread that panics: a guard that it drops
+    /// is counted too.
     ///
     /// ```
     /// use winddown::Shutdown;
@@ -135,8 +137,8 @@ impl Report {
     }
 
     /// Returns the names of the phases below whose [time limit](crate::PhaseBuilder::time_limit) has run
-    /// out, also when they hold no guard any more. Those that came after them did not wait until their
-    /// work was done, so a program that promises the order asks before it says that all went well.
+    /// out, also when they hold no guard any more. The phases that come after such a phase did not wait for
+    /// its work. So a program that promises the order checks this before it says that all went well.
     ///
     /// ```
     /// use std::time::Duration;
@@ -172,8 +174,8 @@ impl Report {
         self.lines.is_empty() && self.late.is_empty()
     }
 
-    /// Iterates over the lines: those of no phase first, then phase by phase in the order of their names; of
-    /// each those with the most guards first.
+    /// Iterates over the lines: the lines of no phase first, then phase by phase in the order of their names;
+    /// in each the lines with the most guards first.
     ///
     /// ```
     /// use winddown::Shutdown;

@@ -5,8 +5,8 @@ use std::fmt;
 /// A signal, by its number on this system.
 ///
 /// Its `Display` is the conventional name: `SIGTERM`; on Windows `Ctrl-C` and `termination`, after the
-/// console events that stand for them. Without the feature `signals`, only the constants here have one,
-/// and others are shown as `signal 10`.
+/// console events that stand for them. There, and without the feature `signals`, only the constants here have
+/// a name, and others are shown as `signal 10`.
 ///
 /// ```
 /// use winddown::Signal;

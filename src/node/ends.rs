@@ -43,8 +43,8 @@ impl Node {
             .min()
     }
 
-    /// Returns the nodes whose request begins the grace period although a phase between the two may not be
-    /// asked yet.
+    /// Returns the parent of each phase among this node and its ancestors: its request begins the grace
+    /// period, although the phase may not be asked yet.
     pub(crate) fn parents_of_phases(&self) -> impl Iterator<Item = Arc<Self>> {
         let phases = self
             .and_ancestors()
@@ -58,8 +58,8 @@ impl Node {
         self.requested().map(|at| at.elapsed())
     }
 
-    /// Begins the shutdown because of a failure, without taking a slot. If it has begun, records the
-    /// failure here and in every ancestor that has begun: their end is a failure too.
+    /// Begins the shutdown because of a failure, without taking a slot. Records the failure in every
+    /// ancestor that has begun, and here if this node had begun before: their end is a failure too.
     pub(crate) fn fail(self: &Arc<Self>, failure: Failure) -> bool {
         // First: an ancestor that has begun may not have told this node yet, and one that has not may
         // be begun by what this node is about to wake.

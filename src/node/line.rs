@@ -10,7 +10,7 @@ use crate::util::sync::atomic::{AtomicUsize, Ordering};
 /// A line of code that takes guards of a child.
 pub(crate) struct Line {
     guards: AtomicUsize,
-    /// The guards that were dropped while their thread panicked.
+    /// The guards that were released by a panic.
     panicked: AtomicUsize,
     /// The count of the same line in the parent.
     above: Arc<LineAbove>,

@@ -7,7 +7,7 @@
 //!
 //! - **S1** The word only gains: slots fill, flags rise, and none is ever cleared. So one load answers
 //!   `is_requested`, and "yes" stays true.
-//! - **S2** Every change of the word is made under the lock of `begun`. So the thread that begins the
+//! - **S2** Every change of the word is made under the lock of `begun`. So the request that begins the
 //!   shutdown is the one that the cause names. Readers of the word take no lock.
 //! - **S3** The cause is stored before the word that says there is one. A node that its parent has begun
 //!   has none, and shares the parent's.
@@ -101,7 +101,7 @@ pub(crate) struct Node {
 
     /// Every first poll of a child's waiter changes it.
     stopping: WakerQueue,
-    /// Every guard of a child changes it, and the next.
+    /// Every guard of a child changes this field and the next.
     tasks: TaskCounter,
     /// Of a child: the line that its first guard was taken on.
     line: OnceLock<Line>,

@@ -294,7 +294,8 @@ impl Node {
         if order.phases[link.key].step != Step::Asked {
             return;
         }
-        // Before another thread can ask the next one, which may want to know. Orders are locked upwards alone.
+        // First, so that the next phase finds it noted when it is asked. Orders are locked only from a node to
+        // its ancestors.
         order.note_late(link.name);
         for node in parent.and_ancestors().skip(1) {
             lock(&node.below().order).note_late(link.name);

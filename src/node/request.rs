@@ -288,8 +288,8 @@ impl Node {
         after.trace();
     }
 
-    /// Announces the change of a node whose own phase, if it is one, was noted. Leaves the events to the
-    /// caller.
+    /// Announces the change of a node. If it is a phase, `note_phase` was called before. Leaves the events
+    /// to the caller.
     pub(super) fn announce_asked(&self) -> Asked<Self> {
         // All nodes are told before any waker is called: a waker may hang. A child that knew is visited
         // as well: another thread may have told it just now, and not yet its own children.

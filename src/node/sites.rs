@@ -61,7 +61,7 @@ pub(crate) struct Site {
     /// The index of the thread that made it, which says in which shard the node counts the guards.
     thread: usize,
     origin: Origin,
-    /// The guards that were dropped while their thread panicked.
+    /// The guards that were released by a panic.
     panicked: AtomicUsize,
 }
 
@@ -325,7 +325,7 @@ impl Site {
         }
     }
 
-    /// Returns the count of this site, which `this` is one reference to: the one in the table.
+    /// Returns the count of this site. `self` is the reference that the table holds.
     fn tally(self: &Arc<Self>) -> Tally {
         Tally {
             // The reference that the table holds is no guard.

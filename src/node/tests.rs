@@ -171,7 +171,7 @@ fn g2_request_passes_a_child_that_another_thread_is_telling() {
         let parent = Node::new(None, None);
         let child = Node::child(&parent);
         let below = Node::child(&child);
-        // As another thread leaves it, between the flag and those below.
+        // As another thread leaves it, after the flag, and before the nodes below.
         let cause = Cause::Requested(Location::caller());
         let ((), _) = child.change(Some(cause.clone()), None, |word, _| {
             (word | FIRST | REQUESTED | STOPPING | FORCED, ())
@@ -188,7 +188,7 @@ fn g2_signal_tells_children_that_a_trigger_has_not_told_yet() {
     let parent = Node::new(None, None);
     let child = Node::child(&parent);
     let cause = Cause::Requested(Location::caller());
-    // As another thread leaves it, between the flag and those below.
+    // As another thread leaves it, after the flag, and before the nodes below.
     let ((), _) = parent.change(Some(cause.clone()), None, |word, _| {
         (word | REQUESTED | STOPPING, ())
     });

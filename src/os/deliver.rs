@@ -50,7 +50,7 @@ fn announce(node: &Arc<Node>, raised: Raised) {
         node.announce(raised);
         return;
     }
-    // That can't hang, and a thread that drains has to hear of the force although a waker of the request does.
+    // That can't hang, and a thread that drains has to hear of the force even if a waker of the request hangs.
     node.wake_threads();
     let to_announce = Arc::downgrade(node);
     let job = move || {

@@ -3,7 +3,7 @@
 #[cfg(unix)]
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// One slot was taken: the next signal ends the process.
+/// The next signal that may force ends the process.
 #[cfg(unix)]
 pub(crate) static ARMED: AtomicBool = AtomicBool::new(false);
 

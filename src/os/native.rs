@@ -4,8 +4,8 @@ use async_signal::Signal as Native;
 
 use crate::model::signal::Signal;
 
-/// Those that end a program by default, but for the ones that no program can handle, and the ones that
-/// report a fault, which would happen again when the handler returns.
+/// The signals that end a program by default on every Unix; but for the ones that no program can handle,
+/// and the ones that report a fault, which would happen again when the handler returns.
 const ALL: [Native; 15] = [
     Native::Hup,
     Native::Int,

@@ -52,8 +52,8 @@ fn message(cause: &Cause) -> String {
     message
 }
 
-/// Returns the text without line feeds, because another line would be another message; without NUL, and
-/// of at most 1,000 bytes, because systemd ignores what has one, and a message of more than 4096 bytes.
+/// Returns the text with a space for each control character, and cut to 1,000 bytes: a line feed would begin
+/// another message, and systemd ignores a message that has a NUL, or more than 4,096 bytes.
 fn one_line(text: &str) -> String {
     let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= 1000;
     let line = text.char_indices().take_while(fits);

@@ -1,7 +1,7 @@
 //! The times at which the handler is armed, the shutdown is forced and the process ends.
 //!
 //! There is one set of them, because one shutdown is installed in a process. The thread `winddown`
-//! keeps them. It calls no foreign code for that, and takes no lock that a thread holds while it does.
+//! keeps them. It calls no foreign code for that, and takes no lock under which a thread calls any.
 
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;

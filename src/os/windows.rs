@@ -1,8 +1,8 @@
 //! Windows: console events, as signals.
 //!
 //! Ctrl-Break is an interrupt, as Ctrl-C is. The end of the console, of the session and of the system
-//! are a termination. Windows ends the process once the handler of such an event has returned, so it
-//! never does: when the last handle is gone, `main` may still have something to save.
+//! are a termination. Windows ends the process once the handler of such an event has returned. So a handler
+//! that has taken one never returns: when the last handle is gone, `main` may still have something to save.
 
 use std::io;
 use std::sync::{Arc, Mutex};

@@ -9,7 +9,7 @@ use crate::util::sync::atomic::{AtomicUsize, Ordering};
 /// The guards of one line that the descendants of one node hold, and the same of its ancestors.
 pub(crate) struct AncestorCount<L> {
     guards: AtomicUsize,
-    /// Those that were dropped while their thread panicked.
+    /// The guards that were released by a panic.
     panicked: AtomicUsize,
     origin: Origin,
     label: L,

@@ -57,8 +57,8 @@ impl Deadline {
     }
 }
 
-/// Has async-io make its descriptors and its thread, which it does for the first timer, and panics without
-/// free ones: at a shutdown there may be none.
+/// Has async-io make its descriptors and its thread now. It would make them for its first timer, and panics
+/// if none are free: at a shutdown there may be none.
 #[inline]
 pub(crate) fn prepare() {
     #[cfg(feature = "signals")]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct Padded<T>(pub(crate) T);
 
 /// Returns how many shards to use: a power of two, as many as there are processors, but at most
-/// eight, because a broadcast visits them all.
+/// eight, because an announcement visits them all.
 pub(crate) fn count() -> usize {
     if cfg!(loom) {
         return 2;

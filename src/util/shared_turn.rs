@@ -32,7 +32,7 @@ struct Batch {
     timer: OnceLock<Timer>,
 }
 
-/// Where those who begin to wait find each other.
+/// The latest batch, which the turns that begin soon after it join.
 struct Batches(Mutex<Weak<Batch>>);
 
 static BATCHES: Batches = Batches(Mutex::new(Weak::new()));

@@ -25,8 +25,8 @@ use crate::util::sync::{Mutex, lock};
 
 /// The wakers of tasks that wait for one event. Once woken, the queue is closed for good.
 pub(crate) struct WakerQueue {
-    /// The only shard, or unused. It stands apart from `shards` because no thread could read that
-    /// undisturbed beside a lock that other threads take.
+    /// The only shard, if there are no `shards`. It is unused otherwise: every thread reads `shards`, and
+    /// must not be disturbed by a lock beside it that other threads take.
     only: Shard,
     /// None, or a power of two, so that threads do not contend for one lock.
     shards: Box<[Padded<Shard>]>,

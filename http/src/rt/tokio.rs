@@ -42,6 +42,10 @@ impl Server<TokioExecutor> {
 /// close.
 ///
 /// TCP connections have `TCP_NODELAY`, so that the last piece of an answer is not held back.
+///
+/// # Panics
+///
+/// If it is polled outside of a tokio runtime that has I/O enabled.
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 #[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]

@@ -81,7 +81,7 @@ fn end_of_a_task_is_expected_as_soon_as_a_waiter_above_is_ready() {
     ] {
         let parent = Node::new(None, None);
         let nodes = [Node::child(&parent), phase(&parent, vec![])].map(|node| Node::child(&node));
-        // As another thread leaves it, between the flag and those below.
+        // As another thread leaves it, after the flag, and before the nodes below.
         let ((), _) = parent.change(Some(cause.clone()), None, |word, _| (word | flags, ()));
         for (node, expected) in nodes.iter().zip(expected) {
             drop(Alarm::new(node.clone(), "mail".into(), Location::caller()));
