@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         red.drained().await?;
         println!("red is gone, blue runs: {}", !blue.is_requested());
 
-        // Ctrl-C tells every child, with the same cause. The drain waits for the guards of all.
+        // Ctrl-C tells every child that runs, with the same cause. The drain waits for the guards of all.
         println!("ready: press Ctrl-C");
         shutdown.drained().await?;
         println!("stopped");

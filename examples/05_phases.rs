@@ -1,4 +1,4 @@
-//! Parts that stop in an order are phases: each is told when the ones before it hold no guard.
+//! Parts that stop in an order are phases: each is asked when the ones before it hold no guard.
 //!
 //! `cargo run --example 05_phases`, then Ctrl-C. `phases.rs` is a whole program with phases.
 

@@ -17,8 +17,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         .grace_period(Duration::from_secs(5))
         .install()?;
     smol::block_on(async {
-        // A listener, whose connections the kernel has accepted already: those in its queue are still given
-        // out, and then it ends.
         let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0))?;
         let address = listener.get_ref().local_addr()?;
         let _clients = [TcpStream::connect(address)?, TcpStream::connect(address)?];
@@ -29,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         while ticks.next().await.is_some() {}
         println!("end_on_shutdown: ended");
 
+        // The connections in the queue of a listener, which the kernel has accepted, are still given out.
         let accepted = listener.incoming().finish_on_shutdown(shutdown.waiter());
         println!("finish_on_shutdown: {} accepted", accepted.count().await);
 

@@ -119,12 +119,12 @@ mod linux {
         phase.call_on_shutdown(move || say(format_args!("phase: {}", what())))
     }
 
-    /// Nothing panics if the other end of the pipe is gone, as `println!` does.
+    /// Prints a line. Unlike `println!`, it does not panic if the other end of the pipe is gone.
     fn say(line: impl Display) {
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 
-    /// The same for stderr, and `eprintln!`.
+    /// Prints a line to stderr, likewise.
     fn say_error(line: impl Display) {
         let _ = writeln!(std::io::stderr(), "{line}");
     }
@@ -137,7 +137,7 @@ mod linux {
         connections: Shutdown,
         queue: Sender<u32>,
     ) {
-        // Also those that the kernel has accepted when the signal comes.
+        // Also connections that the kernel has accepted when the signal comes.
         let mut incoming = listener.incoming().finish_on_shutdown(http.waiter());
         while let Some(accepted) = incoming.next().await {
             match accepted {

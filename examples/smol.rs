@@ -85,7 +85,7 @@ async fn show_progress(drain: &mut Drain, deadline: Instant) {
     let style = ProgressStyle::with_template("{msg}, {countdown} s")
         .expect("it is well-formed")
         .with_key("countdown", move |_: &ProgressState, f: &mut dyn Write| {
-            let _ = write!(f, "{}", seconds()); // fails for no terminal
+            let _ = write!(f, "{}", seconds()); // no terminal makes it fail
         });
     let bar = ProgressBar::new_spinner().with_style(style);
     let mut progress = drain.progress();

@@ -189,8 +189,8 @@ struct Head {
 }
 
 impl Head {
-    /// Reads until the head is whole, and takes it out of the buffer. Returns `None` if that isn't HTTP,
-    /// or too long.
+    /// Reads until the head is whole, and takes it out of the buffer. Returns `None` if it isn't HTTP,
+    /// or is too long.
     fn read(mut stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Self>> {
         let mut bytes = [0; 4096];
         loop {

@@ -1,4 +1,4 @@
-//! Whose the guard of a queued job is: what a drain waits for, and what it does not.
+//! Which job or worker holds the guards of a queue: what a drain waits for, and what it does not.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use winddown::{Callback, Report, Shutdown, ShutdownExt, Waiter};
 use winddown_http::refuse_on_shutdown;
 
-/// How long connections are told after the listener: a client whose connection was just accepted sends
+/// How long after the listener connections are told: a client whose connection was just accepted sends
 /// its first request meanwhile.
 pub const PAUSE: Duration = Duration::from_millis(500);
 

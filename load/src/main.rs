@@ -37,7 +37,7 @@ const USAGE: &str = "usage: winddown-load stop|unruly|restart|reuseport|soak PRO
 From the environment:
   STOPS=20          stops of each server by stop, and handovers by reuseport
   CLIENTS=24        clients at once
-  RESTARTS=10       restarts of each server in each of the ways of restart
+  RESTARTS=10       restarts of each server in each of the ways of restart, but two by systemd-socket-activate
   REQUESTS=50000    requests to each server in restart, at least
   ACTIVATE=PROGRAM  restart starts the servers by systemd-socket-activate too
   SOAK_SECONDS=600  how long soak takes

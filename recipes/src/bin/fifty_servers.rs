@@ -6,7 +6,7 @@
 //!
 //! - `request_shutdown`, or `send(Signal::TERM)`, begins the shutdown of one server. A second forces
 //!   it: drains end, and the process goes on.
-//! - fifty servers take no more threads than one: all timers are kept by one thread.
+//! - Fifty servers take no more threads than one: all timers are kept by one thread.
 //! - **Measured:** 50 whole answers from 50 servers. Exit code 0.
 
 use std::error::Error;

@@ -2,7 +2,7 @@
 //!
 //! The times of a shutdown are real: `grace_period`, `lame_duck`, the timeout of `drain`, and the
 //! delays and limits of phases. A paused clock does not move them. `drain_until` and
-//! `limit_on_shutdown_with` take a timer of the test's own, so that a test of a time-out of 30 s takes
+//! `limit_on_shutdown_with` take a timer of the test's own, so that a test of a timeout of 30 s takes
 //! no time.
 //!
 //! The paused clock moves on only while the runtime has nothing else to do. So no other thread may have

@@ -7,8 +7,8 @@
 //! - **It waits for** every worker, and each worker waits for its requests. The exit code is 1 if a
 //!   worker has failed.
 //! - **It loses** [what remains](winddown_http#what-remains): mostly handshakes that take longer than 50 ms.
-//!   The parent has the kernel refuse new connections, for itself and the workers, and these take the
-//!   queue. A worker that is restarted alone loses none of these.
+//!   The parent has the kernel refuse new connections, for itself and the workers, and the workers take
+//!   the queue. A worker that is restarted alone loses no connection.
 //! - **Ctrl-C** would reach parent and workers, and the SIGTERM that the parent sends would be the
 //!   second signal for each worker, which forces. `process_group(0)` keeps Ctrl-C from the workers.
 //! - **The force** of the parent orphans the workers, with the listener. So each worker asks Linux for

@@ -1,8 +1,8 @@
 //! # SIGHUP reloads, SIGTERM stops
 //!
 //! winddown handles the signals that it is given, SIGINT and SIGTERM by default. SIGHUP is free, and
-//! tokio's `signal` handles it beside. Both register through the kernel once per signal, so neither
-//! takes a signal from the other.
+//! tokio's `signal` handles it beside. Both register with signal-hook-registry, which calls the handlers
+//! of each, so neither takes a signal from the other.
 //!
 //! - **It waits for** the reload that runs: it is plain code, and is not cancelled in its middle.
 //! - Leave `Signal::HUP` out of `signals(..)`. A program that has a terminal and no configuration may

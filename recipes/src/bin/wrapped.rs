@@ -12,8 +12,8 @@
 //! - **`npm run`** hands a signal on to the shell that runs the script. That shell dies of it, and the
 //!   program runs on as an orphan. Begin the script with `exec`, as in `"start": "exec server"`: then
 //!   the program has the signal, once.
-//! - **A container** has the same fault if its entry point is a shell: give `ENTRYPOINT` as a list. Docker,
-//!   and so compose, kills it 10 s after SIGTERM; compose waits for its `stop_grace_period`.
+//! - **A container** has the same fault if its entry point is a shell: give `ENTRYPOINT` as a list. Docker
+//!   kills it 10 s after SIGTERM, and so does compose unless its `stop_grace_period` says otherwise.
 //! - A supervisor that repeats SIGTERM for longer needs `ForcePolicy::OnlyInterrupt`.
 //!
 //! The argument is the debounce in milliseconds; by default 500.
