@@ -36,7 +36,7 @@ const QUEUE: u32 = 4096;
 ///
 /// # Errors
 ///
-/// That of a listener that can't go on.
+/// That of a listener that can't go on, or of one whose queue was left, with what kept the loop from taking it.
 pub(crate) async fn accept<St, I>(
     mut incoming: Pin<Box<St>>,
     stop: impl Future + Unpin,
@@ -113,7 +113,8 @@ impl<F> Accept<'_, F> {
         }
     }
 
-    /// Accepts the connections that are ready, as there is room for them.
+    /// Accepts the connections that are ready, as there is room for them. Those that are left when `until` is
+    /// ready are an error.
     async fn queue<I>(
         &mut self,
         mut until: impl Future + Unpin,
@@ -132,10 +133,17 @@ impl<F> Accept<'_, F> {
                         break;
                     }
                 }
-                None | Some(None) => break,
+                None | Some(None) => return Ok(()),
             }
         }
-        Ok(())
+        match future::poll_once(incoming.next()).await {
+            // Without a descriptor, it is the same error whether or not there is a connection.
+            Some(Some(Err(error))) => Err(error),
+            Some(Some(Ok(_))) => Err(io::Error::other(
+                "some were left in the queue of the listener",
+            )),
+            None | Some(None) => Ok(()),
+        }
     }
 
     /// Spawns the task of a connection, or waits until it makes sense to try again. Returns `None` if

@@ -113,8 +113,9 @@
 //!   effect, the kernel also resets a connection whose handshake ends between the last look at the queue and
 //!   the close. These are next to each other, but the thread may lose the processor there. See the README
 //!   for how often that is.
-//! - At [`max_connections`](Server::max_connections), the kernel resets what is still in the queue when the
-//!   time is over in which other connections make room.
+//! - At [`max_connections`](Server::max_connections), and without a free descriptor, the kernel resets what is
+//!   still in the queue when the time is over in which other connections make room. `serve` returns an error
+//!   then.
 //! - The kernel also resets a client of a listener with `TCP_DEFER_ACCEPT` that has sent nothing yet, since it
 //!   is not in the queue; and the rest of a queue of more than 4,096, if `net.core.somaxconn` permits one.
 //! - A client that keeps its connection alive, and sends nothing within the pause, may send a request at

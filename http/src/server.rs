@@ -187,7 +187,7 @@ impl<E> Server<E> {
     /// At the limit, further connections wait in the queue of the kernel. At a shutdown they are accepted
     /// as others end, for the [`pause`](Server::pause) and the
     /// [`client_timeout`](Server::client_timeout), and for half of the grace period at most. The kernel
-    /// resets the rest.
+    /// resets the rest, and [`serve`](Server::serve) returns an error.
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -267,7 +267,8 @@ impl<E> Server<E> {
     /// [`abort_timeout`](winddown::Builder::abort_timeout), which is the time between the force and the
     /// end. Or the listener failed, and not for want of descriptors or memory: then the connections are
     /// told to finish, but the shutdown is not requested. For that, see
-    /// [`supervise`](winddown::Shutdown::supervise).
+    /// [`supervise`](winddown::Shutdown::supervise). Or at the shutdown there were no descriptors, no memory or
+    /// no room for what was in the queue of the listener, until the time for it was over.
     ///
     /// # Cancel safety
     ///
@@ -445,7 +446,7 @@ impl<E> Server<E> {
                 };
                 accept(incoming, stop, &slots, &timer, give_up, spawn).await
             };
-            if failed.is_err() {
+            if failed.is_err() && !shutdown.is_stopping() {
                 connections.trigger("the listener failed");
             }
             drop(listening);

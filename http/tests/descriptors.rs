@@ -1,4 +1,4 @@
-//! A shortage of descriptors. In a process of its own, because it is one of the whole process.
+//! A shortage of descriptors, which is one of the whole process: so all is in one test.
 #![cfg(unix)]
 
 mod support;
@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
 use winddown::Shutdown;
@@ -38,9 +39,14 @@ fn connected(socket: OwnedFd, address: SocketAddr) -> Client {
 }
 
 #[test]
-fn accepting_goes_on_after_a_shortage() {
+fn shortage_of_descriptors() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, 256, hard).unwrap();
+    accepting_goes_on_after_it();
+    queue_that_is_left_for_it_is_an_error();
+}
+
+fn accepting_goes_on_after_it() {
     for runtime in RUNTIMES {
         for stop in [false, true] {
             println!("{runtime:?}, stop {stop}");
@@ -69,5 +75,39 @@ fn accepting_goes_on_after_a_shortage() {
             }
             server.join().unwrap();
         }
+    }
+}
+
+/// It lasts until the server gives up. What it has accepted is answered.
+fn queue_that_is_left_for_it_is_an_error() {
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            pause: Duration::from_millis(50),
+            client_timeout: Duration::from_millis(400),
+            ..Settings::default()
+        };
+        let server = Running::start(runtime, &Shutdown::new(), settings, app());
+        let mut accepted = server.connect();
+        accepted.get("/").unwrap();
+        accepted.request("/sleep/1500").unwrap();
+        let sockets = [(); 2].map(|()| unconnected());
+        let files = exhaust();
+        let [mut first, mut second] = sockets.map(|socket| {
+            let mut client = connected(socket, server.address);
+            client.request("/sleep/1500").unwrap();
+            client
+        });
+        server.shutdown.request_shutdown();
+        // The listener's copy has a descriptor, which is free then.
+        assert_eq!(accepted.answer().unwrap().body, b"slept");
+        assert_eq!(first.answer().unwrap().body, b"slept");
+        second.answer().unwrap_err();
+        let error = server.join().unwrap_err();
+        drop(files);
+        assert_eq!(
+            error.listener.unwrap().raw_os_error(),
+            Some(Errno::EMFILE as i32)
+        );
+        assert!(error.drain.is_none());
     }
 }

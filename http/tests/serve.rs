@@ -203,6 +203,33 @@ fn limit_of_connections() {
     }
 }
 
+/// No connection makes room until the server gives up.
+#[test]
+fn queue_that_is_left_at_the_limit_is_an_error() {
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            pause: Duration::from_millis(50),
+            client_timeout: Duration::from_millis(400),
+            max_connections: 1,
+            ..Settings::default()
+        };
+        for waits in [false, true] {
+            let server = start(runtime, settings, app());
+            let mut accepted = server.connect();
+            accepted.get("/").unwrap();
+            accepted.request("/sleep/1500").unwrap();
+            let queued = waits.then(|| server.connect());
+            server.shutdown.request_shutdown();
+            assert_eq!(accepted.answer().unwrap().body, b"slept");
+            let error = server.join().err();
+            let error = error.map(|error| (error.to_string(), error.drain.is_none()));
+            let expected = "can't accept connections: some were left in the queue of the listener";
+            assert_eq!(error, waits.then(|| (expected.to_owned(), true)));
+            drop(queued);
+        }
+    }
+}
+
 #[test]
 fn idle_connection_is_closed() {
     for runtime in RUNTIMES {
