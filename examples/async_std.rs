@@ -35,11 +35,12 @@ fn main() -> ExitCode {
 async fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
     let connections = shutdown.phase("connections").delay(common::PAUSE).build();
-    let (listener, _refusing) = options.listen(&shutdown)?;
+    let (listener, refusing) = options.listen(&shutdown)?;
     let listener = TcpListener::from(listener);
 
     // Connections that the kernel has accepted are served, also those that wait in its queue.
     let accepting = connections.guard();
+    let mut left = None;
     let mut incoming = listener.incoming().finish_on_shutdown(shutdown.waiter());
     while let Some(accepted) = incoming.next().await {
         match accepted {
@@ -51,6 +52,7 @@ async fn serve(options: Options) -> Result<(), String> {
                 // Out of descriptors, most likely: give the connections time to end.
                 common::say_error(format_args!("can't accept: {error}"));
                 if options.gives_up(&shutdown) {
+                    left = Some(error);
                     break;
                 }
                 task::sleep(Duration::from_millis(100)).await;
@@ -65,12 +67,8 @@ async fn serve(options: Options) -> Result<(), String> {
     if let Some(cause) = shutdown.cause() {
         common::say(format_args!("stopping: {cause}"));
     }
-    shutdown
-        .drain(options.deadline)
-        .await
-        .map_err(|error| common::late(&options, &error.report))?;
-    common::say("stopped: every request was answered");
-    Ok(())
+    let drained = shutdown.drain(options.deadline).await;
+    common::stopped(&options, drained, left, refusing)
 }
 
 async fn connection(stream: TcpStream, shutdown: Shutdown, stop: Waiter) {

@@ -75,7 +75,7 @@ async fn serve(options: Options) -> Result<(), String> {
         Some(served) => served.map_err(|error| error.to_string())?,
         None => return Err(common::late(&options, &shutdown.report())),
     }
-    common::say("stopped: every request was answered");
+    common::say(common::ALL_ANSWERED);
     Ok(())
 }
 

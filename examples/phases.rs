@@ -98,10 +98,11 @@ mod linux {
         ));
         let refusing = refuse_on_shutdown(&listener, &http)?;
         let accept = http.track(accept(listener, http.clone(), connections, queue));
-        accept.await;
+        let accepted = accept.await;
         drop(refusing);
 
         shutdown.drained().await?;
+        accepted?;
         let report = shutdown.report();
         if !report.timed_out_phases().is_empty() {
             return Err(report.to_string().into()); // storage came before the last job
@@ -136,7 +137,7 @@ mod linux {
         http: Shutdown,
         connections: Shutdown,
         queue: Sender<u32>,
-    ) {
+    ) -> Result<()> {
         // Also connections that the kernel has accepted when the signal comes.
         let mut incoming = listener.incoming().finish_on_shutdown(http.waiter());
         while let Some(accepted) = incoming.next().await {
@@ -150,13 +151,15 @@ mod linux {
                     say_error(format_args!("can't accept: {error}"));
                     let left = http.remaining().unwrap_or(Duration::MAX);
                     if http.is_stopping() && left < GRACE_PERIOD / 2 {
-                        break; // the rest is for what it has accepted
+                        // The rest of the time is for what it has accepted.
+                        return Err("connections may be left in the queue of the listener".into());
                     }
                     smol::Timer::after(Duration::from_millis(100)).await;
                 }
             }
         }
         // With the last connection goes the last sender, so the queue ends.
+        Ok(())
     }
 
     async fn connection(stream: TcpStream, stop: Waiter, queue: Sender<u32>) {

@@ -38,12 +38,13 @@ fn main() -> ExitCode {
 async fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
     let connections = shutdown.phase("connections").delay(common::PAUSE).build();
-    let (listener, _refusing) = options.listen(&shutdown)?;
+    let (listener, refusing) = options.listen(&shutdown)?;
     let listener = Async::new(listener).map_err(|error| error.to_string())?;
     let listener = TcpListener::from(listener);
 
     // Connections that the kernel has accepted are served, also those that wait in its queue.
     let accepting = connections.guard();
+    let mut left = None;
     let mut incoming = listener.incoming().finish_on_shutdown(shutdown.waiter());
     while let Some(accepted) = incoming.next().await {
         match accepted {
@@ -55,6 +56,7 @@ async fn serve(options: Options) -> Result<(), String> {
                 // Out of descriptors, most likely: give the connections time to end.
                 common::say_error(format_args!("can't accept: {error}"));
                 if options.gives_up(&shutdown) {
+                    left = Some(error);
                     break;
                 }
                 smol::Timer::after(Duration::from_millis(100)).await;
@@ -71,11 +73,7 @@ async fn serve(options: Options) -> Result<(), String> {
     }
     let mut drain = shutdown.drain(options.deadline);
     show_progress(&mut drain, Instant::now() + options.deadline).await;
-    drain
-        .await
-        .map_err(|error| common::late(&options, &error.report))?;
-    common::say("stopped: every request was answered");
-    Ok(())
+    common::stopped(&options, drain.await, left, refusing)
 }
 
 /// Shows how many connections are left, and for how long: in a terminal in one line that changes,

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
     let connections = shutdown.phase("connections").delay(common::PAUSE).build();
-    let (listener, _refusing) = options.listen(&shutdown)?;
+    let (listener, refusing) = options.listen(&shutdown)?;
     // Non-blocking from the start: the mode belongs to the socket, which a restarted server may share.
     let listener = Async::new(listener).map_err(|error| error.to_string())?;
 
@@ -43,27 +43,42 @@ fn serve(options: Options) -> Result<(), String> {
         move || idle.close()
     });
     let accepting = connections.guard();
+    let start = |stream: Arc<TcpStream>| {
+        let (shutdown, connections) = (shutdown.clone(), connections.clone());
+        let (guard, idle) = (connections.guard(), idle.clone());
+        thread::Builder::new().spawn(move || {
+            let _guard = guard;
+            if let Err(error) = requests(&stream, &shutdown, &connections, &idle) {
+                common::say_error(format_args!("connection: {error}"));
+            }
+        })
+    };
+    // Out of descriptors or threads, most likely: give the connections time to end.
+    let pause = |error: &io::Error| {
+        common::say_error(format_args!("can't accept: {error}"));
+        thread::sleep(Duration::from_millis(100));
+    };
+    let mut left = None;
     let mut incoming = Box::pin(listener.incoming().finish_on_shutdown(shutdown.waiter()));
     for accepted in stream::block_on(&mut incoming) {
         let started = accepted.and_then(|stream| {
             let stream = stream.into_inner()?;
             stream.set_nonblocking(false)?;
-            let (shutdown, connections) = (shutdown.clone(), connections.clone());
-            let (guard, idle) = (connections.guard(), idle.clone());
-            thread::Builder::new().spawn(move || {
-                let _guard = guard;
-                if let Err(error) = requests(&Arc::new(stream), &shutdown, &connections, &idle) {
-                    common::say_error(format_args!("connection: {error}"));
+            let stream = Arc::new(stream);
+            // The same again, because it is accepted.
+            loop {
+                match start(stream.clone()) {
+                    Err(error) if !options.gives_up(&shutdown) => pause(&error),
+                    started => return started,
                 }
-            })
+            }
         });
         if let Err(error) = started {
-            // Out of descriptors or threads, most likely: give the connections time to end.
-            common::say_error(format_args!("can't accept: {error}"));
+            pause(&error);
             if options.gives_up(&shutdown) {
+                left = Some(error);
                 break;
             }
-            thread::sleep(Duration::from_millis(100));
         }
     }
 
@@ -74,11 +89,8 @@ fn serve(options: Options) -> Result<(), String> {
     if let Some(cause) = shutdown.cause() {
         common::say(format_args!("stopping: {cause}"));
     }
-    shutdown
-        .drain_blocking(options.deadline)
-        .map_err(|error| common::late(&options, &error.report))?;
-    common::say("stopped: every request was answered");
-    Ok(())
+    let drained = shutdown.drain_blocking(options.deadline);
+    common::stopped(&options, drained, left, refusing)
 }
 
 /// Answers one request after the other, until the client or the shutdown ends it.

@@ -39,7 +39,7 @@ async fn main() -> ExitCode {
 async fn serve(options: Options) -> Result<(), String> {
     let shutdown = options.install()?;
     let connections = shutdown.phase("connections").delay(common::PAUSE).build();
-    let (listener, _refusing) = options.listen(&shutdown)?;
+    let (listener, refusing) = options.listen(&shutdown)?;
     let listener = listener
         .set_nonblocking(true)
         .and_then(|()| TcpListener::from_std(listener))
@@ -47,6 +47,7 @@ async fn serve(options: Options) -> Result<(), String> {
 
     // Connections that the kernel has accepted are served, also those that wait in its queue.
     let accepting = connections.guard();
+    let mut left = None;
     let mut incoming = stream::poll_fn(|cx| listener.poll_accept(cx).map(Some))
         .finish_on_shutdown(shutdown.waiter());
     while let Some(accepted) = incoming.next().await {
@@ -60,6 +61,7 @@ async fn serve(options: Options) -> Result<(), String> {
                 // Out of descriptors, most likely: give the connections time to end.
                 common::say_error(format_args!("can't accept: {error}"));
                 if options.gives_up(&shutdown) {
+                    left = Some(error);
                     break;
                 }
                 sleep(Duration::from_millis(100)).await;
@@ -74,12 +76,8 @@ async fn serve(options: Options) -> Result<(), String> {
     if let Some(cause) = shutdown.cause() {
         common::say(format_args!("stopping: {cause}"));
     }
-    shutdown
-        .drain(options.deadline)
-        .await
-        .map_err(|error| common::late(&options, &error.report))?;
-    common::say("stopped: every request was answered");
-    Ok(())
+    let drained = shutdown.drain(options.deadline).await;
+    common::stopped(&options, drained, left, refusing)
 }
 
 async fn connection(stream: TcpStream, peer: IpAddr, shutdown: Shutdown, stop: Waiter) {

@@ -66,7 +66,9 @@ mod cases {
             output_closed_and_late,
             stopped_and_continued,
             without_threads,
+            without_threads_for_a_while,
             without_descriptors,
+            queue_is_left,
             accepted_late,
             g14_queued_connections_are_answered,
             sigint_ignored_at_start,
@@ -519,6 +521,14 @@ mod cases {
         assert!(limited.expect("util-linux is installed").success());
     }
 
+    /// Leaves no memory for the stack of another thread.
+    fn limit_memory(server: &Server) {
+        let pid = server.program.pid();
+        let size = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+        let pages: u64 = size.split(' ').next().unwrap().parse().unwrap();
+        limit(server, &format!("--as={}:", pages * 4096 + (1 << 20)));
+    }
+
     /// Returns the descriptor that the server opens next, if its limit is higher.
     fn lowest_free_descriptor(server: &Server) -> usize {
         let open = format!("/proc/{}/fd", server.program.pid());
@@ -531,10 +541,7 @@ mod cases {
     fn without_threads(name: &str) {
         let server = Server::start(name);
         let mut held = server.hold("GET /healthz");
-        let pid = server.program.pid();
-        let size = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
-        let pages: u64 = size.split(' ').next().unwrap().parse().unwrap();
-        limit(&server, &format!("--as={}:", pages * 4096 + (1 << 20)));
+        limit_memory(&server);
         server.program.send(SIGTERM);
         server.program.line("stopping: SIGTERM");
         held.finish();
@@ -543,8 +550,26 @@ mod cases {
         ends_well(server);
     }
 
+    /// Nor when a connection comes. That of the server with a thread for each waits for one.
+    fn without_threads_for_a_while(name: &str) {
+        let server = Server::start(name);
+        // A thread that has ended would leave its stack for the next one.
+        let mut held = server.hold("GET /healthz");
+        limit_memory(&server);
+        let mut client = server.connect();
+        client.send("GET /healthz");
+        until("it is accepted", || server.queued() == 0);
+        limit(&server, "--as=unlimited:");
+        assert_answer(&mut client, 200, "ok\n");
+        held.finish();
+        assert_answer(&mut held, 200, "ok\n");
+        server.program.send(SIGTERM);
+        server.program.line("stopping: SIGTERM");
+        ends_well(server);
+    }
+
     /// More clients than descriptors connect again and again, so the queue of the listener is never empty.
-    /// The server leaves it in time to answer what it has accepted.
+    /// Once the kernel refuses, it gets empty as connections end.
     fn without_descriptors(name: &str) {
         let server = Server::start_with_deadline(name, "4s");
         ask(&server, "GET /healthz", 200, "ok\n");
@@ -572,6 +597,31 @@ mod cases {
         for client in clients {
             client.join().unwrap();
         }
+    }
+
+    /// The connections that are in flight have all descriptors until the server has to leave the queue of the
+    /// listener.
+    fn queue_is_left(name: &str) {
+        let server = Server::start_with_deadline(name, "4s");
+        let mut slow = server.begin("GET /sleep?duration=3s");
+        let most = lowest_free_descriptor(&server);
+        limit(&server, &format!("--nofile={most}:"));
+        // The first has the descriptor of the refusal.
+        let mut queued = [(); 2].map(|()| {
+            let mut client = server.connect();
+            client.send("GET /sleep?duration=3s");
+            client
+        });
+        assert_eq!(server.queued(), 2);
+        server.program.send(SIGTERM);
+        assert_answer(&mut slow, 200, WELCOME);
+        assert_answer(&mut queued[0], 200, WELCOME);
+        let [_, mut left] = queued;
+        assert!(left.closed_with_nothing());
+        let mut program = server.program;
+        program.error_line("error: ");
+        assert_eq!(program.code(), 1);
+        assert!(!program.rest().contains(&STOPPED.to_owned()));
     }
 
     /// A connection that finds a descriptor only after the others were told to finish. Its client sends a

@@ -8,7 +8,7 @@ use std::net::{IpAddr, TcpListener};
 use std::pin::Pin;
 use std::time::Duration;
 
-use winddown::{Callback, Report, Shutdown, ShutdownExt, Waiter};
+use winddown::{Callback, DrainError, Report, Shutdown, ShutdownExt, Waiter};
 use winddown_http::refuse_on_shutdown;
 
 /// How long after the listener connections are told: a client whose connection was just accepted sends
@@ -61,7 +61,7 @@ impl Options {
             .grace_period(time.saturating_add(MARGIN))
             .force_at_deadline()
             .install()
-            .map_err(|error| error.to_string())
+            .map_err(|error| format!("{error:?}")) // with the error of the system
     }
 
     /// Returns whether a server that stops has to leave the queue of its listener, because it can't accept
@@ -124,6 +124,31 @@ where
         say_error(format_args!("connection: {error}"));
     }
 }
+
+/// Says that the server has stopped, or returns what it did not do. `left` is why it has left the queue of the
+/// listener, if it has; a listener of the service manager, which is not `refusing`, keeps that for the next
+/// program.
+#[allow(dead_code, reason = "winddown-http knows by itself")]
+pub fn stopped(
+    options: &Options,
+    drained: Result<(), DrainError>,
+    left: Option<io::Error>,
+    refusing: Option<Callback>,
+) -> Result<(), String> {
+    drained.map_err(|error| late(options, &error.report))?;
+    match left.filter(|_| refusing.is_some()) {
+        // Without a descriptor, it can't be known whether there were any.
+        Some(error) => Err(format!(
+            "connections may be left in the queue of the listener: {error}"
+        )),
+        None => {
+            say(ALL_ANSWERED);
+            Ok(())
+        }
+    }
+}
+
+pub const ALL_ANSWERED: &str = "stopped: every request was answered";
 
 /// Returns the message for requests that outlasted the deadline.
 pub fn late(options: &Options, report: &Report) -> String {

@@ -7,8 +7,9 @@
 //! - A request is lost as client.rs says. While a server runs, and while this process holds the listener,
 //!   none may be lost or refused. For a plain stop see stop.rs. A forced stop, or one whose deadline has
 //!   passed, owes nothing; nor does a server with a thread for each connection that can't start one.
-//! - A stop ends by its deadline with exit code 0; or soon after the second signal with 1; or soon after
-//!   the deadline with 1, if a request outlasts it.
+//! - A stop ends by its deadline with exit code 0, or with 1 if it had no descriptors for the queue of its
+//!   listener and says so; or soon after the second signal with 1; or soon after the deadline with 1, if a
+//!   request outlasts it.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -255,7 +256,7 @@ impl<'a> Soak<'a> {
         }
         let asked = self.ask(&server, None)?.1;
         let end = server.wait(asked)?;
-        self.check_end("long life", Ending::Drained, &config, &end);
+        self.check_end("long life", (Ending::Drained, None), &config, &end);
         Ok(())
     }
 
@@ -325,7 +326,7 @@ impl<'a> Soak<'a> {
             Ending::Forced | Ending::Late => Owed::Nothing,
         };
         self.count(&title, load.end(), owed, asked);
-        self.check_end(&title, ending, &config, &end);
+        self.check_end(&title, (ending, fault), &config, &end);
         Ok(())
     }
 
@@ -359,7 +360,7 @@ impl<'a> Soak<'a> {
             let end = server
                 .wait(asked)
                 .map_err(|error| format!("{title}: {error}"))?;
-            self.check_end(&title, Ending::Drained, &config, &end);
+            self.check_end(&title, (Ending::Drained, fault), &config, &end);
             server = new.map_or_else(&start, Ok)?;
             self.counts.restarts += 1;
             drop(unruly);
@@ -367,7 +368,7 @@ impl<'a> Soak<'a> {
         self.count(&format!("restarts, {faults:?}"), load.end(), owed, begun);
         let asked = self.ask(&server, None)?.1;
         let end = server.wait(asked)?;
-        self.check_end("after restarts", Ending::Drained, &config, &end);
+        self.check_end("after restarts", (Ending::Drained, None), &config, &end);
         Ok(())
     }
 
@@ -470,10 +471,23 @@ impl<'a> Soak<'a> {
         }
     }
 
-    fn check_end(&mut self, title: &str, ending: Ending, config: &Config, end: &End) {
+    fn check_end(
+        &mut self,
+        title: &str,
+        (ending, fault): (Ending, Option<Fault>),
+        config: &Config,
+        end: &End,
+    ) {
         *self.counts.endings.entry(ending).or_insert(0) += 1;
+        let says = [
+            "left in the queue of the listener",
+            "error: can't accept connections",
+        ];
+        let left =
+            fault == Some(Fault::Descriptors) && says.iter().any(|line| end.last.contains(line));
         let (code, least, most) = match ending {
-            Ending::Drained => (0, Duration::ZERO, config.grace()),
+            // What it had accepted was answered, and it says that this was not all.
+            Ending::Drained => (i32::from(left), Duration::ZERO, config.grace()),
             Ending::Forced => (1, Duration::ZERO, ALLOWANCE),
             // SIGINT skips the lame duck.
             Ending::Late => (1, config.deadline, config.grace() + MARGIN + ALLOWANCE),
