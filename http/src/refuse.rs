@@ -2,9 +2,9 @@
 
 use std::io;
 #[cfg(unix)]
-use std::os::fd::AsFd as AsSocket;
+pub(crate) use std::os::fd::AsFd as AsSocket;
 #[cfg(windows)]
-use std::os::windows::io::AsSocket;
+pub(crate) use std::os::windows::io::AsSocket;
 
 use socket2::SockRef;
 use winddown::{Callback, Shutdown};
@@ -41,14 +41,15 @@ use winddown::{Callback, Shutdown};
 /// A handshake that the kernel has answered with a SYN cookie, as it does when its list of handshakes is
 /// full, is reset.
 ///
-/// It binds the socket to a network interface that does not exist.
+/// It binds a socket for TCP to a network interface that does not exist, and shuts a Unix socket down for
+/// reading.
 ///
 /// # Errors
 ///
-/// That of the system. Linux needs to be 5.1 or newer; before 5.7, or if the listener is bound to an
-/// interface, also by an earlier call, the process needs the capability `CAP_NET_RAW`. What is not a
-/// listener for TCP is [`InvalidInput`](io::ErrorKind::InvalidInput). Elsewhere there is no such option, and
-/// the error is [`Unsupported`](io::ErrorKind::Unsupported).
+/// That of the system. For TCP, Linux needs to be 5.1 or newer; before 5.7, or if the listener is bound to an
+/// interface, also by an earlier call, the process needs the capability `CAP_NET_RAW`. What is not a listener
+/// for TCP or on a Unix socket is [`InvalidInput`](io::ErrorKind::InvalidInput). Elsewhere than on Linux
+/// there is no such option, and the error is [`Unsupported`](io::ErrorKind::Unsupported).
 ///
 /// # Blocking
 ///
@@ -56,6 +57,7 @@ use winddown::{Callback, Shutdown};
 pub fn refuse_new(listener: &impl AsSocket) -> io::Result<()> {
     #[cfg(any(target_os = "android", target_os = "linux"))]
     {
+        use std::net::Shutdown::Read;
         use std::num::NonZeroU32;
 
         use socket2::Domain;
@@ -63,13 +65,17 @@ pub fn refuse_new(listener: &impl AsSocket) -> io::Result<()> {
         // The largest that the kernel takes. It numbers interfaces from 1.
         const NOWHERE: Option<NonZeroU32> = NonZeroU32::new(i32::MAX as u32);
         let socket = SockRef::from(listener);
-        let is_ip = matches!(socket.domain()?, Domain::IPV4 | Domain::IPV6);
-        if !is_ip || !socket.is_listener()? {
-            let message = "only a listener for TCP can refuse connections";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        match socket.domain()? {
+            // This is `SO_BINDTOIFINDEX`, which is for both versions of IP.
+            Domain::IPV4 | Domain::IPV6 if socket.is_listener()? => {
+                socket.bind_device_by_index_v4(NOWHERE)
+            }
+            Domain::UNIX if socket.is_listener()? => socket.shutdown(Read),
+            _ => {
+                let message = "only a listener for TCP or on a Unix socket can refuse connections";
+                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+            }
         }
-        // This is `SO_BINDTOIFINDEX`, which is for both versions of IP.
-        socket.bind_device_by_index_v4(NOWHERE)
     }
     #[cfg(not(any(target_os = "android", target_os = "linux")))]
     {

@@ -3,9 +3,11 @@
 
 mod support;
 
+use std::fmt::Debug;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixListener;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -20,14 +22,37 @@ fn listen(address: &str) -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-fn assert_refused(address: SocketAddr) {
-    let error = TcpStream::connect(address).expect_err("it was not refused");
+fn assert_refused(connected: io::Result<impl Debug>) {
+    let error = connected.expect_err("it was not refused");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+/// Has a listener refuse, and then answers a connection that was in its queue.
+fn queue_outlives_the_refusal<L: AsFd, S: Read + Write + Debug>(
+    listener: L,
+    connect: impl Fn() -> io::Result<S>,
+    accept: impl FnOnce(&L) -> io::Result<S>,
+) {
+    let mut client = connect().unwrap();
+    client.write_all(b"hello").unwrap();
+
+    refuse_new(&listener).unwrap();
+    assert_refused(connect());
+    let mut accepted = accept(&listener).unwrap();
+    drop(listener);
+    let mut sent = [0; 5];
+    accepted.read_exact(&mut sent).unwrap();
+    assert_eq!(&sent, b"hello");
+    accepted.write_all(b"welcome").unwrap();
+    drop(accepted);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "welcome");
 }
 
 /// On IPv4, IPv6 and both.
 #[test]
-fn the_queue_outlives_the_refusal() {
+fn queue_of_tcp_outlives_the_refusal() {
     for (bound, ip) in [
         ("127.0.0.1:0", "127.0.0.1"),
         ("0.0.0.0:0", "127.0.0.1"),
@@ -43,30 +68,31 @@ fn the_queue_outlives_the_refusal() {
         let listener = TcpListener::bind(bound).unwrap();
         let mut address = listener.local_addr().unwrap();
         address.set_ip(ip.parse().unwrap());
-        let mut client = TcpStream::connect(address).unwrap();
-        client.write_all(b"hello").unwrap();
-
-        refuse_new(&listener).unwrap();
-        assert_refused(address);
-        let (mut accepted, _) = listener.accept().unwrap();
-        drop(listener);
-        let mut sent = [0; 5];
-        accepted.read_exact(&mut sent).unwrap();
-        assert_eq!(&sent, b"hello");
-        accepted.write_all(b"welcome").unwrap();
-        drop(accepted);
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).unwrap();
-        assert_eq!(answer, "welcome");
+        queue_outlives_the_refusal(
+            listener,
+            || TcpStream::connect(address),
+            |listener| listener.accept().map(|(stream, _)| stream),
+        );
     }
+}
+
+#[test]
+fn queue_of_a_unix_socket_outlives_the_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    queue_outlives_the_refusal(
+        UnixListener::bind(&path).unwrap(),
+        || UnixStream::connect(&path),
+        |listener| listener.accept().map(|(stream, _)| stream),
+    );
 }
 
 /// A stream of connections refuses at the shutdown, polled or not, and not before. It gives out what the
 /// queue holds.
-fn refuses_at_the_shutdown<T>(
+fn refuses_at_the_shutdown<T, S: Debug>(
     incoming: impl Stream<Item = io::Result<T>>,
     shutdown: &Shutdown,
-    address: SocketAddr,
+    connect: impl Fn() -> io::Result<S>,
 ) {
     let mut incoming = pin!(incoming);
     let mut next = || {
@@ -76,13 +102,13 @@ fn refuses_at_the_shutdown<T>(
     };
 
     assert!(next().is_pending());
-    let _first = TcpStream::connect(address).unwrap();
+    let _first = connect().unwrap();
     assert!(matches!(next(), Poll::Ready(Some(Ok(_)))));
     assert!(next().is_pending());
-    let _queued = TcpStream::connect(address).unwrap();
+    let _queued = connect().unwrap();
 
     shutdown.request_shutdown();
-    assert_refused(address);
+    assert_refused(connect());
     assert!(matches!(next(), Poll::Ready(Some(Ok(_)))));
     assert!(next().is_pending());
 }
@@ -93,7 +119,18 @@ fn smol_incoming() {
     let shutdown = Shutdown::new();
     let incoming = SmolIncoming::new(smol::Async::new(listener).unwrap());
     let incoming = incoming.refuse_on_shutdown(&shutdown).unwrap();
-    refuses_at_the_shutdown(incoming, &shutdown, address);
+    refuses_at_the_shutdown(incoming, &shutdown, || TcpStream::connect(address));
+}
+
+#[test]
+fn smol_incoming_of_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let shutdown = Shutdown::new();
+    let listener = UnixListener::bind(&path).unwrap();
+    let incoming = SmolIncoming::new(smol::Async::new(listener).unwrap());
+    let incoming = incoming.refuse_on_shutdown(&shutdown).unwrap();
+    refuses_at_the_shutdown(incoming, &shutdown, || UnixStream::connect(&path));
 }
 
 #[tokio::test]
@@ -105,7 +142,19 @@ async fn tokio_incoming() {
     let incoming = TokioIncoming::new(listener)
         .refuse_on_shutdown(&shutdown)
         .unwrap();
-    refuses_at_the_shutdown(incoming, &shutdown, address);
+    refuses_at_the_shutdown(incoming, &shutdown, || TcpStream::connect(address));
+}
+
+#[tokio::test]
+async fn tokio_incoming_of_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let shutdown = Shutdown::new();
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let incoming = TokioIncoming::new(listener)
+        .refuse_on_shutdown(&shutdown)
+        .unwrap();
+    refuses_at_the_shutdown(incoming, &shutdown, || UnixStream::connect(&path));
 }
 
 /// It accepts nothing, for want of room.
@@ -120,19 +169,19 @@ fn full_server_refuses_at_the_shutdown() {
         let mut client = server.connect();
         client.get("/").unwrap();
         server.shutdown.request_shutdown();
-        assert_refused(server.address);
+        assert_refused(TcpStream::connect(server.address));
         server.join().unwrap();
     }
 }
 
 #[test]
-fn only_tcp_listeners_refuse() {
+fn only_listeners_of_connections_refuse() {
     let refused = |error: io::Error| assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     let (listener, address) = listen("127.0.0.1:0");
     let stream = TcpStream::connect(address).unwrap();
     refused(refuse_new(&stream).unwrap_err());
-    let folder = tempfile::tempdir().unwrap();
-    let of_path = UnixListener::bind(folder.path().join("socket")).unwrap();
+    let (of_path, _) = UnixStream::pair().unwrap();
     refused(refuse_new(&of_path).unwrap_err());
+    refused(refuse_new(&UnixDatagram::unbound().unwrap()).unwrap_err());
     refuse_new(&listener).unwrap();
 }

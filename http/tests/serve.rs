@@ -474,6 +474,7 @@ fn unix_listeners() {
     let listener = UnixListener::bind(&path).unwrap();
     let incoming = SmolIncoming::new(smol::Async::new(listener).unwrap());
     let shutdown = Shutdown::new();
+    let incoming = incoming.refuse_on_shutdown(&shutdown).unwrap();
     let server = smol::spawn(Server::smol(&shutdown).serve(incoming, app()));
     ask(&path);
     shutdown.request_shutdown();
@@ -485,6 +486,7 @@ fn unix_listeners() {
     let entered = runtime.enter();
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let incoming = TokioIncoming::new(listener);
+    let incoming = incoming.refuse_on_shutdown(&shutdown).unwrap();
     let server = tokio::spawn(Server::tokio(&shutdown).serve(incoming, app()));
     drop(entered);
     ask(&path);

@@ -16,7 +16,7 @@ use smol::net::unix::UnixStream;
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use winddown::{Callback, Shutdown};
 
-use crate::refuse::refuse_on_shutdown;
+use crate::refuse::{AsSocket, refuse_on_shutdown};
 use crate::server::Server;
 
 /// hyper's executor on `smol::spawn`.
@@ -72,7 +72,7 @@ impl Server<SmolExecutor> {
 #[must_use = "streams do nothing unless polled"]
 pub struct SmolIncoming<L = TcpListener> {
     listener: Arc<Async<L>>,
-    /// For TCP, if it is to refuse.
+    /// If it is to refuse.
     refusing: Option<Callback>,
 }
 
@@ -116,7 +116,7 @@ impl<L> SmolIncoming<L> {
     }
 }
 
-impl SmolIncoming<TcpListener> {
+impl<L: AsSocket> SmolIncoming<L> {
     /// Refuses new connections from the shutdown on, and gives out those that the kernel has accepted. So
     /// none is lost when the listener closes. On Linux; elsewhere it changes nothing.
     ///

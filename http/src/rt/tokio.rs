@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::net::{UnixListener, UnixStream};
 use winddown::{Callback, Shutdown};
 
-use crate::refuse::refuse_on_shutdown;
+use crate::refuse::{AsSocket, refuse_on_shutdown};
 use crate::server::Server;
 
 impl Server<TokioExecutor> {
@@ -51,7 +51,7 @@ impl Server<TokioExecutor> {
 #[must_use = "streams do nothing unless polled"]
 pub struct TokioIncoming<L = TcpListener> {
     listener: L,
-    /// For TCP, if it is to refuse.
+    /// If it is to refuse.
     refusing: Option<Callback>,
 }
 
@@ -78,7 +78,7 @@ impl<L> TokioIncoming<L> {
     }
 }
 
-impl TokioIncoming<TcpListener> {
+impl<L: AsSocket> TokioIncoming<L> {
     /// Refuses new connections from the shutdown on, and gives out those that the kernel has accepted. So
     /// none is lost when the listener closes. On Linux; elsewhere it changes nothing.
     ///
