@@ -262,9 +262,10 @@ impl Builder {
 
     /// Ends the process by the signal that forces, in place of the exit code. Defaults to off.
     ///
-    /// A shell then stops its script after Ctrl-C twice; otherwise it goes on with the next line,
-    /// because a program that handles SIGINT and ends with a code has, to a shell, dealt with it. A
-    /// force that no signal brought about, by the program or at the deadline, ends with the
+    /// bash then stops its script after Ctrl-C twice. Otherwise bash goes on with the next line, because a
+    /// program that handles SIGINT and ends with a code has, to bash, dealt with it; other shells stop in any
+    /// case. With an [`abort_timeout`](Builder::abort_timeout), a `main` that returns in that time still ends
+    /// the process with its own code. A force that no signal brought about, by the program or at the deadline, ends with the
     /// [`exit_code`](Builder::exit_code) all the same. As PID 1, and on Windows, where no program can
     /// die of a signal, the exit code is 128 + n. A shutdown that is not installed ignores it.
     ///
@@ -360,7 +361,7 @@ impl Shutdown {
     /// ```no_run
     /// let shutdown = winddown::Shutdown::install()?;
     /// shutdown.waiter().wait_blocking();
-    /// println!("stopping: {}", shutdown.cause().expect("it was requested"));
+    /// // ... finish what is in flight ...
     /// # Ok::<(), winddown::InstallError>(())
     /// ```
     ///

@@ -35,6 +35,8 @@
 //!   some seconds (5 for a closed console), drained or not, and no other event arrives. A service is
 //!   told of every user's logoff. There are no other signals.
 //!
+//! - SIGHUP, which a closed terminal sends, is not among the default signals: it ends the program at once,
+//!   with all that is in flight. Add it to [`signals`](crate::Builder::signals) if that is to be finished.
 //! - A request is for good, so Ctrl-C can't cancel one operation of a program and leave the rest
 //!   running. Where it should, leave SIGINT out of [`signals`](crate::Builder::signals), handle it by the
 //!   runtime, and give each operation a [`child`](crate::Shutdown::child) that the handler requests.
@@ -71,6 +73,12 @@
 //!   for every `spawn_blocking`, and for every task that blocks its thread: for ever, if they never end. So
 //!   print what a drain returns, and end by `std::process::exit`, or by
 //!   [`force_at_deadline`](crate::Builder::force_at_deadline).
+//!
+//! # Output
+//!
+//! - `println!` and `eprintln!` panic when their reader is gone, and in `server | tee log` Ctrl-C ends `tee`
+//!   too. Between the request and the end of the drain such a panic of `main` cuts off what is in flight. Use
+//!   `let _ = writeln!(std::io::stdout(), "...")` there, or a log that does not panic.
 //!
 //! # Time
 //!

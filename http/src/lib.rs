@@ -121,6 +121,10 @@
 //! - A client that keeps its connection alive, and sends nothing within the pause, may send a request at
 //!   the moment when the connection is closed. Clients repeat such a request, as HTTP/1.1 has it, if
 //!   it is idempotent. On HTTP/2 it is answered.
+//! - Clients of HTTP/2 may fail requests by themselves when the GOAWAY comes: Go's net/http, and so Traefik,
+//!   and node fail some that they have not sent, and Python's h2, and so httpx, all that are in flight. They
+//!   do so with every server. A lame duck in which a load balancer turns elsewhere avoids it, and so does
+//!   HTTP/1.
 //! - The end of an answer over HTTP/2 may wait in the kernel's buffer when the connection is over. The server
 //!   keeps the connection for a client that reads slowly as long as the client sends its WINDOW_UPDATEs, for
 //!   three `client_timeout`s at most.
@@ -134,9 +138,12 @@
 //! - If a client sends the beginning of its next request together with a request, the server does not know
 //!   that a head has begun, because it is in hyper's buffer. The client has the pause for the rest, and in a
 //!   running server the `idle_timeout`.
-//! - If a service answers before it has read the whole body, the server takes the rest of the body for a
-//!   request head that has begun, and waits one `client_timeout` for its end. Likewise if a client sends an
-//!   empty line between two requests.
+//! - If a service drops a body that has not arrived as a whole, hyper closes the connection after the answer,
+//!   in a running server too. A client that still sends is reset, and may lose the answer. So read bodies to
+//!   their end.
+//! - If a service answers first and goes on to read the body, the server takes the rest for a request head
+//!   that has begun, and waits one `client_timeout` for its end. Likewise if a client sends an empty line
+//!   between two requests.
 //! - When a websocket over HTTP/2 has ended, nothing tells the server. From then on its connection has
 //!   neither the `idle_timeout` nor the `client_timeout`. Nor has one whose CONNECT was answered by a success
 //!   without a body, though no task took the tunnel.

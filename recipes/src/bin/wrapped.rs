@@ -6,7 +6,8 @@
 //!
 //! - **It waits for** the work, as without a wrapper.
 //! - **It loses** the force within the first half second: two real Ctrl-C that fast count as one.
-//! - **`timeout`** hands on what it is sent. SIGTERM to its group without a debounce ended the program
+//! - **`timeout`** hands on what it is sent; when its own time is up, it signals the program, and then its
+//!   group, where the program is too. SIGTERM to its group without a debounce ended the program
 //!   with code 1 at once, unless the kernel had merged the two. With a debounce of 500 ms it ended with
 //!   code 0.
 //! - **`npm run`** hands a signal on to the shell that runs the script. That shell dies of it, and the
@@ -14,7 +15,8 @@
 //!   the program has the signal, once.
 //! - **A container** has the same fault if its entry point is a shell: give `ENTRYPOINT` as a list. Docker
 //!   kills it 10 s after SIGTERM, and so does compose unless its `stop_grace_period` says otherwise.
-//! - A supervisor that repeats SIGTERM for longer needs `ForcePolicy::OnlyInterrupt`.
+//! - A supervisor that repeats SIGTERM for longer needs `ForcePolicy::OnlyInterrupt`. GNU parallel does, and
+//!   then kills: give it `--termseq TERM,9000`, so that the program has nine seconds.
 //!
 //! The argument is the debounce in milliseconds; by default 500.
 
