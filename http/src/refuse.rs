@@ -7,7 +7,7 @@ pub(crate) use std::os::fd::AsFd as AsSocket;
 pub(crate) use std::os::windows::io::AsSocket;
 
 use socket2::SockRef;
-use winddown::{Callback, Shutdown};
+use winddown::{Callback, Shutdown, Waiter};
 
 /// Has the kernel refuse new connections, while those that it has accepted stay in the queue of the
 /// listener, and those whose handshake has begun still come into it.
@@ -118,4 +118,30 @@ pub fn refuse_on_shutdown(listener: &impl AsSocket, shutdown: &Shutdown) -> io::
     Ok(shutdown.call_on_shutdown(move || {
         let _ = refuse_new(&listener);
     }))
+}
+
+/// Has the listener of a stream of connections refuse at the shutdown.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    stop: Waiter,
+    /// Because the stream may not be polled, for want of room. `None` once the stream has refused by itself.
+    callback: Option<Callback>,
+}
+
+impl Refusal {
+    pub(crate) fn new(listener: &impl AsSocket, shutdown: &Shutdown) -> io::Result<Self> {
+        let callback = refuse_on_shutdown(listener, shutdown)?;
+        Ok(Self {
+            stop: shutdown.waiter(),
+            callback: Some(callback),
+        })
+    }
+
+    /// Refuses if the shutdown is stopping. Called before each look at the queue, which may be the last: the
+    /// thread that makes the callback may be without a processor until then.
+    pub(crate) fn before_a_look(&mut self, listener: &impl AsSocket) {
+        if self.stop.is_stopping() && self.callback.take().is_some() {
+            let _ = refuse_new(listener);
+        }
+    }
 }

@@ -142,10 +142,56 @@ fn flood(client: &Client, frames: &[u8]) {
     thread::spawn(move || while writer.write_all(&many).is_ok() {});
 }
 
+const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1];
+
+/// A client that answers the PING of the stop, and then goes on to send and does not close.
+///
+/// Mutation: `Monitor::dropped` knows no limit.
+#[test]
+fn http2_flood_after_the_end() {
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            client_timeout: Duration::from_secs(30),
+            ..Settings::default()
+        };
+        let server = Running::start(runtime, &Shutdown::new(), settings, app());
+        let mut client = server.connect();
+        client
+            .send([PREFACE, SETTINGS, SETTINGS_ACK].concat())
+            .unwrap();
+        until("it is accepted", || server.shutdown.in_flight() == 2);
+        server.shutdown.request_shutdown();
+        let start = Instant::now();
+        let mut received = Vec::new();
+        let ping = loop {
+            let mut bytes = [0; 100];
+            let read = client.stream.read(&mut bytes).unwrap();
+            received.extend_from_slice(&bytes[..read]);
+            let mut rest = &received[..];
+            let mut ping = None;
+            while let Some((kind, _, payload, after)) = split_frame(rest) {
+                if kind == 6 {
+                    ping = Some(payload.to_vec());
+                }
+                rest = after;
+            }
+            if let Some(payload) = ping {
+                break payload;
+            }
+        };
+        client
+            .send([&[0, 0, 8, 6, 1, 0, 0, 0, 0], &ping[..]].concat())
+            .unwrap();
+        flood(&client, PING);
+        server.join().unwrap();
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(15), "{runtime:?}: {took:?}");
+    }
+}
+
 /// Mutation: `Io::poll_read` has no limit of reads.
 #[test]
 fn http2_flood_of_pings() {
-    const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1];
     misbehave("a flood of PINGs", |client| {
         let begin = [PREFACE, SETTINGS, SETTINGS_ACK].concat();
         client.send(begin).unwrap();

@@ -9,10 +9,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::pin::pin;
+use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
+use std::thread;
 
 use futures_lite::Stream;
-use support::{RUNTIMES, Running, Settings, app};
+use support::{RUNTIMES, Running, Settings, app, until};
 use winddown::Shutdown;
 use winddown_http::{SmolIncoming, TokioIncoming, refuse_new};
 
@@ -155,6 +157,47 @@ async fn tokio_incoming_of_a_unix_socket() {
         .refuse_on_shutdown(&shutdown)
         .unwrap();
     refuses_at_the_shutdown(incoming, &shutdown, || UnixStream::connect(&path));
+}
+
+/// The thread that makes the callbacks hangs in an earlier one.
+fn refuses_before_its_callback<T>(make: impl FnOnce(TcpListener, &Shutdown) -> T)
+where
+    T: Stream<Item: Debug>,
+{
+    let (listener, address) = listen("127.0.0.1:0");
+    listener.set_nonblocking(true).unwrap();
+    let shutdown = Shutdown::new();
+    let (release, released) = mpsc::channel::<()>();
+    let _earlier = shutdown.call_on_shutdown(move || assert!(released.recv().is_err()));
+    let mut incoming = pin!(make(listener, &shutdown));
+    thread::scope(|scope| {
+        scope.spawn(|| shutdown.request_shutdown());
+        until("it is stopping", || shutdown.is_stopping());
+        let next = incoming
+            .as_mut()
+            .poll_next(&mut Context::from_waker(Waker::noop()));
+        assert!(next.is_pending(), "{next:?}");
+        let connected = TcpStream::connect(address);
+        drop(release);
+        assert_refused(connected);
+    });
+}
+
+#[test]
+fn smol_incoming_refuses_before_its_callback() {
+    refuses_before_its_callback(|listener, shutdown| {
+        let incoming = SmolIncoming::new(smol::Async::new(listener).unwrap());
+        incoming.refuse_on_shutdown(shutdown).unwrap()
+    });
+}
+
+#[tokio::test]
+async fn tokio_incoming_refuses_before_its_callback() {
+    refuses_before_its_callback(|listener, shutdown| {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let incoming = TokioIncoming::new(listener);
+        incoming.refuse_on_shutdown(shutdown).unwrap()
+    });
 }
 
 /// It accepts nothing, for want of room.

@@ -3,12 +3,15 @@
 mod support;
 
 use std::convert::Infallible;
-use std::io::{self, ErrorKind};
+use std::future;
 #[cfg(unix)]
-use std::io::{Read, Write};
+use std::io::Write;
+use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +21,7 @@ use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper_util::rt::TokioIo;
-use smol_hyper::rt::FuturesIo;
+use smol_hyper::rt::{FuturesIo, SmolTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::ServiceBuilder;
 use tower::util::BoxCloneService;
@@ -27,7 +30,10 @@ use winddown::{DrainErrorKind, Shutdown};
 use winddown_http::TokioIncoming;
 use winddown_http::{GuardLayer, RequestBody, Server, SmolIncoming};
 
-use support::{AnyBody, App, Client, RUNTIMES, Running, Settings, app, counted, until};
+use support::{
+    AnyBody, App, Client, PREFACE, RUNTIMES, Running, SETTINGS_ACK, Settings, app, counted,
+    get_frame, until,
+};
 
 fn start(runtime: support::Runtime, settings: Settings, app: App) -> Running {
     Running::start(runtime, &Shutdown::new(), settings, app)
@@ -200,6 +206,94 @@ fn limit_of_connections() {
         server.shutdown.request_shutdown();
         assert_eq!(fourth.answer().unwrap().body, b"hello");
         server.join().unwrap();
+    }
+}
+
+/// Counts how often its tasks are polled.
+#[derive(Clone, Default)]
+struct CountingExecutor(Arc<AtomicUsize>);
+
+impl<F> hyper::rt::Executor<F> for CountingExecutor
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        let polls = self.0.clone();
+        smol::spawn(async move {
+            let mut future = pin!(future);
+            future::poll_fn(|cx| {
+                polls.fetch_add(1, Relaxed);
+                future.as_mut().poll(cx)
+            })
+            .await
+        })
+        .detach();
+    }
+}
+
+/// A task that is woken all the time keeps a processor busy.
+#[test]
+fn http2_request_in_flight_is_waited_for() {
+    let shutdown = Shutdown::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = Client::connect(listener.local_addr().unwrap());
+    let incoming = SmolIncoming::new(smol::Async::new(listener).unwrap());
+    let executor = CountingExecutor::default();
+    let polls = executor.0.clone();
+    let server = Server::new(&shutdown, executor, SmolTimer::new());
+    let server = smol::spawn(server.serve(incoming, app()));
+    // The preface comes in two pieces, most likely.
+    client.send(&PREFACE[..10]).unwrap();
+    until("it is accepted", || shutdown.in_flight() == 2);
+    thread::sleep(Duration::from_millis(20));
+    let begin = [&PREFACE[10..], SETTINGS_ACK, &get_frame(1, "/sleep/500")].concat();
+    client.send(begin).unwrap();
+    let mut received = Vec::new();
+    while !received.ends_with(b"slept") {
+        let mut bytes = [0; 100];
+        let read = client.stream.read(&mut bytes).unwrap();
+        assert!(read > 0, "it is closed after {received:?}");
+        received.extend_from_slice(&bytes[..read]);
+    }
+    let polls = polls.load(Relaxed);
+    assert!(polls < 100, "{polls} polls");
+    drop(client);
+    shutdown.request_shutdown();
+    smol::block_on(server).unwrap();
+}
+
+/// A listener that always fails is asked ten times a second; but the first errors may each be of one connection.
+#[test]
+fn accept_pauses_after_errors() {
+    const EMFILE: i32 = 24;
+    for at_once in [1, 16] {
+        let asked = Arc::<AtomicUsize>::default();
+        let incoming = stream::poll_fn({
+            let asked = asked.clone();
+            move |_| {
+                asked.fetch_add(1, Relaxed);
+                let error = match at_once {
+                    1 => io::Error::from_raw_os_error(EMFILE),
+                    _ => ErrorKind::ConnectionReset.into(),
+                };
+                Poll::Ready(Some(Err::<TokioIo<tokio::net::TcpStream>, _>(error)))
+            }
+        });
+        let shutdown = Shutdown::new();
+        let server = Server::smol(&shutdown)
+            .pause(Duration::from_millis(50))
+            .client_timeout(Duration::from_millis(50));
+        let begun = Instant::now();
+        let server = smol::spawn(server.serve(incoming, app()));
+        until("it was asked", || asked.load(Relaxed) >= at_once);
+        thread::sleep(Duration::from_millis(500));
+        let times = asked.load(Relaxed);
+        let pauses = begun.elapsed().as_millis() / 100;
+        let most = at_once + usize::try_from(pauses).unwrap();
+        assert!(times <= most, "{times} times, not {most}");
+        shutdown.request_shutdown();
+        let error = smol::block_on(server).unwrap_err();
+        assert!(error.listener.is_some() && error.drain.is_none());
     }
 }
 

@@ -11,7 +11,7 @@ use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
@@ -77,6 +77,16 @@ async fn http1_and_http2_by_tls() {
             },
         );
     let server = tokio::spawn(server);
+
+    // The end is one of TLS, which an attacker could not make.
+    let mut whole = connect(address, &certificate, "http/1.1")
+        .await
+        .into_inner();
+    let head = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    whole.write_all(head).await.unwrap();
+    let mut answer = String::new();
+    whole.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("hello"), "{answer}");
 
     let io = connect(address, &certificate, "h2").await;
     let executor = TokioExecutor::new();

@@ -14,9 +14,9 @@ use smol::net::TcpStream;
 #[cfg(unix)]
 use smol::net::unix::UnixStream;
 use smol_hyper::rt::{FuturesIo, SmolTimer};
-use winddown::{Callback, Shutdown};
+use winddown::Shutdown;
 
-use crate::refuse::{AsSocket, refuse_on_shutdown};
+use crate::refuse::{AsSocket, Refusal};
 use crate::server::Server;
 
 /// hyper's executor on `smol::spawn`.
@@ -73,7 +73,7 @@ impl Server<SmolExecutor> {
 pub struct SmolIncoming<L = TcpListener> {
     listener: Arc<Async<L>>,
     /// If it is to refuse.
-    refusing: Option<Callback>,
+    refusing: Option<Refusal>,
 }
 
 impl<L> SmolIncoming<L> {
@@ -101,10 +101,16 @@ impl<L> SmolIncoming<L> {
 
     /// Asks the kernel for a connection before it is believed that there is none.
     fn poll_accept<S>(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         mut accept: impl FnMut(&L) -> io::Result<S>,
-    ) -> Poll<io::Result<S>> {
+    ) -> Poll<io::Result<S>>
+    where
+        L: AsSocket,
+    {
+        if let Some(refusal) = &mut self.refusing {
+            refusal.before_a_look(self.listener.get_ref());
+        }
         loop {
             match accept(self.listener.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -138,9 +144,9 @@ impl<L: AsSocket> SmolIncoming<L> {
     ///
     /// # Errors
     ///
-    /// Those of [`refuse_on_shutdown`].
+    /// Those of [`refuse_on_shutdown`](crate::refuse_on_shutdown).
     pub fn refuse_on_shutdown(mut self, shutdown: &Shutdown) -> io::Result<Self> {
-        self.refusing = Some(refuse_on_shutdown(self.listener.get_ref(), shutdown)?);
+        self.refusing = Some(Refusal::new(self.listener.get_ref(), shutdown)?);
         Ok(self)
     }
 }
@@ -148,7 +154,7 @@ impl<L: AsSocket> SmolIncoming<L> {
 impl Stream for SmolIncoming<TcpListener> {
     type Item = io::Result<FuturesIo<TcpStream>>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let (stream, _) = ready!(self.poll_accept(cx, TcpListener::accept))?;
         // It fails for a connection that is gone, which reading will tell.
         let _ = stream.set_nodelay(true);
@@ -161,7 +167,7 @@ impl Stream for SmolIncoming<TcpListener> {
 impl Stream for SmolIncoming<UnixListener> {
     type Item = io::Result<FuturesIo<UnixStream>>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let (stream, _) = ready!(self.poll_accept(cx, UnixListener::accept))?;
         let stream = Async::new(stream).map(|stream| FuturesIo::new(stream.into()));
         Poll::Ready(Some(stream))

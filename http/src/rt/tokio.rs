@@ -12,9 +12,9 @@ use socket2::{SockRef, Socket};
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
-use winddown::{Callback, Shutdown};
+use winddown::Shutdown;
 
-use crate::refuse::{AsSocket, refuse_on_shutdown};
+use crate::refuse::{AsSocket, Refusal};
 use crate::server::Server;
 
 impl Server<TokioExecutor> {
@@ -52,7 +52,7 @@ impl Server<TokioExecutor> {
 pub struct TokioIncoming<L = TcpListener> {
     listener: L,
     /// If it is to refuse.
-    refusing: Option<Callback>,
+    refusing: Option<Refusal>,
 }
 
 impl<L> TokioIncoming<L> {
@@ -79,6 +79,20 @@ impl<L> TokioIncoming<L> {
 }
 
 impl<L: AsSocket> TokioIncoming<L> {
+    /// Returns a connection that the kernel has, whatever tokio knows.
+    fn accept_now(&mut self) -> Option<io::Result<Socket>> {
+        if let Some(refusal) = &mut self.refusing {
+            refusal.before_a_look(&self.listener);
+        }
+        match SockRef::from(&self.listener).accept() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            accepted => Some(accepted.and_then(|(socket, _)| {
+                socket.set_nonblocking(true)?;
+                Ok(socket)
+            })),
+        }
+    }
+
     /// Refuses new connections from the shutdown on, and gives out those that the kernel has accepted. So
     /// none is lost when the listener closes. On Linux; elsewhere it changes nothing.
     ///
@@ -103,9 +117,9 @@ impl<L: AsSocket> TokioIncoming<L> {
     ///
     /// # Errors
     ///
-    /// Those of [`refuse_on_shutdown`].
+    /// Those of [`refuse_on_shutdown`](crate::refuse_on_shutdown).
     pub fn refuse_on_shutdown(mut self, shutdown: &Shutdown) -> io::Result<Self> {
-        self.refusing = Some(refuse_on_shutdown(&self.listener, shutdown)?);
+        self.refusing = Some(Refusal::new(&self.listener, shutdown)?);
         Ok(self)
     }
 }
@@ -113,8 +127,8 @@ impl<L: AsSocket> TokioIncoming<L> {
 impl Stream for TokioIncoming<TcpListener> {
     type Item = io::Result<TokioIo<TcpStream>>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let stream = match accept_now(&self.listener) {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let stream = match self.accept_now() {
             Some(accepted) => TcpStream::from_std(accepted?.into())?,
             None => ready!(self.listener.poll_accept(cx))?.0,
         };
@@ -128,25 +142,11 @@ impl Stream for TokioIncoming<TcpListener> {
 impl Stream for TokioIncoming<UnixListener> {
     type Item = io::Result<TokioIo<UnixStream>>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let stream = match accept_now(&self.listener) {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let stream = match self.accept_now() {
             Some(accepted) => UnixStream::from_std(OwnedFd::from(accepted?).into())?,
             None => ready!(self.listener.poll_accept(cx))?.0,
         };
         Poll::Ready(Some(Ok(TokioIo::new(stream))))
-    }
-}
-
-/// Returns a connection that the kernel has, whatever tokio knows.
-fn accept_now<'a, L>(listener: &'a L) -> Option<io::Result<Socket>>
-where
-    SockRef<'a>: From<&'a L>,
-{
-    match SockRef::from(listener).accept() {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-        accepted => Some(accepted.and_then(|(socket, _)| {
-            socket.set_nonblocking(true)?;
-            Ok(socket)
-        })),
     }
 }
