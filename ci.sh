@@ -17,7 +17,7 @@ help() {
 Usage: ./ci.sh VERB ...
 
 The times are of a busy machine with two cores. They leave out the packages and tools that a verb installs, and what it
-builds or downloads when it first runs: see "first". .ci/run calls the verbs that a change must pass.
+builds or downloads when it first runs: see "first". .ci/run calls the verbs to run before a change is sent.
 
 lint        formatting, clippy, docs and their examples, links, prose, manifests, the index of the tests, `layers`; 1 min
 layers      the modules of src/ import in one direction, without a cycle; shows that it reports mistakes; 1 s
@@ -29,7 +29,7 @@ perf        instructions of frequent operations, of a request and of a connectio
 stop        no connection is lost when a server stops under load, whatever some clients do; 4 min
 restart     no request fails while servers restart and their parent holds the listener; 4 min
 soak        nothing is lost and nothing grows under random load, faults, stops and restarts of all servers; 11 min
-rolling     no request fails while HAProxy's two servers restart in turn, on four runtimes; 9 min
+rolling     no request fails while HAProxy's two servers restart in turn, of each of four kinds; 9 min
 recipes     every recipe runs with its framework, and stops in the middle of its work; 1 min, first 20 min
 kubernetes  the manifest conforms to the API's schemas, its times add up, and the pod has few rights; 3 s, first 20 s
 systemd     systemd accepts the unit files, rejects a broken one, and restarts the server under load; 1 min
@@ -144,7 +144,7 @@ signals() {
 # another allocator may, so the head of that file names both.
 perf() {
     need_packages valgrind
-    cargo build --profile perf -p winddown-bench
+    cargo build --profile perf -p winddown-bench --bin winddown-count
     local name recorded now what base peer peers bare operations=0 grown=0
     rustc --version
     head -1 bench/instructions.txt
@@ -198,7 +198,7 @@ count_instructions() {
 # Without fast bins, which malloc now and then consolidates: that is a million instructions at once.
 collect_instructions() {
     GLIBC_TUNABLES=glibc.malloc.mxfast=0 valgrind --tool=callgrind --callgrind-out-file=/dev/null \
-        "$built/perf/winddown-bench" --role "count/$1/$2" 2>&1 |
+        "$built/perf/winddown-count" "$1" "$2" 2>&1 |
         sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
 }
 
@@ -211,7 +211,7 @@ rolling() {
 }
 
 # See the heads of load/src/client.rs, stop.rs and unruly.rs. A short run: STOPS=3 SERVERS="smol tokio" ./ci.sh stop.
-# It prints the wiring that loses connections beside the servers.
+# Beside the servers it stops one that is wired as loses connections, and prints how many.
 stop() {
     run_load 900 stop
     run_load 300 unruly

@@ -33,7 +33,7 @@ pub enum Goal {
     Flat(String, f64),
 }
 
-/// Who takes part in a row.
+/// A crate, or a yardstick, as one row measures it.
 pub struct Contender {
     pub name: &'static str,
     /// Not a peer: the bare operation, to compare with.
@@ -42,7 +42,7 @@ pub struct Contender {
 }
 
 enum How {
-    /// Does it so many times; says how long that took.
+    /// Does the operation so many times; says how long that took.
     Timed(Box<dyn FnMut(u64) -> Duration>),
     /// One sample, in the row's unit.
     Sample(Box<dyn FnMut() -> f64>),
@@ -236,8 +236,8 @@ pub fn timed<S>(n: u64, setup: impl FnOnce() -> S, mut op: impl FnMut(&mut S)) -
 
 /// The same on several threads at once, `n` times on each: core time for each operation of one.
 ///
-/// By the clock on the wall, because a thread that sleeps until a lock is free keeps no core busy, but
-/// its work undone. More threads than cores take turns, so that time is for `threads / cores` times
+/// By the clock on the wall, because a thread that sleeps until a lock is free takes no processor time,
+/// although its work waits. More threads than cores take turns, so that time is for `threads / cores` times
 /// `n`.
 pub fn timed_on<S>(
     threads: usize,
@@ -291,7 +291,7 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Runs it on this thread without counting allocations, which costs those who allocate.
+/// Runs it on this thread without counting allocations: the count costs code that allocates.
 pub fn uncounted<T>(run: impl FnOnce() -> T) -> T {
     let mut result = None;
     allocation_counter::opt_out(|| result = Some(run()));

@@ -2,15 +2,12 @@
 //!
 //! `cargo run --release -p winddown-bench -- [--json] [--svg FILE] [ROW...]`
 
-mod count;
 mod harness;
 mod peers;
 #[cfg(unix)]
 mod process;
 mod report;
 mod rows;
-#[cfg(unix)]
-mod served;
 #[cfg(target_os = "linux")]
 mod stopped;
 mod svg;
@@ -44,7 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What this process is to do if it is the child of a row, or of `./ci.sh perf`.
+/// What this process is to do if it is the child of a row.
 fn role() -> Option<String> {
     let mut args = std::env::args().skip(1);
     args.next()

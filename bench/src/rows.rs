@@ -44,7 +44,6 @@ pub fn note(measured: &[Measured]) -> Option<&'static str> {
 pub fn play(role: &str) {
     let words: Vec<&str> = role.split('/').collect();
     match words[..] {
-        ["count", what, times] => crate::count::role(what, times),
         #[cfg(unix)]
         ["server", name, runtime] => server::role(name, runtime),
         #[cfg(target_os = "linux")]

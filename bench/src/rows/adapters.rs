@@ -137,7 +137,7 @@ fn reader() -> Row {
         }))
 }
 
-/// For who wraps each item's future, not the source of them.
+/// Wraps the future of each item, and not the source of the items.
 fn each_of<S: 'static, T>(
     name: &'static str,
     make: impl Fn() -> S + 'static,

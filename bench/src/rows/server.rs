@@ -56,7 +56,7 @@ fn contender(runtime: &'static str, name: &'static str) -> Contender {
     })
 }
 
-/// Who sends the requests.
+/// A server, and the connections on which this process sends it requests.
 struct Load {
     server: Process,
     connections: Vec<TcpStream>,

@@ -1,4 +1,4 @@
-//! Real signals, each in a process of its own: from `kill` to who waits for it.
+//! Real signals, each in a process of its own: from `kill` to the task or thread that waits for it.
 
 use std::future::Future;
 use std::hint::black_box;

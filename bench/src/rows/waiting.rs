@@ -67,7 +67,7 @@ fn check() -> Row {
             },
         )
     });
-    // As every program has it that shares it.
+    // A program that shares a flag has it in an `Arc`.
     let shared = Arc::new(AtomicBool::new(false));
     let shared = Contender::timed("Arc<AtomicBool>", move |n| {
         timed(

@@ -186,7 +186,7 @@ impl Serve for Auto {
 }
 
 /// `request:NAME` sends so many requests on one connection, `connection:NAME` one on each of so many.
-pub fn role(what: &str, times: u64) {
+pub fn count(what: &str, times: u64) {
     let (what, name) = what.split_once(':').expect("what, and the contender");
     let plan = match what {
         "request" => Plan {

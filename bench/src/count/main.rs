@@ -1,4 +1,10 @@
-//! The loops whose instructions `./ci.sh perf` counts.
+//! The loops whose instructions `./ci.sh perf` counts. A program of its own, because winddown-bench counts
+//! allocations, which takes instructions too.
+//!
+//! `winddown-count WHAT TIMES`
+
+#[cfg(unix)]
+mod served;
 
 use std::hint::black_box;
 use std::pin::pin;
@@ -15,8 +21,12 @@ impl Wake for Task {
     }
 }
 
-/// Does it so many times. All that is done once cancels out between two numbers of times.
-pub fn role(what: &str, times: &str) {
+/// Does the operation so many times. All that is done once cancels out between two numbers of times.
+fn main() {
+    let [what, times] = std::array::from_fn(|index| {
+        let arg = std::env::args().nth(index + 1);
+        arg.expect("usage: winddown-count WHAT TIMES")
+    });
     let times: u64 = times.parse().expect("a number of times");
     let shutdown = Shutdown::new();
     let task: Waker = Arc::new(Task).into();
@@ -24,7 +34,7 @@ pub fn role(what: &str, times: &str) {
     let mut pending = pin!(shutdown.waiter());
     assert!(pending.as_mut().poll(context).is_pending());
     let repeat = |op: &mut dyn FnMut()| (0..times).for_each(|_| op());
-    match what {
+    match what.as_str() {
         "check" => repeat(&mut || {
             black_box(black_box(&shutdown).is_requested());
         }),
@@ -35,7 +45,7 @@ pub fn role(what: &str, times: &str) {
             let _ = black_box(pin!(shutdown.waiter()).poll(black_box(context)));
         }),
         #[cfg(unix)]
-        served if served.contains(':') => crate::served::role(served, times),
+        served if served.contains(':') => served::count(served, times),
         "child" => repeat(&mut || drop(black_box(shutdown.child()))),
         "connection" => repeat(&mut || {
             let child = shutdown.child();
