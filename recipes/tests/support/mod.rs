@@ -6,8 +6,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
@@ -217,9 +219,55 @@ pub fn server(mut program: Program) {
     assert!(TcpStream::connect(address).is_err(), "it still listens");
 }
 
+/// Asserts, if it is to be `all`, that eight connections are answered that the kernel has accepted when the
+/// signal comes. Where the machine kept a thread of this process waiting, it may have kept the server from its
+/// pause of half a second, too: then it is done again, some times.
+pub fn queued(start: impl Fn() -> Program, all: bool) {
+    for again in (0..5).rev() {
+        let watch = Watch::start();
+        let answered = answered_of_queued(start());
+        let late = watch.end();
+        if answered < 8 && all && late > Duration::from_millis(100) && again > 0 {
+            println!("again, as a thread was {late:.2?} late");
+            continue;
+        }
+        assert!(answered == 8 || !all);
+        return;
+    }
+}
+
+/// Measures how late the machine lets a thread run.
+struct Watch {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<Duration>,
+}
+
+impl Watch {
+    fn start() -> Self {
+        const INTERVAL: Duration = Duration::from_millis(5);
+        let over = Arc::<AtomicBool>::default();
+        let is_over = over.clone();
+        let thread = thread::spawn(move || {
+            let mut late = Duration::ZERO;
+            while !is_over.load(Ordering::Relaxed) {
+                let asleep = Instant::now();
+                thread::sleep(INTERVAL);
+                late = late.max(asleep.elapsed() - INTERVAL);
+            }
+            late
+        });
+        Self { over, thread }
+    }
+
+    fn end(self) -> Duration {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it does not panic")
+    }
+}
+
 /// Counts how many of eight connections are answered that the kernel has accepted when the signal comes.
 /// The process is stopped meanwhile, so that it can't take them before.
-pub fn queued(mut program: Program, all: bool) {
+fn answered_of_queued(mut program: Program) -> usize {
     let address = program.address();
     kill(program.pid(), Signal::SIGSTOP).expect("the program runs");
     let clients: Vec<_> = (0..8).map(|_| ask(address, "")).collect();
@@ -242,5 +290,5 @@ pub fn queued(mut program: Program, all: bool) {
         .count();
     let status = program.end(&format!("{answered} of 8 queued connections were answered"));
     assert_eq!(status.code(), Some(0));
-    assert!(answered == 8 || !all);
+    answered
 }
