@@ -113,8 +113,8 @@ impl<F> Accept<'_, F> {
         }
     }
 
-    /// Accepts the connections that are ready, as there is room for them. Those that are left when `until` is
-    /// ready are an error.
+    /// Accepts the connections that are ready, as there is room for them. It is an error if some may be left
+    /// when `until` is ready.
     async fn queue<I>(
         &mut self,
         mut until: impl Future + Unpin,
@@ -139,9 +139,12 @@ impl<F> Accept<'_, F> {
         match future::poll_once(incoming.next()).await {
             // Without a descriptor, it is the same error whether or not there is a connection.
             Some(Some(Err(error))) => Err(error),
-            Some(Some(Ok(_))) => Err(io::Error::other(
-                "some were left in the queue of the listener",
-            )),
+            Some(Some(Ok(io))) => {
+                // One too many, but another process that has the listener would have served it.
+                (self.spawn)(io);
+                let message = "more may be left in the queue of the listener";
+                Err(io::Error::other(message))
+            }
             None | Some(None) => Ok(()),
         }
     }

@@ -12,9 +12,8 @@ use winddown::DrainError;
 /// Its `Debug` is as readable as its `Display`, because that is what a `main` prints that returns it.
 #[non_exhaustive]
 pub struct ServeError {
-    /// The error of a listener that can't go on; or why connections were left in its queue at the shutdown,
-    /// which the kernel has reset if no other process has the listener. Without a descriptor, it can't be known
-    /// whether there were any.
+    /// The error of a listener that can't go on; or why connections may be left in its queue at the shutdown,
+    /// which the kernel has reset if no other process has the listener.
     pub listener: Option<io::Error>,
     /// Why connections were given up. Its report has all guards of the server's shutdown that were held
     /// then: the connections, the requests of a [`GuardLayer`](crate::GuardLayer), and others. If that
