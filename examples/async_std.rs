@@ -45,20 +45,24 @@ async fn serve(options: Options) -> Result<(), String> {
     while let Some(accepted) = incoming.next().await {
         match accepted {
             Ok(stream) => {
+                left = None;
                 let connection = connection(stream, shutdown.clone(), connections.waiter());
                 task::spawn(connections.track(connection));
             }
             Err(error) => {
                 // Out of descriptors, most likely: give the connections time to end.
                 common::say_error(format_args!("can't accept: {error}"));
+                left = Some(error);
                 if options.gives_up(&shutdown) {
-                    left = Some(error);
                     break;
                 }
                 task::sleep(Duration::from_millis(100)).await;
             }
         }
     }
+
+    // The stream may have ended because its time was over, too.
+    let left = left.filter(|_| options.gives_up(&shutdown));
 
     // From here on, new connections are refused.
     drop(incoming);

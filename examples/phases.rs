@@ -138,28 +138,33 @@ mod linux {
         connections: Shutdown,
         queue: Sender<u32>,
     ) -> Result<()> {
+        let is_late = || http.is_stopping() && http.remaining() < Some(GRACE_PERIOD / 2);
+        let mut left = None;
         // Also connections that the kernel has accepted when the signal comes.
         let mut incoming = listener.incoming().finish_on_shutdown(http.waiter());
         while let Some(accepted) = incoming.next().await {
             match accepted {
                 Ok(stream) => {
+                    left = None;
                     let connection = connection(stream, connections.waiter(), queue.clone());
                     smol::spawn(connections.track(connection)).detach();
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: give the connections time to end.
                     say_error(format_args!("can't accept: {error}"));
-                    let left = http.remaining().unwrap_or(Duration::MAX);
-                    if http.is_stopping() && left < GRACE_PERIOD / 2 {
-                        // The rest of the time is for what it has accepted.
-                        return Err("connections may be left in the queue of the listener".into());
+                    left = Some(error);
+                    if is_late() {
+                        break; // the rest of the time is for what it has accepted
                     }
                     smol::Timer::after(Duration::from_millis(100)).await;
                 }
             }
         }
         // With the last connection goes the last sender, so the queue ends.
-        Ok(())
+        match left.filter(|_| is_late()) {
+            Some(error) => Err(format!("connections may be left in the queue: {error}").into()),
+            None => Ok(()),
+        }
     }
 
     async fn connection(stream: TcpStream, stop: Waiter, queue: Sender<u32>) {

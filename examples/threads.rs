@@ -73,14 +73,16 @@ fn serve(options: Options) -> Result<(), String> {
                 }
             }
         });
-        if let Err(error) = started {
-            pause(&error);
+        left = started.err();
+        if let Some(error) = &left {
+            pause(error);
             if options.gives_up(&shutdown) {
-                left = Some(error);
                 break;
             }
         }
     }
+    // The stream may have ended because its time was over, too.
+    let left = left.filter(|_| options.gives_up(&shutdown));
 
     // From here on, new connections are refused.
     drop(incoming);

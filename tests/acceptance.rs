@@ -602,14 +602,14 @@ mod cases {
     /// The connections that are in flight have all descriptors until the server has to leave the queue of the
     /// listener.
     fn queue_is_left(name: &str) {
-        let server = Server::start_with_deadline(name, "4s");
-        let mut slow = server.begin("GET /sleep?duration=3s");
+        let server = Server::start_with_deadline(name, "6s");
+        let mut slow = server.begin("GET /sleep?duration=5s");
         let most = lowest_free_descriptor(&server);
         limit(&server, &format!("--nofile={most}:"));
         // The first has the descriptor of the refusal.
         let mut queued = [(); 2].map(|()| {
             let mut client = server.connect();
-            client.send("GET /sleep?duration=3s");
+            client.send("GET /sleep?duration=5s");
             client
         });
         assert_eq!(server.queued(), 2);
