@@ -7,7 +7,7 @@ pub(crate) use std::os::fd::AsFd as AsSocket;
 pub(crate) use std::os::windows::io::AsSocket;
 
 use socket2::SockRef;
-use winddown::{Callback, Shutdown, Waiter};
+use winddown::{Callback, Shutdown};
 
 /// Has the kernel refuse new connections, while those that it has accepted stay in the queue of the
 /// listener, and those whose handshake has begun still come into it.
@@ -121,13 +121,15 @@ pub fn refuse_on_shutdown(listener: &impl AsSocket, shutdown: &Shutdown) -> io::
 }
 
 /// Has the listener of a stream of connections refuse at the shutdown.
+#[cfg(any(feature = "smol", feature = "tokio"))]
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    stop: Waiter,
+    stop: winddown::Waiter,
     /// Because the stream may not be polled, for want of room. `None` once the stream has refused by itself.
     callback: Option<Callback>,
 }
 
+#[cfg(any(feature = "smol", feature = "tokio"))]
 impl Refusal {
     pub(crate) fn new(listener: &impl AsSocket, shutdown: &Shutdown) -> io::Result<Self> {
         let callback = refuse_on_shutdown(listener, shutdown)?;
