@@ -7,9 +7,9 @@
 //! - A request is lost as client.rs says. While a server runs, and while this process holds the listener,
 //!   none may be lost or refused. For a plain stop see stop.rs. A forced stop, or one whose deadline has
 //!   passed, owes nothing; nor does a server with a thread for each connection that can't start one.
-//! - A stop ends by its deadline with exit code 0, or with 1 if it had no descriptors for the queue of its
-//!   listener and says so; or soon after the second signal with 1; or soon after the deadline with 1, if a
-//!   request outlasts it.
+//! - A stop ends by its deadline with exit code 0, or with 1 if it had no descriptors, threads or memory for
+//!   the queue of its listener and says so; or soon after the second signal with 1; or soon after the
+//!   deadline with 1, if a request outlasts it.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -483,8 +483,9 @@ impl<'a> Soak<'a> {
             "left in the queue of the listener",
             "error: can't accept connections",
         ];
-        let left =
-            fault == Some(Fault::Descriptors) && says.iter().any(|line| end.last.contains(line));
+        let short = [Fault::Descriptors, Fault::Threads, Fault::Memory];
+        let left = fault.is_some_and(|fault| short.contains(&fault))
+            && says.iter().any(|line| end.last.contains(line));
         let (code, least, most) = match ending {
             // What it had accepted was answered, and it says that this was not all.
             Ending::Drained => (i32::from(left), Duration::ZERO, config.grace()),
