@@ -65,12 +65,10 @@ pub fn refuse_new(listener: &impl AsSocket) -> io::Result<()> {
         // The largest that the kernel takes. It numbers interfaces from 1.
         const NOWHERE: Option<NonZeroU32> = NonZeroU32::new(i32::MAX as u32);
         let socket = SockRef::from(listener);
-        match socket.domain()? {
+        match (socket.is_listener()?, socket.domain()?) {
             // This is `SO_BINDTOIFINDEX`, which is for both versions of IP.
-            Domain::IPV4 | Domain::IPV6 if socket.is_listener()? => {
-                socket.bind_device_by_index_v4(NOWHERE)
-            }
-            Domain::UNIX if socket.is_listener()? => socket.shutdown(Read),
+            (true, Domain::IPV4 | Domain::IPV6) => socket.bind_device_by_index_v4(NOWHERE),
+            (true, Domain::UNIX) => socket.shutdown(Read),
             _ => {
                 let message = "only a listener for TCP or on a Unix socket can refuse connections";
                 Err(io::Error::new(io::ErrorKind::InvalidInput, message))

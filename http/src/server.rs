@@ -231,8 +231,9 @@ impl<E> Server<E> {
     /// of connections at the shutdown.
     ///
     /// It returns `Ok` when the last connection has ended; also if `incoming` ends by itself, without a
-    /// shutdown; and at once, if a drain of the shutdown has returned `Ok`. The task of each connection holds a guard
-    /// of a [phase](winddown::Shutdown::phase) of the shutdown, and so does the listener from this call on.
+    /// shutdown; and at once, if a drain of the shutdown has returned `Ok`. The task of each connection holds
+    /// a guard of a [phase](winddown::Shutdown::phase) of the shutdown, and so does the listener from this
+    /// call on.
     ///
     /// It waits for no other guard, such as a [`RequestGuard`](crate::RequestGuard) in a task that outlives
     /// its connection. For those, [`shutdown.drained()`](winddown::Shutdown::drained) comes after it.

@@ -10,6 +10,8 @@
 #[cfg(not(any(loom, target_family = "wasm")))]
 pub mod child;
 pub mod counter;
+#[cfg(not(any(loom, target_family = "wasm")))]
+pub mod lateness;
 #[cfg(loom)]
 pub mod model;
 #[cfg(not(any(loom, target_family = "wasm")))]

@@ -1,19 +1,22 @@
 //! Runs a recipe as a child process: its lines, its signals, its end.
 #![allow(dead_code, reason = "each test file is a crate that uses a part of it")]
 
+#[path = "../../../tests/support/lateness.rs"]
+mod lateness;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+
+use lateness::with_lateness;
 
 /// How long a test waits for anything. A recipe that has not ended by then has failed.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -224,44 +227,13 @@ pub fn server(mut program: Program) {
 /// pause of half a second, too: then it is done again, some times.
 pub fn queued(start: impl Fn() -> Program, all: bool) {
     for again in (0..5).rev() {
-        let watch = Watch::start();
-        let answered = answered_of_queued(start());
-        let late = watch.end();
+        let (answered, late) = with_lateness(|| answered_of_queued(start()));
         if answered < 8 && all && late > Duration::from_millis(100) && again > 0 {
             println!("again, as a thread was {late:.2?} late");
             continue;
         }
         assert!(answered == 8 || !all);
         return;
-    }
-}
-
-/// Measures how late the machine lets a thread run.
-struct Watch {
-    over: Arc<AtomicBool>,
-    thread: JoinHandle<Duration>,
-}
-
-impl Watch {
-    fn start() -> Self {
-        const INTERVAL: Duration = Duration::from_millis(5);
-        let over = Arc::<AtomicBool>::default();
-        let is_over = over.clone();
-        let thread = thread::spawn(move || {
-            let mut late = Duration::ZERO;
-            while !is_over.load(Ordering::Relaxed) {
-                let asleep = Instant::now();
-                thread::sleep(INTERVAL);
-                late = late.max(asleep.elapsed() - INTERVAL);
-            }
-            late
-        });
-        Self { over, thread }
-    }
-
-    fn end(self) -> Duration {
-        self.over.store(true, Ordering::Relaxed);
-        self.thread.join().expect("it does not panic")
     }
 }
 
