@@ -26,7 +26,7 @@ mod cases {
     use std::io::{Write, stdin, stdout};
     use std::mem::forget;
     use std::process::{Command, ExitCode, Stdio};
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::sync::{Arc, Barrier};
     use std::thread;
     use std::time::{Duration, Instant};
@@ -37,7 +37,6 @@ mod cases {
     use winddown::{Builder, ForcePolicy, Shutdown, Signal};
 
     use crate::support::child::{Role, command, roles, trials};
-    use crate::support::lateness::with_lateness;
     use crate::support::program::Program;
     use crate::support::{Call, HOUR, park, poll, until};
 
@@ -200,6 +199,27 @@ mod cases {
             }
             before
         }
+    }
+
+    /// Runs a function, and returns by how much a thread that slept meanwhile, again and again, was
+    /// late at the most.
+    fn with_lateness<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let sleeper = scope.spawn(|| {
+                let nap = Duration::from_millis(1);
+                let mut latest = Duration::ZERO;
+                while !ended.load(Ordering::SeqCst) {
+                    let begun = Instant::now();
+                    thread::sleep(nap);
+                    latest = latest.max(begun.elapsed() - nap);
+                }
+                latest
+            });
+            let result = run();
+            ended.store(true, Ordering::SeqCst);
+            (result, sleeper.join().unwrap())
+        })
     }
 
     /// Requests the shutdown of a role in every way. Each time the process must end at so many grace

@@ -25,7 +25,7 @@ macro_rules! servers {
 
             #[test]
             fn in_the_listen_queue() {
-                queued(|| recipe!($name), $all);
+                queued(recipe!($name), $all);
             }
         })*
     };

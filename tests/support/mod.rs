@@ -10,8 +10,6 @@
 #[cfg(not(any(loom, target_family = "wasm")))]
 pub mod child;
 pub mod counter;
-#[cfg(not(any(loom, target_family = "wasm")))]
-pub mod lateness;
 #[cfg(loom)]
 pub mod model;
 #[cfg(not(any(loom, target_family = "wasm")))]

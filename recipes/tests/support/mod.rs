@@ -1,9 +1,6 @@
 //! Runs a recipe as a child process: its lines, its signals, its end.
 #![allow(dead_code, reason = "each test file is a crate that uses a part of it")]
 
-#[path = "../../../tests/support/lateness.rs"]
-mod lateness;
-
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,8 +12,6 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-
-use lateness::with_lateness;
 
 /// How long a test waits for anything. A recipe that has not ended by then has failed.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -222,24 +217,9 @@ pub fn server(mut program: Program) {
     assert!(TcpStream::connect(address).is_err(), "it still listens");
 }
 
-/// Asserts, if it is to be `all`, that eight connections are answered that the kernel has accepted when the
-/// signal comes. Where the machine kept a thread of this process waiting, it may have kept the server from its
-/// pause of half a second, too: then it is done again, some times.
-pub fn queued(start: impl Fn() -> Program, all: bool) {
-    for again in (0..5).rev() {
-        let (answered, late) = with_lateness(|| answered_of_queued(start()));
-        if answered < 8 && all && late > Duration::from_millis(100) && again > 0 {
-            println!("again, as a thread was {late:.2?} late");
-            continue;
-        }
-        assert!(answered == 8 || !all);
-        return;
-    }
-}
-
 /// Counts how many of eight connections are answered that the kernel has accepted when the signal comes.
 /// The process is stopped meanwhile, so that it can't take them before.
-fn answered_of_queued(mut program: Program) -> usize {
+pub fn queued(mut program: Program, all: bool) {
     let address = program.address();
     kill(program.pid(), Signal::SIGSTOP).expect("the program runs");
     let clients: Vec<_> = (0..8).map(|_| ask(address, "")).collect();
@@ -262,5 +242,5 @@ fn answered_of_queued(mut program: Program) -> usize {
         .count();
     let status = program.end(&format!("{answered} of 8 queued connections were answered"));
     assert_eq!(status.code(), Some(0));
-    answered
+    assert!(answered == 8 || !all);
 }
