@@ -297,8 +297,8 @@ impl Work {
     }
 }
 
-/// Mutation: `TaskCounter::increment` lets a guard in whatever it finds.
-/// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
+/// Mutation: `TaskCounter::add` lets a guard in whatever it finds.
+/// Mutation: `TaskCounter::subtract` subtracts with `Relaxed`.
 /// Mutation: `TaskCounter::try_close` stores `CLOSED` in place of the exchange.
 #[test]
 fn g8_guard_races_the_close() {
@@ -318,7 +318,7 @@ fn g8_guard_races_the_close() {
 
 /// Two guards that are held when the drain begins.
 ///
-/// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
+/// Mutation: `TaskCounter::subtract` subtracts with `Relaxed`.
 /// Mutation: `TaskCounter::try_close` does not watch.
 /// Mutation: `Node::block` listens after it has checked.
 /// Mutation: `Node::notify_watchers` does not wake the threads.
@@ -344,7 +344,7 @@ fn g8_thread_drain_sees_what_was_written() {
     });
 }
 
-/// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
+/// Mutation: `TaskCounter::subtract` subtracts with `Relaxed`.
 /// Mutation: `TaskCounter::try_close` does not watch.
 /// Mutation: `Drain::poll_with` registers after it has asked.
 /// Mutation: `Node::notify_watchers` does not wake `watchers`.
@@ -525,8 +525,8 @@ fn progress_counts_each_guard() {
 ///
 /// Mutation: `Node::increment` counts in its own state only.
 /// Mutation: `Node::increment`, refused, keeps the first count (S4).
-/// Mutation: `TaskCounter::increment` lets a guard in whatever it finds.
-/// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
+/// Mutation: `TaskCounter::add` lets a guard in whatever it finds.
+/// Mutation: `TaskCounter::subtract` subtracts with `Relaxed`.
 #[test]
 fn g8_s4_guard_of_a_child_races_the_drain_of_its_parent() {
     model(5, || {
@@ -763,7 +763,7 @@ fn drop_guard_races_a_request() {
 /// Mutation: `Drain::poll_with` registers after it has asked.
 /// Mutation: `Drain::poll_with` drains without waiting for the request.
 /// Mutation: `Node::wake` does not wake `watchers`.
-/// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
+/// Mutation: `TaskCounter::subtract` subtracts with `Relaxed`.
 #[test]
 fn g8_drained_races_the_request_and_the_last_guard() {
     model(3, || {

@@ -25,7 +25,7 @@ use crate::util::shard;
 use crate::util::site_table::{Origin, SiteTable};
 use crate::util::sync::atomic::{AtomicUsize, Ordering};
 use crate::util::sync::yield_now;
-use crate::util::task_counter::TryClose;
+use crate::util::task_counter::{Shard, TryClose};
 
 /// What every handle to a shutdown holds.
 pub(crate) struct Shared {
@@ -58,8 +58,8 @@ type LineIndex = u32;
 #[repr(align(64))]
 pub(crate) struct Site {
     node: Arc<Node>,
-    /// The index of the thread that made it, which says in which shard the node counts the guards.
-    thread: usize,
+    /// Where the node counts the guards: here too, so that a guard is dropped without a look at the node.
+    shard: Shard,
     origin: Origin,
     /// The guards that were released by a panic.
     panicked: AtomicUsize,
@@ -91,8 +91,8 @@ impl Shared {
         let thread = shard::thread_index();
         let sites = self.sites.get();
         match sites.and_then(|sites| sites.table.first(origin, thread & sites.shard_mask)) {
-            // Counted by this thread's index, where `Site::take_guard` uses that of the site, which names
-            // the same shard: so the counter is found while the site is still looked for.
+            // Counted by this thread's index, where `Site::take_guard` uses the shard of the site, which is
+            // the same: so it is found while the site is still looked for.
             Some(site) => self
                 .node
                 .increment_root(thread)
@@ -282,7 +282,7 @@ impl CallSite {
     #[inline]
     fn release(&mut self) {
         let watched = match self {
-            Self::Root(site) => site.node.decrement_root(site.thread),
+            Self::Root(site) => site.shard.decrement(),
             Self::Child(node, line) => release_guard_of_child(node, *line),
             Self::Released => false,
         };
@@ -317,9 +317,10 @@ impl CallSite {
 
 impl Site {
     fn new(node: &Arc<Node>, origin: Origin) -> Self {
+        let shard = node.tasks.shard(shard::thread_index());
         Self {
             node: node.clone(),
-            thread: shard::thread_index(),
+            shard: shard.expect("a root has shards"),
             origin,
             panicked: AtomicUsize::new(0),
         }
@@ -338,7 +339,7 @@ impl Site {
     #[inline]
     fn take_guard(self: &Arc<Self>) -> Option<CallSite> {
         // L2
-        let counted = self.node.increment_root(self.thread);
+        let counted = self.node.tasks.increment_in(&self.shard);
         counted.then(|| CallSite::Root(self.clone()))
     }
 

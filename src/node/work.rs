@@ -50,20 +50,13 @@ impl Node {
     #[must_use]
     #[inline]
     pub(crate) fn decrement(&self, thread: usize) -> bool {
-        let mut watched = self.decrement_root(thread);
+        let mut watched = self.tasks.decrement(thread);
         let mut node = self;
         while let Some(parent) = node.parent() {
             watched |= parent.tasks.decrement(thread);
             node = parent;
         }
         watched
-    }
-
-    /// Counts one guard less, of a node without ancestors.
-    #[must_use]
-    #[inline]
-    pub(crate) fn decrement_root(&self, thread: usize) -> bool {
-        self.tasks.decrement(thread)
     }
 
     /// Notifies the drains of this node and its ancestors, and then asks the phases that waited for the

@@ -15,6 +15,8 @@
 //! - **N3** The word is closed only by the exchange of a zero, and stays closed. A thread that adds to
 //!   it afterwards sees that it is closed, and subtracts again.
 
+use std::sync::Arc;
+
 use crate::util::shard::{self, Padded};
 use crate::util::sync::atomic::{AtomicUsize, Ordering};
 
@@ -41,8 +43,14 @@ const ONE: usize = 0b100;
 /// Counts guards, until it is closed while there are none.
 pub(crate) struct TaskCounter {
     word: AtomicUsize,
-    /// None, or a power of two.
-    shards: Box<[Padded<AtomicUsize>]>,
+    /// A power of two of them.
+    shards: Option<Arc<[Padded<AtomicUsize>]>>,
+}
+
+/// A shard, which a call site holds so that its guards find it without the counter.
+pub(crate) struct Shard {
+    shards: Arc<[Padded<AtomicUsize>]>,
+    index: usize,
 }
 
 /// What an attempt to close has found.
@@ -63,7 +71,7 @@ impl TaskCounter {
     pub(crate) fn new() -> Self {
         Self {
             word: AtomicUsize::new(0),
-            shards: Box::default(),
+            shards: None,
         }
     }
 
@@ -74,10 +82,9 @@ impl TaskCounter {
     }
 
     fn with_shards(shards: usize) -> Self {
+        let shard = |_| Padded(AtomicUsize::new(CLOSED));
         Self {
-            shards: (0..shards)
-                .map(|_| Padded(AtomicUsize::new(CLOSED)))
-                .collect(),
+            shards: Some((0..shards).map(shard).collect()),
             ..Self::new()
         }
     }
@@ -85,25 +92,52 @@ impl TaskCounter {
     /// Returns where the guards of the threads with this index are counted.
     #[inline]
     fn counts(&self, thread: usize) -> &AtomicUsize {
-        // Without shards the mask has all bits set, and `get` finds none for any index.
-        let mask = self.shards.len().wrapping_sub(1);
-        let shard = self.shards.get(thread & mask);
-        shard.map_or(&self.word, |shard| &shard.0)
+        match &self.shards {
+            None => &self.word,
+            Some(shards) => &shards[thread & (shards.len() - 1)].0,
+        }
+    }
+
+    /// Returns the shard of the threads with this index, if there are shards.
+    pub(crate) fn shard(&self, thread: usize) -> Option<Shard> {
+        let shards = self.shards.as_ref()?;
+        Some(Shard {
+            shards: shards.clone(),
+            index: thread & (shards.len() - 1),
+        })
+    }
+
+    fn shards(&self) -> impl Iterator<Item = &AtomicUsize> {
+        self.shards
+            .iter()
+            .flat_map(|shards| shards.iter())
+            .map(|shard| &shard.0)
     }
 
     /// Counts one more guard. Returns `false` if the counter is closed, or at its limit.
     #[must_use]
     #[inline]
     pub(crate) fn increment(&self, thread: usize) -> bool {
-        let counts = self.counts(thread);
-        // Relaxed: the thread has written nothing yet that a drain must see; `decrement` releases.
+        self.add(self.counts(thread))
+    }
+
+    /// Counts one more guard, as `increment` does, in a shard of this counter.
+    #[must_use]
+    #[inline]
+    pub(crate) fn increment_in(&self, shard: &Shard) -> bool {
+        self.add(shard.counts())
+    }
+
+    #[inline]
+    fn add(&self, counts: &AtomicUsize) -> bool {
+        // Relaxed: the thread has written nothing yet that a drain must see; `subtract` releases.
         let old = counts.fetch_add(ONE, Ordering::Relaxed);
-        old < LIMIT || self.increment_closed(counts, old)
+        old < LIMIT || self.add_closed(counts, old)
     }
 
     /// Opens the shard that has counted a guard while it was closed, or takes the guard back.
     #[cold]
-    fn increment_closed(&self, counts: &AtomicUsize, old: usize) -> bool {
+    fn add_closed(&self, counts: &AtomicUsize, old: usize) -> bool {
         let shard = old & CLOSED != 0 && !std::ptr::eq(counts, &self.word);
         let counted = shard && self.open(counts);
         if !counted {
@@ -129,10 +163,15 @@ impl TaskCounter {
     #[must_use]
     #[inline]
     pub(crate) fn decrement(&self, thread: usize) -> bool {
+        Self::subtract(self.counts(thread))
+    }
+
+    #[inline]
+    fn subtract(counts: &AtomicUsize) -> bool {
         // Release: pairs with the Acquire in `close` or `try_close`, so that a drain sees what was
         // written before the guard was dropped (G8). Later changes of the word are
         // read-modify-writes, which continue the release sequence.
-        let old = self.counts(thread).fetch_sub(ONE, Ordering::Release);
+        let old = counts.fetch_sub(ONE, Ordering::Release);
         let last = old < 2 * ONE;
         old & COUNTING != 0 || (last && old & DRAINING != 0)
     }
@@ -142,7 +181,7 @@ impl TaskCounter {
         // Relaxed: the exchange looks again, and a drain that finds guards here reads nothing else.
         let mut now = shard.load(Ordering::Relaxed);
         while now < ONE {
-            // Acquire: pairs with the Release in `decrement` (G8, N1).
+            // Acquire: pairs with the Release in `subtract` (G8, N1).
             match shard.compare_exchange_weak(
                 now,
                 now | CLOSED,
@@ -169,11 +208,9 @@ impl TaskCounter {
                 open => open / ONE,
             }
         };
-        let guards = self.shards.iter().map(|shard| held(&shard.0));
-        if self.shards.is_empty() {
-            held(&self.word)
-        } else {
-            guards.sum()
+        match self.shards {
+            None => held(&self.word),
+            Some(_) => self.shards().map(held).sum(),
         }
     }
 
@@ -185,10 +222,10 @@ impl TaskCounter {
         } else {
             DRAINING
         });
-        for shard in &self.shards {
-            self.close(&shard.0);
+        for shard in self.shards() {
+            self.close(shard);
         }
-        // Acquire, here and below: pairs with the Release in `decrement` and `close` (G8), also if
+        // Acquire, here and below: pairs with the Release in `subtract` and `close` (G8), also if
         // another drain has closed the counter, because its exchange continues the release sequence.
         let mut word = self.word.load(Ordering::Acquire);
         loop {
@@ -214,8 +251,8 @@ impl TaskCounter {
         // Relaxed: a `decrement` finds the flags in the word that it changes, or its change comes
         // before them, and the caller finds the guard gone.
         self.word.fetch_or(flags, Ordering::Relaxed);
-        for shard in &self.shards {
-            shard.0.fetch_or(flags, Ordering::Relaxed);
+        for shard in self.shards() {
+            shard.fetch_or(flags, Ordering::Relaxed);
         }
     }
 
@@ -232,7 +269,7 @@ impl TaskCounter {
             counts.fetch_and(!(DRAINING | COUNTING), Ordering::Relaxed) & (DRAINING | COUNTING)
         };
         let flags = take(&self.word);
-        let shards = self.shards.iter().map(|shard| take(&shard.0));
+        let shards = self.shards().map(take);
         shards.fold(flags, |flags, more| flags | more) != 0
     }
 
@@ -247,6 +284,20 @@ impl TaskCounter {
     pub(crate) fn fill(&self) {
         assert!(self.increment(0));
         self.counts(0).fetch_add(LIMIT - ONE, Ordering::Relaxed);
+    }
+}
+
+impl Shard {
+    #[inline]
+    fn counts(&self) -> &AtomicUsize {
+        &self.shards[self.index].0
+    }
+
+    /// Counts one guard less, as `TaskCounter::decrement` does.
+    #[must_use]
+    #[inline]
+    pub(crate) fn decrement(&self) -> bool {
+        TaskCounter::subtract(self.counts())
     }
 }
 
@@ -342,7 +393,7 @@ mod models {
     }
 
     /// Mutation: `TaskCounter::open` does not count the shard in the word (N1).
-    /// Mutation: `TaskCounter::decrement` subtracts with `Relaxed`.
+    /// Mutation: `TaskCounter::subtract` subtracts with `Relaxed`.
     #[test]
     fn g8_guards_of_two_shards_race_the_close() {
         guards_race_the_close("two shards", [0, 1]);
