@@ -35,11 +35,8 @@ pub(crate) struct Shared {
     sites: OnceLock<Arc<Sites>>,
 }
 
-struct Sites {
-    table: SiteTable<Site>,
-    /// One less than the number of shards, a power of two.
-    shard_mask: usize,
-}
+/// A table for each shard, so that the lines of one shard alone share the places of a table.
+type Sites = [SiteTable<Site>];
 
 /// Where a guard is counted, and what keeps the node alive for it.
 pub(crate) enum CallSite {
@@ -74,12 +71,8 @@ impl Shared {
     }
 
     fn sites(&self) -> &Arc<Sites> {
-        self.sites.get_or_init(|| {
-            Arc::new(Sites {
-                table: SiteTable::new(),
-                shard_mask: shard::count() - 1,
-            })
-        })
+        let tables = || (0..shard::count()).map(|_| SiteTable::new());
+        self.sites.get_or_init(|| tables().collect())
     }
 
     /// Takes a guard at this origin: returns what is made of the call site, in which it is counted.
@@ -90,7 +83,7 @@ impl Shared {
     pub(crate) fn take_guard<T>(&self, origin: Origin, make: impl Fn(CallSite) -> T) -> Option<T> {
         let thread = shard::thread_index();
         let sites = self.sites.get();
-        match sites.and_then(|sites| sites.table.first(origin, thread & sites.shard_mask)) {
+        match sites.and_then(|sites| of_thread(sites, thread).first(origin, ())) {
             // Counted by this thread's index, where `Site::take_guard` uses the shard of the site, which is
             // the same: so it is found while the site is still looked for.
             Some(site) => self
@@ -116,17 +109,15 @@ impl Shared {
         if self.node.is_child() {
             return take_guard_of_child(&self.node, self.node.line_index(origin));
         }
-        let sites = self.sites();
-        let shard = shard::thread_index() & sites.shard_mask;
+        let sites = of_thread(self.sites(), shard::thread_index());
         let make = || Site::new(&self.node, origin);
-        sites.table.find(origin, shard, make).take_guard()
+        sites.find(origin, (), make).take_guard()
     }
 
     pub(crate) fn report(&self) -> Report {
         let mut counts = Vec::new();
-        if let Some(sites) = self.sites.get() {
-            let count = |origin, site: &Arc<Site>| counts.push((None, origin, site.tally()));
-            sites.table.for_each(count);
+        for table in self.sites.get().into_iter().flat_map(|sites| sites.iter()) {
+            table.for_each(|origin, site| counts.push((None, origin, site.tally())));
         }
         self.node.for_each_line(|line| {
             counts.push((None, line.origin(), line.tally()));
@@ -187,6 +178,12 @@ impl Shared {
     pub(crate) fn trace_drained(&self, _: &Result<(), DrainError>) {}
 }
 
+/// Returns the table of the threads with this index.
+#[inline]
+fn of_thread(sites: &Sites, thread: usize) -> &SiteTable<Site> {
+    &sites[thread & (sites.len() - 1)]
+}
+
 impl Clone for Shared {
     fn clone(&self) -> Self {
         Self {
@@ -214,7 +211,7 @@ impl Node {
     #[cold]
     fn other_line(&self, origin: Origin) -> LineIndex {
         let make = || Line::new(LineAbove::of(self, origin));
-        self.below().lines.find_indexed(origin, 0, make).0 + 1
+        self.below().lines.find_indexed(origin, (), make).0 + 1
     }
 
     #[inline]
