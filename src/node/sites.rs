@@ -71,8 +71,9 @@ impl Shared {
     }
 
     fn sites(&self) -> &Arc<Sites> {
-        let tables = || (0..shard::count()).map(|_| SiteTable::new());
-        self.sites.get_or_init(|| tables().collect())
+        let table = |_| SiteTable::new();
+        self.sites
+            .get_or_init(|| (0..shard::count()).map(table).collect())
     }
 
     /// Takes a guard at this origin: returns what is made of the call site, in which it is counted.
