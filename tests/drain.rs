@@ -210,7 +210,7 @@ fn g9_thread_drain_times_out() {
 /// A guard is counted in the shard of its thread, and has to be found there again. In a process of its own,
 /// this thread and the first others have the indices at which a mistake in the shard of the line shows.
 ///
-/// Mutation: `Shared::take_guard` finds the line by `thread | sites.shard_mask`.
+/// Mutation: `TaskCounter::shard` returns the shard of `thread ^ 1`.
 #[test]
 #[cfg_attr(target_family = "wasm", ignore = "starts threads")]
 fn g8_threads_take_turns_at_one_line() {

@@ -31,11 +31,11 @@ use crate::util::task_counter::{Shard, TryClose};
 pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
     /// The call sites of a root. Not in the node, because a site holds the node. Made by the first guard
-    /// or the first clone, whichever comes first, so that all clones share one. A child has none.
+    /// or the first clone, whichever comes first, so that all clones share them. A child has none.
     sites: OnceLock<Arc<Sites>>,
 }
 
-/// A table for each shard, so that the lines of one shard alone share the places of a table.
+/// A table for each shard, so that a line takes no place that another shard would need.
 type Sites = [SiteTable<Site>];
 
 /// Where a guard is counted, and what keeps the node alive for it.
@@ -55,7 +55,8 @@ type LineIndex = u32;
 #[repr(align(64))]
 pub(crate) struct Site {
     node: Arc<Node>,
-    /// Where the node counts the guards: here too, so that a guard is dropped without a look at the node.
+    /// In which shard of the node its guards are counted. Held here, so that a guard is dropped without a
+    /// look at the node.
     shard: Shard,
     origin: Origin,
     /// The guards that were released by a panic.
@@ -84,12 +85,14 @@ impl Shared {
     pub(crate) fn take_guard<T>(&self, origin: Origin, make: impl Fn(CallSite) -> T) -> Option<T> {
         let thread = shard::thread_index();
         let sites = self.sites.get();
-        match sites.and_then(|sites| of_thread(sites, thread).first(origin, ())) {
-            // Counted by this thread's index, where `Site::take_guard` uses the shard of the site, which is
-            // the same: so it is found while the site is still looked for.
+        match sites.and_then(|sites| shard::of_thread(sites, thread).first(origin, ())) {
+            // Counted by this thread's index, where `Site::take_guard` uses the shard of the site. They are
+            // the same shard, because a site was made by a thread of its table. So the processor finds the
+            // shard while it still looks for the site.
             Some(site) => self
                 .node
-                .increment_root(thread)
+                .tasks
+                .increment(thread)
                 .then(|| make(CallSite::Root(site.clone()))),
             None => self
                 .take_other_guard(origin.location, origin.name)
@@ -110,9 +113,9 @@ impl Shared {
         if self.node.is_child() {
             return take_guard_of_child(&self.node, self.node.line_index(origin));
         }
-        let sites = of_thread(self.sites(), shard::thread_index());
+        let table = shard::of_thread(self.sites(), shard::thread_index());
         let make = || Site::new(&self.node, origin);
-        sites.find(origin, (), make).take_guard()
+        table.find(origin, (), make).take_guard()
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -177,12 +180,6 @@ impl Shared {
     /// Does nothing without the feature `tracing`.
     #[cfg(not(feature = "tracing"))]
     pub(crate) fn trace_drained(&self, _: &Result<(), DrainError>) {}
-}
-
-/// Returns the table of the threads with this index.
-#[inline]
-fn of_thread(sites: &Sites, thread: usize) -> &SiteTable<Site> {
-    &sites[thread & (sites.len() - 1)]
 }
 
 impl Clone for Shared {

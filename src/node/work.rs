@@ -10,7 +10,7 @@ impl Node {
     #[must_use]
     #[inline]
     pub(crate) fn increment(&self, thread: usize) -> bool {
-        if !self.increment_root(thread) {
+        if !self.tasks.increment(thread) {
             return false;
         }
         let mut node = self;
@@ -22,13 +22,6 @@ impl Node {
             node = parent;
         }
         true
-    }
-
-    /// Counts one more guard, of a node without ancestors.
-    #[must_use]
-    #[inline]
-    pub(crate) fn increment_root(&self, thread: usize) -> bool {
-        self.tasks.increment(thread)
     }
 
     /// Takes back the counts of this node and its ancestors below the one that is closed.

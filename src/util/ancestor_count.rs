@@ -49,8 +49,8 @@ impl<L> AncestorCount<L> {
     #[cold]
     pub(crate) fn increment_panicked(&self) {
         for level in self.and_above() {
-            // Relaxed: the count is only shown; a drain that ends sees it, because the `decrement` of the
-            // guard in `TaskCounter`, a Release, comes after it.
+            // Relaxed: the count is only shown; a drain that ends sees it, because
+            // `TaskCounter::subtract`, a Release, comes after it for this guard.
             level.panicked.fetch_add(1, Ordering::Relaxed);
         }
     }

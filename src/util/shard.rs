@@ -23,6 +23,12 @@ pub(crate) fn count() -> usize {
     })
 }
 
+/// Returns what the threads with this index have of `shards`, a power of two of them.
+#[inline]
+pub(crate) fn of_thread<T>(shards: &[T], thread: usize) -> &T {
+    &shards[thread & (shards.len() - 1)]
+}
+
 /// Returns a small number of this thread, so that each thread keeps to its own shard.
 #[inline]
 pub(crate) fn thread_index() -> usize {

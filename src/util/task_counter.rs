@@ -44,12 +44,14 @@ const ONE: usize = 0b100;
 pub(crate) struct TaskCounter {
     word: AtomicUsize,
     /// A power of two of them.
-    shards: Option<Arc<[Padded<AtomicUsize>]>>,
+    shards: Option<Shards>,
 }
+
+type Shards = Arc<[Padded<AtomicUsize>]>;
 
 /// A shard, which a call site holds so that its guards find it without the counter.
 pub(crate) struct Shard {
-    shards: Arc<[Padded<AtomicUsize>]>,
+    shards: Shards,
     index: usize,
 }
 
@@ -94,7 +96,7 @@ impl TaskCounter {
     fn counts(&self, thread: usize) -> &AtomicUsize {
         match &self.shards {
             None => &self.word,
-            Some(shards) => &shards[thread & (shards.len() - 1)].0,
+            Some(shards) => &shard::of_thread(shards, thread).0,
         }
     }
 
@@ -138,8 +140,8 @@ impl TaskCounter {
     /// Opens the shard that has counted a guard while it was closed, or takes the guard back.
     #[cold]
     fn add_closed(&self, counts: &AtomicUsize, old: usize) -> bool {
-        let shard = old & CLOSED != 0 && !std::ptr::eq(counts, &self.word);
-        let counted = shard && self.open(counts);
+        let is_closed_shard = old & CLOSED != 0 && !std::ptr::eq(counts, &self.word);
+        let counted = is_closed_shard && self.open(counts);
         if !counted {
             // Relaxed: the caller has no guard and has written nothing that a drain must see (N3).
             counts.fetch_sub(ONE, Ordering::Relaxed);
@@ -149,7 +151,7 @@ impl TaskCounter {
 
     /// Opens a shard that has counted a guard. Returns `false` if the counter is closed.
     fn open(&self, shard: &AtomicUsize) -> bool {
-        // Relaxed, here and below: a drain can close the shard only after the `decrement` of this guard,
+        // Relaxed, here and below: a drain can close the shard only after the `subtract` of this guard,
         // whose Release it acquires. So the word is incremented before it is decremented (N1).
         let closed = self.word.fetch_add(ONE, Ordering::Relaxed) & CLOSED != 0;
         // Another thread that was faster has counted the shard, which this guard keeps open.

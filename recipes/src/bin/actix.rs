@@ -4,19 +4,19 @@
 //! connection comes. It also turns off actix's own signal handling.
 //!
 //! - **It waits for** the requests in flight, for `shutdown_timeout` at most. Set that below the grace
-//!   period, because its default is 30 s. Then it closes every connection after its request, and the idle
-//!   ones at once. It does not in the pause, so answers say `connection: close` once the shutdown was
-//!   requested.
-//! - **It loses** connections in the listen queue without the refusal and the pause. A request that outlasts
-//!   `shutdown_timeout` is dropped, and `run` returns `Ok` all the same. To learn of it, hold a guard in the
-//!   handler and await `shutdown.drained()`. A worker of actix-server before 2.10 can end before it is told to
-//!   stop, and drops its requests in flight. See which one you have with `cargo tree -i actix-server`: 2.10
-//!   needs Rust 1.89, so cargo may have chosen another.
+//!   period, because its default is 30 s. Since 4.14.1 it closes each connection after its request when it
+//!   is told to stop, and idle ones at once. In the pause it does not yet, so answers say
+//!   `connection: close` once the shutdown was requested.
+//! - **It loses** connections in the listen queue, if the refusal or the pause is left out. A request that
+//!   outlasts `shutdown_timeout` is dropped, and `run` returns `Ok` all the same. To learn of it, hold a guard
+//!   in the handler and await `shutdown.drained()`. A worker of actix-server before 2.10 can end while it has
+//!   requests in flight, and drops them. See which one you have with `cargo tree -i actix-server`: 2.10 needs
+//!   Rust 1.89, so cargo may have chosen another.
 //! - **Signals:** by default actix handles SIGINT, SIGTERM and SIGQUIT itself. SIGINT and SIGQUIT stop
 //!   it without waiting for a request. `shutdown_signal` or `disable_signals` turns that off.
 //! - **Measured:** SIGTERM while a request of 1 s was in flight: the answer came whole, exit code 0
-//!   after 1.8 s. Of 8 connections in the listen queue, all were answered in each of 48 stops, none or two
-//!   in 3 of 6 without the pause. With actix-server 2.6, four or none in 21 of 30.
+//!   after 1.8 s. Of 8 connections in the listen queue, all were answered in each of 48 stops. Without the
+//!   pause, none or two were in 3 of 6. With the pause and actix-server 2.6, four or none in 21 of 30.
 
 use std::error::Error;
 use std::net::TcpListener;
