@@ -522,7 +522,8 @@ impl Shutdown {
     ///
     /// No lock, and no allocation but for the first guard of a line; or the first few, where several
     /// threads take guards on one line, because each of up to eight groups of threads has a count of
-    /// its own.
+    /// its own. A guard of a [`child`](Shutdown::child) on another line than its first is one small
+    /// allocation.
     #[track_caller]
     #[must_use = "without the guard, no drain waits for the work"]
     pub fn guard(&self) -> Option<Guard> {

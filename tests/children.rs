@@ -197,6 +197,17 @@ fn child_with_a_guard_takes_300_bytes() {
     assert!(each <= 300, "{each} bytes");
 }
 
+/// Mutation: `take_guard_of_child` makes `CallSite::ChildAt` for each line.
+#[test]
+fn guards_on_the_first_line_of_a_child_allocate_nothing() {
+    let child = Shutdown::new().child();
+    let first = || child.guard();
+    let other = || child.guard();
+    drop((first(), other()));
+    assert_eq!(measure(|| drop(first())).count_total, 0);
+    assert_eq!(measure(|| drop(other())).count_total, 1);
+}
+
 /// No thread has waited for them.
 #[test]
 fn request_allocates_nothing_in_a_child() {

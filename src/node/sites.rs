@@ -39,9 +39,16 @@ pub(crate) struct Shared {
 type Sites = [SiteTable<Site>];
 
 /// Where a guard is counted, and what keeps the node alive for it.
+///
+/// No variant has more than a pointer: so the compiler moves a guard in two registers. With the index of the
+/// line beside the node it would be moved by one load of what two stores have just written, for which a
+/// processor waits: longer than for all else that a guard does.
 pub(crate) enum CallSite {
     Root(Arc<Site>),
-    Child(Arc<Node>, LineIndex),
+    /// On the first line of the child.
+    Child(Arc<Node>),
+    /// On another one.
+    ChildAt(Box<(Arc<Node>, LineIndex)>),
     /// The guard is forgotten.
     Released,
 }
@@ -235,7 +242,10 @@ fn take_guard_of_child(node: &Arc<Node>, line: LineIndex) -> Option<CallSite> {
         return None;
     }
     node.line(line).increment(); // L2
-    Some(CallSite::Child(node.clone(), line))
+    Some(match line {
+        0 => CallSite::Child(node.clone()),
+        other => CallSite::ChildAt(Box::new((node.clone(), other))),
+    })
 }
 
 /// Returns whether watchers are to be notified.
@@ -250,7 +260,8 @@ impl CallSite {
     pub(crate) fn node(&self) -> &Arc<Node> {
         match self {
             Self::Root(site) => &site.node,
-            Self::Child(node, _) => node,
+            Self::Child(node) => node,
+            Self::ChildAt(at) => &at.0,
             Self::Released => unreachable!("only a guard that is dropped has released its site"),
         }
     }
@@ -258,7 +269,8 @@ impl CallSite {
     pub(crate) fn take_guard(&self) -> Option<Self> {
         match self {
             Self::Root(site) => site.take_guard(),
-            Self::Child(node, line) => take_guard_of_child(node, *line),
+            Self::Child(node) => take_guard_of_child(node, 0),
+            Self::ChildAt(at) => take_guard_of_child(&at.0, at.1),
             Self::Released => None,
         }
     }
@@ -278,7 +290,8 @@ impl CallSite {
     fn release(&mut self) {
         let watched = match self {
             Self::Root(site) => site.shard.decrement(),
-            Self::Child(node, line) => release_guard_of_child(node, *line),
+            Self::Child(node) => release_guard_of_child(node, 0),
+            Self::ChildAt(at) => release_guard_of_child(&at.0, at.1),
             Self::Released => false,
         };
         if watched {
@@ -299,7 +312,8 @@ impl CallSite {
     pub(crate) fn release_panicked(&mut self) {
         let origin = match self {
             Self::Root(site) => site.record_panic(),
-            Self::Child(node, line) => node.line(*line).record_panic(),
+            Self::Child(node) => node.line(0).record_panic(),
+            Self::ChildAt(at) => at.0.line(at.1).record_panic(),
             Self::Released => return,
         };
         let node = self.node().clone();
