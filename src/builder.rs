@@ -304,7 +304,7 @@ impl Builder {
             !self.policy.as_ref().is_some_and(Policy::lacks_deadline),
             "force_at_deadline without a deadline; set a grace_period too",
         );
-        Shutdown::with(Node::new(None, self.policy))
+        Shutdown::root(Node::new(None, self.policy))
     }
 
     /// Installs the process's shutdown, as [`Shutdown::install`] does.
@@ -329,7 +329,7 @@ impl Builder {
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn install(self) -> Result<Shutdown, InstallError> {
-        install(self.settings, self.policy).map(Shutdown::with)
+        install(self.settings, self.policy).map(Shutdown::root)
     }
 }
 

@@ -202,7 +202,7 @@ impl PhaseBuilder {
             !by_hand || (after.is_empty() && delay.is_zero()),
             "phase '{name}' is asked by hand, so it takes neither `after` nor `delay`",
         );
-        Shutdown::with(Node::phase(&self.parent, self.settings))
+        Shutdown::below(Node::phase(&self.parent, self.settings))
     }
 }
 

@@ -74,13 +74,19 @@ impl Shutdown {
     /// assert!(!shutdown.request_shutdown()); // refused
     /// ```
     pub fn new() -> Self {
-        Self::with(Node::new(None, None))
+        Self::root(Node::new(None, None))
     }
 
-    pub(crate) fn with(node: Arc<Node>) -> Self {
-        Self {
-            shared: Shared::new(node),
-        }
+    pub(crate) fn root(node: Arc<Node>) -> Self {
+        let shared = Shared::root(node);
+        Self { shared }
+    }
+
+    /// Makes a handle to a child or a phase.
+    #[inline]
+    pub(crate) fn below(node: Arc<Node>) -> Self {
+        let shared = Shared::child(node);
+        Self { shared }
     }
 
     pub(crate) fn node(&self) -> &Arc<Node> {
@@ -483,7 +489,7 @@ impl Shutdown {
     ///
     /// Making and dropping one takes the same time however many there are, and leaves nothing behind.
     pub fn child(&self) -> Self {
-        Self::with(Node::child(self.node()))
+        Self::below(Node::child(self.node()))
     }
 
     /// Takes a guard: work in flight, which a [`drain`](Shutdown::drain) waits for. The guard records

@@ -15,7 +15,7 @@
 //!   until it finds a name or no count. No ordering is needed for that.
 
 use std::panic::Location;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::model::drain_error::{DrainError, DrainErrorKind};
 use crate::model::report::{Report, Tally};
@@ -28,15 +28,15 @@ use crate::util::sync::yield_now;
 use crate::util::task_counter::{Shard, TryClose};
 
 /// What every handle to a shutdown holds.
+#[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
-    /// The call sites of a root. Not in the node, because a site holds the node. Made by the first guard
-    /// or the first clone, whichever comes first, so that all clones share them. A child has none.
-    sites: OnceLock<Arc<Sites>>,
+    /// The call sites of a root. Not in the node, because a site holds the node. A child has none.
+    sites: Option<Arc<Sites>>,
 }
 
-/// A table for each shard, so that a line takes no place that another shard would need.
-type Sites = [SiteTable<Site>];
+/// A table for each shard there may be, so that a line takes no place that another shard would need.
+type Sites = [SiteTable<Site>; shard::MOST];
 
 /// Where a guard is counted, and what keeps the node alive for it.
 ///
@@ -71,17 +71,14 @@ pub(crate) struct Site {
 }
 
 impl Shared {
-    pub(crate) fn new(node: Arc<Node>) -> Self {
-        Self {
-            node,
-            sites: OnceLock::new(),
-        }
+    pub(crate) fn root(node: Arc<Node>) -> Self {
+        let sites = Some(Arc::new([const { SiteTable::new() }; shard::MOST]));
+        Self { node, sites }
     }
 
-    fn sites(&self) -> &Arc<Sites> {
-        let table = |_| SiteTable::new();
-        self.sites
-            .get_or_init(|| (0..shard::count()).map(table).collect())
+    #[inline]
+    pub(crate) fn child(node: Arc<Node>) -> Self {
+        Self { node, sites: None }
     }
 
     /// Takes a guard at this origin: returns what is made of the call site, in which it is counted.
@@ -91,7 +88,7 @@ impl Shared {
     #[inline(always)]
     pub(crate) fn take_guard<T>(&self, origin: Origin, make: impl Fn(CallSite) -> T) -> Option<T> {
         let thread = shard::thread_index();
-        let sites = self.sites.get();
+        let sites = self.sites.as_deref();
         match sites.and_then(|sites| shard::of_thread(sites, thread).first(origin, ())) {
             // Counted by this thread's index, where `Site::take_guard` uses the shard of the site. They are
             // the same shard, because a site was made by a thread of its table. So the processor finds the
@@ -117,17 +114,17 @@ impl Shared {
         name: Option<&'static str>,
     ) -> Option<CallSite> {
         let origin = Origin { location, name };
-        if self.node.is_child() {
+        let Some(sites) = &self.sites else {
             return take_guard_of_child(&self.node, self.node.line_index(origin));
-        }
-        let table = shard::of_thread(self.sites(), shard::thread_index());
+        };
+        let table = shard::of_thread(&**sites, shard::thread_index());
         let make = || Site::new(&self.node, origin);
         table.find(origin, (), make).take_guard()
     }
 
     pub(crate) fn report(&self) -> Report {
         let mut counts = Vec::new();
-        for table in self.sites.get().into_iter().flat_map(|sites| sites.iter()) {
+        for table in self.sites.iter().flat_map(|sites| sites.iter()) {
             table.for_each(|origin, site| counts.push((None, origin, site.tally())));
         }
         self.node.for_each_line(|line| {
@@ -187,18 +184,6 @@ impl Shared {
     /// Does nothing without the feature `tracing`.
     #[cfg(not(feature = "tracing"))]
     pub(crate) fn trace_drained(&self, _: &Result<(), DrainError>) {}
-}
-
-impl Clone for Shared {
-    fn clone(&self) -> Self {
-        Self {
-            node: self.node.clone(),
-            sites: match self.node.is_child() {
-                true => OnceLock::new(),
-                false => self.sites().clone().into(),
-            },
-        }
-    }
 }
 
 impl Node {

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[repr(align(128))]
 pub(crate) struct Padded<T>(pub(crate) T);
 
-/// Returns how many shards to use: a power of two, as many as there are processors, but at most
-/// eight, because an announcement visits them all.
+/// How many shards there are at most: an announcement visits them all.
+pub(crate) const MOST: usize = 8;
+
+/// Returns how many shards to use: a power of two, as many as there are processors, but at most `MOST`.
 pub(crate) fn count() -> usize {
     if cfg!(loom) {
         return 2;
@@ -19,7 +21,7 @@ pub(crate) fn count() -> usize {
         std::thread::available_parallelism()
             .map_or(1, usize::from)
             .next_power_of_two()
-            .min(8)
+            .min(MOST)
     })
 }
 
