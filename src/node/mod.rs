@@ -118,6 +118,19 @@ struct Extra {
     below: OnceLock<Box<Below>>,
 }
 
+impl Extra {
+    #[cold]
+    fn new(lame_duck: bool) -> Self {
+        Self {
+            children: Mutex::new(Slab::new()),
+            watchers: WakerSet::new(),
+            requested: lame_duck.then(WakerQueue::new),
+            forced: WakerQueue::new(),
+            below: OnceLock::new(),
+        }
+    }
+}
+
 /// What a node keeps of its descendants' guards and phases, and of guards of its own on several lines.
 pub(crate) struct Below {
     /// Their guards, by line and by the name of the phase.
@@ -219,7 +232,14 @@ impl Node {
         stopping: WakerQueue,
         tasks: TaskCounter,
     ) -> Self {
-        let node = Self {
+        // Before the node, so that nothing refers to it until it is in its place.
+        let extra = match &policy {
+            Some(policy) if !policy.lame_duck.is_zero() => {
+                OnceLock::from(Box::new(Extra::new(true)))
+            }
+            _ => OnceLock::new(),
+        };
+        Self {
             begun: Mutex::new(Begun::default()),
             word: AtomicU8::new(0),
             #[expect(
@@ -229,16 +249,12 @@ impl Node {
             thread: shard::thread_index() as u8,
             place,
             policy,
-            extra: OnceLock::new(),
+            extra,
             threads: Event::new(),
             stopping,
             tasks,
             line: OnceLock::new(),
-        };
-        if node.has_lame_duck() {
-            node.extra();
         }
-        node
     }
 
     #[inline]
@@ -295,15 +311,8 @@ impl Node {
 
     #[inline]
     fn extra(&self) -> &Extra {
-        self.extra.get_or_init(|| {
-            Box::new(Extra {
-                children: Mutex::new(Slab::new()),
-                watchers: WakerSet::new(),
-                requested: self.has_lame_duck().then(WakerQueue::new),
-                forced: WakerQueue::new(),
-                below: OnceLock::new(),
-            })
-        })
+        // With a lame duck there is one from the beginning.
+        self.extra.get_or_init(|| Box::new(Extra::new(false)))
     }
 
     fn if_below(&self) -> Option<&Below> {
@@ -322,12 +331,6 @@ impl Node {
 
     pub(crate) fn policy(&self) -> &Policy {
         self.policy.as_deref().unwrap_or(&Policy::DEFAULT)
-    }
-
-    #[inline]
-    fn has_lame_duck(&self) -> bool {
-        let policy = self.policy.as_ref();
-        policy.is_some_and(|policy| !policy.lame_duck.is_zero())
     }
 
     /// Takes the link to the parent, and the node out of the parent's lists. Returns the parent.
