@@ -27,7 +27,7 @@ use crate::util::sync::atomic::{AtomicUsize, Ordering};
 use crate::util::sync::yield_now;
 use crate::util::task_counter::{Shard, TryClose};
 
-/// What every handle to a shutdown holds.
+/// What every handle to a shutdown holds: two pointers, so that it is moved as a [`CallSite`] is.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
