@@ -42,9 +42,9 @@ enum Then {
 /// `close`, so that the client sends the next one; and hyper would add `close` to an upgrade.
 ///
 /// The stop is that of the server, or comes when the connection was idle for the `idle` time.
-pub(crate) async fn drive<C: Future>(
-    mut connection: Pin<&mut C>,
-    finish: impl Fn(Pin<&mut C>),
+pub(crate) async fn drive<C: Future + Unpin>(
+    connection: &mut C,
+    finish: impl Fn(&mut C),
     monitor: &Monitor,
 ) {
     let Common {
@@ -60,7 +60,7 @@ pub(crate) async fn drive<C: Future>(
         // First, so that what has arrived is known before the connection is told.
         loop {
             monitor.poll();
-            if connection.as_mut().poll(cx).is_ready() {
+            if Pin::new(&mut *connection).poll(cx).is_ready() {
                 break;
             }
             monitor.polled();
@@ -94,7 +94,7 @@ pub(crate) async fn drive<C: Future>(
                 Then::Tell => {
                     told = Some(now);
                     monitor.tell();
-                    finish(connection.as_mut());
+                    finish(connection);
                 }
                 Then::End => {
                     monitor.end();

@@ -1,16 +1,17 @@
 //! [`Io`]: the I/O of a connection, which tells the monitor what arrives and what has left.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
-use crate::monitor::{Monitor, Wants};
+use crate::monitor::Monitor;
+use crate::protocol::Protocol;
 
-/// How many bytes are read at once while they are looked at: the first request head, mostly.
+/// How many bytes are read at once that hyper does not read itself: the first request head, mostly.
 const CHUNK: usize = 4096;
 
 /// Tells the monitor that the I/O was dropped, by hyper or by the task that an upgraded connection was handed
@@ -33,6 +34,8 @@ pub(crate) struct Io<I> {
     // Dropped first, so that the connection is closed when its guard is released.
     inner: I,
     closer: Closer,
+    /// The first bytes, as long as hyper has not read them.
+    first: Vec<u8>,
     /// The reads in a row that have found something.
     reads: u32,
     /// Whether no more is written.
@@ -44,6 +47,7 @@ impl<I> Io<I> {
         Self {
             inner,
             closer: Closer { monitor },
+            first: Vec::new(),
             reads: 0,
             shut: false,
         }
@@ -51,30 +55,42 @@ impl<I> Io<I> {
 }
 
 impl<I: Read + Unpin> Io<I> {
+    /// Reads the first bytes until they tell the protocol, and keeps them.
+    pub(crate) fn poll_protocol(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Protocol>> {
+        loop {
+            let mut chunk = [MaybeUninit::uninit(); CHUNK];
+            let mut chunk = ReadBuf::uninit(&mut chunk);
+            ready!(Pin::new(&mut self.inner).poll_read(cx, chunk.unfilled()))?;
+            self.closer.monitor.note_arrival();
+            self.first.extend_from_slice(chunk.filled());
+            let protocol = match Protocol::of(&self.first) {
+                // The end of the stream. It is hyper's to say what that means.
+                None if chunk.filled().is_empty() => Protocol::Http1,
+                None => continue,
+                Some(protocol) => protocol,
+            };
+            self.closer.monitor.note_protocol(protocol);
+            return Poll::Ready(Ok(protocol));
+        }
+    }
+
     /// Reads, and tells the monitor what has arrived.
     fn poll_noted(
         &mut self,
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let inner = Pin::new(&mut self.inner);
-        match self.closer.monitor.wants() {
-            Wants::Nothing => return inner.poll_read(cx, buf),
-            Wants::End => return Poll::Ready(Ok(())),
-            Wants::Arrival => {
-                ready!(inner.poll_read(cx, buf))?;
-                // Or the end of the stream, at which hyper ends the connection.
-                self.closer.monitor.note_arrival();
-                return Poll::Ready(Ok(()));
-            }
-            Wants::Bytes => {}
+        if !self.first.is_empty() {
+            let rest = self.first.split_off(self.first.len().min(buf.remaining()));
+            buf.put_slice(&mem::replace(&mut self.first, rest));
+            return Poll::Ready(Ok(()));
         }
-        let mut chunk = [MaybeUninit::uninit(); CHUNK];
-        let len = CHUNK.min(buf.remaining());
-        let mut chunk = ReadBuf::uninit(&mut chunk[..len]);
-        ready!(inner.poll_read(cx, chunk.unfilled()))?;
-        self.closer.monitor.note_bytes(chunk.filled());
-        buf.put_slice(chunk.filled());
+        if self.closer.monitor.is_over() {
+            return Poll::Ready(Ok(())); // as good as the end of the stream
+        }
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        // Or the end of the stream, at which hyper ends the connection.
+        self.closer.monitor.note_arrival();
         Poll::Ready(Ok(()))
     }
 

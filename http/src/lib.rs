@@ -281,6 +281,7 @@ mod hold;
 mod io;
 mod layer;
 mod monitor;
+mod protocol;
 mod refuse;
 mod rt;
 mod server;

@@ -9,11 +9,9 @@ use std::time::{Duration, Instant};
 use hyper::rt::Timer;
 use winddown::{Guard, Waiter};
 
+use crate::protocol::Protocol;
 use crate::slots::Slot;
 use crate::timer::SharedTimer;
-
-/// What an HTTP/2 client sends first.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How many bytes a client may send when its connection of HTTP/2 is over: more than the WINDOW_UPDATEs take
 /// for what the kernel holds.
@@ -27,15 +25,6 @@ const OVER: u32 = 2;
 /// end of the grace period.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The protocol of a connection, as far as its bytes have told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
-    /// So many bytes have arrived, all of them as in the preface of HTTP/2.
-    Unknown(usize),
-    Http1,
-    Http2,
 }
 
 /// The times of a connection.
@@ -68,7 +57,6 @@ pub(crate) struct Monitor {
 }
 
 struct State {
-    protocol: Protocol,
     /// The requests whose answer has not been sent.
     in_flight: usize,
     /// Those among them whose answer the protocol has taken, all of it.
@@ -122,17 +110,6 @@ impl Answers {
     }
 }
 
-/// What a monitor is to know of the bytes that arrive.
-pub(crate) enum Wants {
-    /// What they are: they tell the protocol.
-    Bytes,
-    /// That there are some: a request head begins, or a client that was told is not silent.
-    Arrival,
-    Nothing,
-    /// No bytes any more: they are as good as ended.
-    End,
-}
-
 /// What an idle connection waits for.
 pub(crate) enum Idle {
     /// HTTP/1, or not yet known, and no byte of a request has arrived.
@@ -150,7 +127,6 @@ pub(crate) enum Idle {
 impl Monitor {
     pub(crate) fn new(common: Arc<Common>, guard: Guard, slot: Slot) -> Self {
         let state = State {
-            protocol: Protocol::Unknown(0),
             in_flight: 0,
             taken: Answers::default(),
             polled: Answers::default(),
@@ -175,18 +151,6 @@ impl Monitor {
 
     pub(crate) fn common(&self) -> &Arc<Common> {
         &self.common
-    }
-
-    /// Returns what is to be noted of the bytes that arrive now.
-    pub(crate) fn wants(&self) -> Wants {
-        let state = lock(&self.state);
-        match state.protocol {
-            Protocol::Unknown(_) => Wants::Bytes,
-            Protocol::Http2 if state.over.is_some() => Wants::End,
-            Protocol::Http2 if state.told => Wants::Arrival,
-            Protocol::Http1 if state.awaits_head() => Wants::Arrival,
-            Protocol::Http1 | Protocol::Http2 => Wants::Nothing,
-        }
     }
 
     /// Notes that the connection was told to finish.
@@ -220,42 +184,34 @@ impl Monitor {
         *dropped < FLOOD
     }
 
-    /// Notes bytes that have arrived.
-    pub(crate) fn note_bytes(&self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let mut state = lock(&self.state);
-        if let Protocol::Unknown(len) = state.protocol {
-            let rest = &PREFACE[len..];
-            let common = rest.len().min(bytes.len());
-            state.protocol = if rest[..common] != bytes[..common] {
-                Protocol::Http1
-            } else if common == rest.len() {
-                // Relaxed: only the task that has the I/O sets and reads it.
-                self.http2.store(true, Ordering::Relaxed);
-                Protocol::Http2
-            } else {
-                Protocol::Unknown(len + common)
-            };
-        }
-        self.begin_head(state);
+    /// Notes what the first bytes have told.
+    pub(crate) fn note_protocol(&self, protocol: Protocol) {
+        let http2 = protocol == Protocol::Http2;
+        // Relaxed: only the task that has the I/O sets and reads it.
+        self.http2.store(http2, Ordering::Relaxed);
     }
 
-    /// Notes that bytes have arrived: a request head, or on HTTP/2 what shows that the client is not silent.
+    fn is_http2(&self) -> bool {
+        // Relaxed: as in `note_protocol`.
+        self.http2.load(Ordering::Relaxed)
+    }
+
+    /// Notes that bytes have arrived: of a request head, or on HTTP/2 what shows that a client that was told is
+    /// not silent.
     pub(crate) fn note_arrival(&self) {
         let mut state = lock(&self.state);
-        if state.protocol == Protocol::Http2 {
-            state.heard = Some(self.common.timer.now());
-        } else {
-            self.begin_head(state);
+        if self.is_http2() {
+            if state.told {
+                state.heard = Some(self.common.timer.now());
+            }
+        } else if state.awaits_head() {
+            state.bytes_since = Some(self.common.timer.now());
         }
     }
 
-    fn begin_head(&self, mut state: MutexGuard<'_, State>) {
-        if state.awaits_head() {
-            state.bytes_since = Some(self.common.timer.now());
-        }
+    /// Whether no byte is read any more: those of an HTTP/2 connection that is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_http2() && lock(&self.state).over.is_some()
     }
 
     /// Returns what the connection waits for, or `None` while HTTP/1 has a request, whose answer is flushed
@@ -268,7 +224,7 @@ impl Monitor {
             return Some(Idle::Over { since });
         }
         if state.in_flight > 0 || state.tunnel {
-            if state.protocol != Protocol::Http2 {
+            if !self.is_http2() {
                 return None;
             }
             let registered = state.waker.as_ref();
@@ -286,13 +242,13 @@ impl Monitor {
             return Some(Idle::Streams);
         }
         let since = state.idle_since;
-        Some(match (state.protocol, state.bytes_since) {
-            (Protocol::Http2, _) => {
+        Some(match state.bytes_since {
+            _ if self.is_http2() => {
                 let heard = state.heard.is_some();
                 Idle::Http2 { since, heard }
             }
-            (_, Some(since)) => Idle::Head { since },
-            (_, None) => Idle::Silent { since },
+            Some(since) => Idle::Head { since },
+            None => Idle::Silent { since },
         })
     }
 
@@ -303,11 +259,6 @@ impl Monitor {
         }
     }
 
-    fn is_http2(&self) -> bool {
-        // Relaxed: as in `note_bytes`.
-        self.http2.load(Ordering::Relaxed)
-    }
-
     /// Notes that what was written has left the buffers of the server.
     ///
     /// hyper flushes HTTP/1 only when it has written all that it holds, so the requests are answered. HTTP/2
@@ -315,7 +266,7 @@ impl Monitor {
     pub(crate) fn flushed(&self) {
         let mut state = lock(&self.state);
         state.unflushed = false;
-        if state.protocol != Protocol::Http2 && state.taken.count > 0 {
+        if !self.is_http2() && state.taken.count > 0 {
             let answers = mem::take(&mut state.taken);
             self.answered(state, answers);
         }

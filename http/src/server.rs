@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_lite::{FutureExt, Stream};
+use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::rt::{Executor, Read, Timer, Write};
-use hyper_util::server::conn::auto::{Builder, HttpServerConnExec, UpgradeableConnection};
+use hyper::server::conn::{http1, http2};
 use winddown::{Guard, Shutdown};
 
 use crate::accept::accept;
@@ -19,6 +20,7 @@ use crate::connection::drive;
 use crate::error::ServeError;
 use crate::io::Io;
 use crate::monitor::{Common, Monitor, Times};
+use crate::protocol::{Builders, Connection};
 use crate::service::{Adapter, AnswerFuture, HttpService};
 use crate::slots::Slots;
 use crate::timer::SharedTimer;
@@ -35,7 +37,7 @@ pub struct Server<E> {
     shutdown: Shutdown,
     executor: E,
     timer: SharedTimer,
-    builder: Builder<E>,
+    builders: Builders<E>,
     name: &'static str,
     times: Times,
     max_connections: usize,
@@ -72,14 +74,11 @@ impl<E: Clone> Server<E> {
         timer: impl Timer + Send + Sync + 'static,
     ) -> Self {
         let timer = SharedTimer::new(timer);
-        let mut builder = Builder::new(executor.clone());
+        let mut http1 = http1::Builder::new();
         // The driver of the connection bounds the time of a head.
-        builder
-            .http1()
-            .timer(timer.clone())
-            .header_read_timeout(None);
-        builder
-            .http2()
+        http1.timer(timer.clone()).header_read_timeout(None);
+        let mut http2 = http2::Builder::new(executor.clone());
+        http2
             .timer(timer.clone())
             // For websockets.
             .enable_connect_protocol();
@@ -87,7 +86,7 @@ impl<E: Clone> Server<E> {
             shutdown: shutdown.clone(),
             executor,
             timer,
-            builder,
+            builders: Builders { http1, http2 },
             name: "connections",
             times: Times {
                 pause: Duration::from_millis(500),
@@ -203,10 +202,10 @@ impl<E> Server<E> {
         self
     }
 
-    /// Changes the settings of HTTP itself, by the builder of hyper-util.
+    /// Changes the settings of HTTP/1, by the builder of hyper.
     ///
-    /// The timers are set already, and HTTP/1's `header_read_timeout` is off: with one, hyper closes idle
-    /// connections by it too.
+    /// The timer is set already, and `header_read_timeout` is off: with one, hyper closes idle connections
+    /// by it too.
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -214,13 +213,31 @@ impl<E> Server<E> {
     /// use winddown_http::Server;
     ///
     /// let shutdown = Shutdown::new();
-    /// let server = Server::tokio(&shutdown).http(|http| {
-    ///     http.http2().max_concurrent_streams(100);
+    /// let server = Server::tokio(&shutdown).http1(|http1| {
+    ///     http1.max_headers(50);
     /// });
     /// # let _ = server;
     /// ```
-    pub fn http(mut self, configure: impl FnOnce(&mut Builder<E>)) -> Self {
-        configure(&mut self.builder);
+    pub fn http1(mut self, configure: impl FnOnce(&mut http1::Builder)) -> Self {
+        configure(&mut self.builders.http1);
+        self
+    }
+
+    /// Changes the settings of HTTP/2, by the builder of hyper. The timer is set already.
+    ///
+    #[cfg_attr(feature = "tokio", doc = "```")]
+    #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+    /// use winddown::Shutdown;
+    /// use winddown_http::Server;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let server = Server::tokio(&shutdown).http2(|http2| {
+    ///     http2.max_concurrent_streams(100);
+    /// });
+    /// # let _ = server;
+    /// ```
+    pub fn http2(mut self, configure: impl FnOnce(&mut http2::Builder<E>)) -> Self {
+        configure(&mut self.builders.http2);
         self
     }
 
@@ -291,7 +308,7 @@ impl<E> Server<E> {
         <S::ResBody as http_body::Body>::Data: Send,
         <S::ResBody as http_body::Body>::Error: Into<Box<dyn Error + Send + Sync>>,
         K: 'static,
-        E: HttpServerConnExec<AnswerFuture<S::Future>, ResponseBody<S::ResBody>>,
+        E: Http2ServerConnExec<AnswerFuture<S::Future>, ResponseBody<S::ResBody>>,
         E: Executor<ConnectionTask> + Send + Sync + 'static,
     {
         self.serve_with(incoming, move |io| future::ready(Ok((io, service.clone()))))
@@ -356,14 +373,14 @@ impl<E> Server<E> {
         <S::ResBody as http_body::Body>::Data: Send,
         <S::ResBody as http_body::Body>::Error: Into<Box<dyn Error + Send + Sync>>,
         K: 'static,
-        E: HttpServerConnExec<AnswerFuture<S::Future>, ResponseBody<S::ResBody>>,
+        E: Http2ServerConnExec<AnswerFuture<S::Future>, ResponseBody<S::ResBody>>,
         E: Executor<ConnectionTask> + Send + Sync + 'static,
     {
         let Self {
             shutdown,
             executor,
             timer,
-            builder,
+            builders,
             name,
             times,
             max_connections,
@@ -384,7 +401,7 @@ impl<E> Server<E> {
             timer: timer.clone(),
             times,
         });
-        let builder = Arc::new(builder);
+        let builders = Arc::new(builders);
         let slots = Slots::new(max_connections);
         // Tells the connections that the drain has given them up.
         let abort = Shutdown::new();
@@ -400,7 +417,7 @@ impl<E> Server<E> {
                 let slot = slots.take();
                 let connecting = connect(raw);
                 let handshake_timeout = timer.sleep(times.client);
-                let (builder, common) = (builder.clone(), common.clone());
+                let (builders, common) = (builders.clone(), common.clone());
                 let task = async move {
                     let timeout = async {
                         handshake_timeout.await;
@@ -412,12 +429,9 @@ impl<E> Server<E> {
                     let monitor = Arc::new(Monitor::new(common, guard, slot));
                     let io = Io::new(io, monitor.clone());
                     let service = Adapter::new(service, monitor.clone());
-                    // Pinned here: as an argument it would have its place in the task twice.
-                    let connection = pin!(builder.serve_connection_with_upgrades(io, service));
-                    let finish = |it: Pin<&mut UpgradeableConnection<'_, _, _, _>>| {
-                        it.graceful_shutdown();
-                    };
-                    drive(connection, finish, &monitor).await;
+                    // Made here: as an argument it would have its place in the task twice.
+                    let mut connection = Connection::new(io, service, &builders);
+                    drive(&mut connection, Connection::graceful_shutdown, &monitor).await;
                 };
                 executor.execute(Box::pin(task.or(abort.waiter())));
             }

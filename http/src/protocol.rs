@@ -1,0 +1,150 @@
+//! [`Connection`]: a connection of HTTP/1 or of HTTP/2, as its first bytes tell.
+//!
+//! hyper-util's `auto` does the same, but hands hyper the first 24 bytes apart from the others. For those hyper
+//! doubles its buffer, so that each connection of HTTP/1 keeps 16 KiB in place of 8.
+
+use std::error::Error;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::rt::bounds::Http2ServerConnExec;
+use hyper::rt::{Read, Write};
+use hyper::server::conn::{http1, http2};
+use hyper::service::HttpService;
+
+use crate::io::Io;
+
+/// What an HTTP/2 client sends first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The protocol of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Protocol {
+    /// Returns what the first bytes of a connection tell, or `None` if more are needed.
+    pub(crate) fn of(first: &[u8]) -> Option<Self> {
+        let common = first.len().min(PREFACE.len());
+        match first[..common] == PREFACE[..common] {
+            false => Some(Self::Http1),
+            true if common == PREFACE.len() => Some(Self::Http2),
+            true => None,
+        }
+    }
+}
+
+/// The settings of each protocol.
+#[derive(Clone)]
+pub(crate) struct Builders<E> {
+    pub(crate) http1: http1::Builder,
+    pub(crate) http2: http2::Builder<E>,
+}
+
+/// A connection, until it has ended.
+pub(crate) struct Connection<'a, I, S, E>
+where
+    S: HttpService<Incoming>,
+{
+    builders: &'a Builders<E>,
+    state: State<I, S, E>,
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most connections are of HTTP/1, and one without a box takes an allocation less"
+)]
+enum State<I, S, E>
+where
+    S: HttpService<Incoming>,
+{
+    /// The first bytes have not told yet.
+    First {
+        io: Io<I>,
+        service: S,
+    },
+    Http1(http1::UpgradeableConnection<Io<I>, S>),
+    /// Boxed, because it has more than twice the size.
+    Http2(Pin<Box<http2::Connection<Io<I>, S, E>>>),
+    Ended,
+}
+
+impl<'a, I, S, E> Connection<'a, I, S, E>
+where
+    S: HttpService<Incoming>,
+{
+    pub(crate) fn new(io: Io<I>, service: S, builders: &'a Builders<E>) -> Self {
+        let state = State::First { io, service };
+        Self { builders, state }
+    }
+}
+
+impl<I, S, B, E> Connection<'_, I, S, E>
+where
+    I: Read + Write + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    E: Http2ServerConnExec<S::Future, B>,
+{
+    /// Has it end once it has answered the requests that have arrived. It is to be polled again.
+    pub(crate) fn graceful_shutdown(&mut self) {
+        match &mut self.state {
+            State::First { .. } => self.state = State::Ended,
+            State::Http1(connection) => Pin::new(connection).graceful_shutdown(),
+            State::Http2(connection) => connection.as_mut().graceful_shutdown(),
+            State::Ended => {}
+        }
+    }
+
+    fn begin(&mut self, protocol: Protocol) {
+        let Self { builders, state } = self;
+        let State::First { io, service } = mem::replace(state, State::Ended) else {
+            return;
+        };
+        *state = match protocol {
+            Protocol::Http1 => {
+                let connection = builders.http1.serve_connection(io, service);
+                State::Http1(connection.with_upgrades())
+            }
+            Protocol::Http2 => State::Http2(Box::pin(builders.http2.serve_connection(io, service))),
+        };
+    }
+}
+
+// Nothing in it is pinned, but for what has a box.
+impl<I, S: HttpService<Incoming>, E> Unpin for Connection<'_, I, S, E> {}
+
+/// Ready when the connection has ended. Its errors are those of the client.
+impl<I, S, B, E> Future for Connection<'_, I, S, E>
+where
+    I: Read + Write + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    E: Http2ServerConnExec<S::Future, B>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.state {
+                State::First { io, .. } => match ready!(io.poll_protocol(cx)) {
+                    Ok(protocol) => this.begin(protocol),
+                    Err(_) => this.state = State::Ended,
+                },
+                State::Http1(connection) => return Pin::new(connection).poll(cx).map(drop),
+                State::Http2(connection) => return connection.as_mut().poll(cx).map(drop),
+                State::Ended => return Poll::Ready(()),
+            }
+        }
+    }
+}
