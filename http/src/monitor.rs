@@ -49,6 +49,8 @@ pub(crate) struct Monitor {
     common: Arc<Common>,
     /// Whether it is HTTP/2, so that HTTP/1 locks the state less often.
     http2: AtomicBool,
+    /// Whether a part of a request head has arrived, if it is HTTP/1.
+    head: AtomicBool,
     state: Mutex<State>,
     /// Here, because hyper drops the I/O of a connection before the handler that was broken off with it; and
     /// the task that an upgraded connection was handed to has the I/O alone.
@@ -67,8 +69,8 @@ struct State {
     unflushed: bool,
     /// When the last request was answered, or the connection began.
     idle_since: Instant,
-    /// When the first byte arrived since then.
-    bytes_since: Option<Instant>,
+    /// Since when `head` is set, as far as the driver has seen it.
+    head_since: Option<Instant>,
     /// Whether a connection of HTTP/2 was told to finish.
     told: bool,
     /// When bytes have arrived last since then.
@@ -84,29 +86,43 @@ struct State {
     waker: Option<Waker>,
 }
 
-impl State {
-    /// Whether the next byte is the first of a request head.
-    fn awaits_head(&self) -> bool {
-        self.in_flight == 0 && self.bytes_since.is_none()
-    }
-}
-
 /// Answers that are to be sent, and the guards of their requests.
 #[derive(Default)]
 struct Answers {
     count: usize,
-    guards: Vec<Arc<Guard>>,
+    guards: Guards,
 }
 
 impl Answers {
-    fn append(&mut self, mut more: Self) {
+    fn append(&mut self, more: Self) {
         self.count += more.count;
-        if self.guards.is_empty() {
-            // As almost always: without another allocation.
-            self.guards = more.guards;
-        } else {
-            self.guards.append(&mut more.guards);
-        }
+        self.guards.append(more.guards);
+    }
+}
+
+/// The guards of requests. One has a place without an allocation, because most requests have one at most.
+#[derive(Default)]
+enum Guards {
+    #[default]
+    None,
+    One(Arc<Guard>),
+    More(Vec<Arc<Guard>>),
+}
+
+impl Guards {
+    fn append(&mut self, more: Self) {
+        *self = match (mem::take(self), more) {
+            (Self::None, guards) | (guards, Self::None) => guards,
+            (Self::One(one), Self::One(other)) => Self::More(vec![one, other]),
+            (Self::More(mut guards), Self::One(one)) | (Self::One(one), Self::More(mut guards)) => {
+                guards.push(one);
+                Self::More(guards)
+            }
+            (Self::More(mut guards), Self::More(mut others)) => {
+                guards.append(&mut others);
+                Self::More(guards)
+            }
+        };
     }
 }
 
@@ -135,7 +151,7 @@ impl Monitor {
             heard: None,
             over: None,
             idle_since: common.timer.now(),
-            bytes_since: None,
+            head_since: None,
             tunnel: false,
             closed: false,
             waker: None,
@@ -143,6 +159,7 @@ impl Monitor {
         Self {
             common,
             http2: AtomicBool::new(false),
+            head: AtomicBool::new(false),
             state: Mutex::new(state),
             _guard: guard,
             _slot: slot,
@@ -199,13 +216,15 @@ impl Monitor {
     /// Notes that bytes have arrived: of a request head, or on HTTP/2 what shows that a client that was told is
     /// not silent.
     pub(crate) fn note_arrival(&self) {
+        if !self.is_http2() {
+            // Without a look at the clock: most heads are complete before the driver asks. Relaxed: as in
+            // `note_protocol`.
+            self.head.store(true, Ordering::Relaxed);
+            return;
+        }
         let mut state = lock(&self.state);
-        if self.is_http2() {
-            if state.told {
-                state.heard = Some(self.common.timer.now());
-            }
-        } else if state.awaits_head() {
-            state.bytes_since = Some(self.common.timer.now());
+        if state.told {
+            state.heard = Some(self.common.timer.now());
         }
     }
 
@@ -242,14 +261,17 @@ impl Monitor {
             return Some(Idle::Streams);
         }
         let since = state.idle_since;
-        Some(match state.bytes_since {
-            _ if self.is_http2() => {
-                let heard = state.heard.is_some();
-                Idle::Http2 { since, heard }
-            }
-            Some(since) => Idle::Head { since },
-            None => Idle::Silent { since },
-        })
+        if self.is_http2() {
+            let heard = state.heard.is_some();
+            return Some(Idle::Http2 { since, heard });
+        }
+        // Relaxed: as in `note_protocol`.
+        if self.head.load(Ordering::Relaxed) {
+            let now = || self.common.timer.now();
+            let since = *state.head_since.get_or_insert_with(now);
+            return Some(Idle::Head { since });
+        }
+        Some(Idle::Silent { since })
     }
 
     /// Notes that bytes are written.
@@ -313,7 +335,8 @@ impl Monitor {
         state.in_flight -= answers.count;
         let waker = if state.in_flight == 0 {
             state.idle_since = self.common.timer.now();
-            state.bytes_since = None;
+            state.head_since = None;
+            self.head.store(false, Ordering::Relaxed); // as in `note_protocol`
             state.waker.take()
         } else {
             None
@@ -328,11 +351,10 @@ impl Monitor {
     pub(crate) fn begin(self: &Arc<Self>, http1: bool) -> Arc<InFlight> {
         let mut state = lock(&self.state);
         state.in_flight += 1;
-        state.bytes_since = None;
         drop(state);
         Arc::new(InFlight {
             monitor: self.clone(),
-            guards: Mutex::new(Vec::new()),
+            guards: Mutex::default(),
             http1,
             ended: AtomicBool::new(false),
         })
@@ -343,7 +365,7 @@ impl Monitor {
 /// that body share it, so it is dropped once all bytes are written.
 pub(crate) struct InFlight {
     monitor: Arc<Monitor>,
-    guards: Mutex<Vec<Arc<Guard>>>,
+    guards: Mutex<Guards>,
     http1: bool,
     /// Whether the body of the answer has given its last frame.
     ended: AtomicBool,
@@ -360,7 +382,7 @@ impl InFlight {
 
     /// Holds a guard until the answer has been sent.
     pub(crate) fn keep(&self, guard: Arc<Guard>) {
-        lock(&self.guards).push(guard);
+        lock(&self.guards).append(Guards::One(guard));
     }
 
     /// Notes that the stream is handed over to another protocol.
@@ -397,6 +419,35 @@ impl Drop for InFlight {
             }
         } else {
             self.monitor.answered(state, answer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use winddown::Shutdown;
+
+    use super::*;
+
+    #[test]
+    fn appended_guards_are_all_held() {
+        let shutdown = Shutdown::new();
+        let guards = |count| {
+            let mut guards = Guards::default();
+            for _ in 0..count {
+                let guard = shutdown.guard().expect("nothing was drained");
+                guards.append(Guards::One(Arc::new(guard)));
+            }
+            guards
+        };
+        for count in 0..4 {
+            for more in 0..4 {
+                let mut held = guards(count);
+                held.append(guards(more));
+                assert_eq!(shutdown.in_flight(), count + more);
+                drop(held);
+                assert_eq!(shutdown.in_flight(), 0);
+            }
         }
     }
 }

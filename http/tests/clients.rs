@@ -378,6 +378,28 @@ fn second_half_of_a_head_is_answered() {
     }
 }
 
+/// It begins with the first byte of a head, and ends with the last. Afterwards the client may be silent.
+#[test]
+fn client_timeout_is_for_each_head() {
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            client_timeout: CLIENT_TIMEOUT,
+            ..Settings::default()
+        };
+        let server = Running::start(runtime, &Shutdown::new(), settings, app());
+        let mut client = server.connect();
+        for _ in 0..2 {
+            client.send("GET / HTTP/1.1\r\nHos").unwrap();
+            thread::sleep(Duration::from_millis(20)); // the server has most likely read it
+            client.send("t: test\r\n\r\n").unwrap();
+            assert_eq!(client.answer().unwrap().body, b"hello");
+            thread::sleep(CLIENT_TIMEOUT + Duration::from_millis(200));
+        }
+        server.shutdown.request_shutdown();
+        server.join().unwrap();
+    }
+}
+
 /// A connection that was just accepted sends its first request within the pause.
 #[test]
 fn new_connection_has_the_pause() {
