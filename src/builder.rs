@@ -36,15 +36,14 @@ use crate::shutdown::Shutdown;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` or `install`"]
 pub struct Builder {
-    /// `None` until a setting is changed.
-    policy: Option<Policy>,
+    policy: Policy,
     #[cfg(feature = "signals")]
     settings: Settings,
 }
 
 impl Builder {
     fn set(mut self, change: impl FnOnce(&mut Policy)) -> Self {
-        change(self.policy.get_or_insert(Policy::DEFAULT));
+        change(&mut self.policy);
         self
     }
 
@@ -301,7 +300,7 @@ impl Builder {
     #[track_caller]
     pub fn build(self) -> Shutdown {
         assert!(
-            !self.policy.as_ref().is_some_and(Policy::lacks_deadline),
+            !self.policy.lacks_deadline(),
             "force_at_deadline without a deadline; set a grace_period too",
         );
         Shutdown::root(Node::new(None, self.policy))
@@ -346,7 +345,7 @@ impl Shutdown {
     /// ```
     pub fn builder() -> Builder {
         Builder {
-            policy: None,
+            policy: Policy::DEFAULT,
             #[cfg(feature = "signals")]
             settings: Settings::default(),
         }

@@ -17,6 +17,7 @@ use crate::model::cause::Cause;
 #[cfg(not(target_family = "wasm"))]
 use crate::model::drain_error::DrainError;
 use crate::model::failure::{Failure, Outcome};
+use crate::model::policy::Policy;
 use crate::model::report::Report;
 use crate::model::signal::Signal;
 use crate::model::stage::Stage;
@@ -74,7 +75,7 @@ impl Shutdown {
     /// assert!(!shutdown.request_shutdown()); // refused
     /// ```
     pub fn new() -> Self {
-        Self::root(Node::new(None, None))
+        Self::root(Node::new(None, Policy::DEFAULT))
     }
 
     pub(crate) fn root(node: Arc<Node>) -> Self {

@@ -22,7 +22,9 @@ impl Node {
         loop {
             // First: a node that has begun, and then has no cause of its own, never gets one.
             let begun = node.has_reached(Stage::Requested);
-            let own = lock(&node.begun).cause.clone();
+            let own = lock(&node.begun)
+                .as_ref()
+                .and_then(|begun| begun.cause.clone());
             if own.is_some() || !begun {
                 return own;
             }
@@ -39,7 +41,7 @@ impl Node {
 
     fn requested(&self) -> Option<Instant> {
         self.and_ancestors()
-            .filter_map(|node| lock(&node.begun).requested)
+            .filter_map(|node| lock(&node.begun).as_ref()?.requested)
             .min()
     }
 
@@ -97,7 +99,8 @@ impl Node {
     fn record(&self, failure: &Failure) -> bool {
         let mut recorded = false;
         for node in self.and_ancestors() {
-            match &mut lock(&node.begun).cause {
+            let mut begun = lock(&node.begun);
+            match begun.as_mut().and_then(|begun| begun.cause.as_mut()) {
                 None | Some(Cause::Failed(_)) => {}
                 Some(cause) => {
                     *cause = Cause::Failed(failure.clone());

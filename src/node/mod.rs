@@ -80,31 +80,30 @@ const FORCED: u8 = 0b1000;
 /// What a phase has when it is asked.
 const STOPPING_TOO: u8 = REQUESTED | STOPPING;
 
-/// The order of the fields keeps the word, which every poll reads, out of the cache lines that change
-/// often. They are asserted below.
+/// Small, because a program may have a child for each connection: most of a child's time is that of the
+/// memory.
+///
+/// The order of the fields keeps the word of a root, which every poll of all threads reads, out of the cache
+/// lines that change often. That is asserted below.
 #[repr(C)]
 pub(crate) struct Node {
-    begun: Mutex<Begun>,
+    /// `None` of a child that was not asked itself: most are begun by their parent.
+    begun: Mutex<Option<Box<Begun>>>,
 
+    place: Place,
+    /// Of a child: the line that its first guard was taken on.
+    line: OnceLock<Line>,
     word: AtomicU8,
     /// Of a child: the index of the thread that made it, which says in which shard of the root its guards
     /// are counted.
     thread: u8,
-    place: Place,
-    /// `None` stands for the default, which almost all have: so a child costs no more for it.
-    policy: Option<Arc<Policy>>,
     /// `None` as long as nothing needs it, as in most children (S6).
     extra: OnceLock<Box<Extra>>,
     /// Threads that block, and never a task: event-listener calls wakers under its lock, and only the
     /// waker of a thread is known to do no more than unpark it.
     threads: Event,
-
-    /// Every first poll of a child's waiter changes it.
     stopping: WakerQueue,
-    /// Every guard of a child changes this field and the next.
     tasks: TaskCounter,
-    /// Of a child: the line that its first guard was taken on.
-    line: OnceLock<Line>,
 }
 
 /// What most children do without: they are made for a connection or a job.
@@ -146,19 +145,20 @@ enum Place {
     Child {
         parent: Arc<Node>,
         /// The index in the parent's list of children.
-        key: usize,
+        key: u32,
     },
     /// A child that is asked later.
-    Phase {
-        parent: Arc<Node>,
-        link: Box<PhaseLink>,
-    },
-    Root {
-        /// What the process adds, if this shutdown is installed.
-        host: Option<Box<dyn Host>>,
-    },
+    Phase(Box<PhaseLink<Node>>),
+    Root(Box<Root>),
     /// No longer anywhere: the node is being dropped.
     Unlinked,
+}
+
+/// What a root has, and its descendants share.
+struct Root {
+    /// What the process adds, if this shutdown is installed.
+    host: Option<Box<dyn Host>>,
+    policy: Policy,
 }
 
 /// What a process adds to the shutdown that is installed in it.
@@ -190,13 +190,18 @@ struct Begun {
 }
 
 impl Node {
-    pub(crate) fn new(host: Option<Box<dyn Host>>, policy: Option<Policy>) -> Arc<Self> {
-        Arc::new(Self::with(
-            Place::Root { host },
-            policy.map(Arc::new),
+    pub(crate) fn new(host: Option<Box<dyn Host>>, policy: Policy) -> Arc<Self> {
+        let mut node = Self::with(
+            Place::Root(Box::new(Root { host, policy })),
             WakerQueue::sharded(),
             TaskCounter::sharded(),
-        ))
+        );
+        // At once, so that a request needs no memory.
+        node.begun = Mutex::new(Some(Box::default()));
+        if !node.policy().lame_duck.is_zero() {
+            node.separate_requested();
+        }
+        Arc::new(node)
     }
 
     pub(crate) fn child(parent: &Arc<Self>) -> Arc<Self> {
@@ -209,38 +214,31 @@ impl Node {
 
     /// Makes a child, and enters it in the list of its parent.
     #[inline(always)]
-    fn child_at(parent: &Arc<Self>, place: impl FnOnce(Arc<Self>, usize) -> Place) -> Arc<Self> {
-        let mut children = lock(&parent.extra().children);
+    fn child_at(parent: &Arc<Self>, place: impl FnOnce(Arc<Self>, u32) -> Place) -> Arc<Self> {
+        let of_parent = parent.extra();
+        let mut children = lock(&of_parent.children);
         let entry = children.vacant_entry();
-        let place = place(parent.clone(), entry.key());
-        let policy = parent.policy.clone();
+        let key = u32::try_from(entry.key()).expect("4 billion children do not fit into memory");
         let mut weak = None;
         // Cyclic only because that builds the node in place, and has a `Weak` at hand: a third faster.
         // One shard: a child is made for a connection or a job, and few tasks wait for it.
         let child = Arc::new_cyclic(|this| {
             weak = Some(this.clone());
-            Self::with(place, policy, WakerQueue::new(), TaskCounter::new())
+            let place = place(parent.clone(), key);
+            Self::with(place, WakerQueue::new(), TaskCounter::new())
         });
+        if of_parent.requested.is_some() {
+            child.separate_requested();
+        }
         entry.insert(weak.expect("the closure has run"));
         child
     }
 
     #[inline(always)]
-    fn with(
-        place: Place,
-        policy: Option<Arc<Policy>>,
-        stopping: WakerQueue,
-        tasks: TaskCounter,
-    ) -> Self {
-        // Before the node, so that nothing refers to it until it is in its place.
-        let extra = match &policy {
-            Some(policy) if !policy.lame_duck.is_zero() => {
-                OnceLock::from(Box::new(Extra::new(true)))
-            }
-            _ => OnceLock::new(),
-        };
+    fn with(place: Place, stopping: WakerQueue, tasks: TaskCounter) -> Self {
         Self {
-            begun: Mutex::new(Begun::default()),
+            begun: Mutex::new(None),
+            line: OnceLock::new(),
             word: AtomicU8::new(0),
             #[expect(
                 clippy::cast_possible_truncation,
@@ -248,26 +246,31 @@ impl Node {
             )]
             thread: shard::thread_index() as u8,
             place,
-            policy,
-            extra,
+            extra: OnceLock::new(),
             threads: Event::new(),
             stopping,
             tasks,
-            line: OnceLock::new(),
         }
+    }
+
+    /// Makes the queue of a stage that a lame duck separates from the next, before any task can wait for it.
+    #[cold]
+    fn separate_requested(&self) {
+        self.extra.get_or_init(|| Box::new(Extra::new(true)));
     }
 
     #[inline]
     fn parent(&self) -> Option<&Arc<Self>> {
         match &self.place {
-            Place::Root { .. } | Place::Unlinked => None,
-            Place::Child { parent, .. } | Place::Phase { parent, .. } => Some(parent),
+            Place::Root(_) | Place::Unlinked => None,
+            Place::Child { parent, .. } => Some(parent),
+            Place::Phase(link) => Some(&link.parent),
         }
     }
 
     #[inline]
     pub(crate) fn is_child(&self) -> bool {
-        matches!(self.place, Place::Child { .. } | Place::Phase { .. })
+        matches!(self.place, Place::Child { .. } | Place::Phase(_))
     }
 
     /// Iterates over this node, its parent, and so on to the root.
@@ -304,8 +307,8 @@ impl Node {
 
     fn host(&self) -> Option<&dyn Host> {
         match &self.place {
-            Place::Root { host } => host.as_deref(),
-            Place::Child { .. } | Place::Phase { .. } | Place::Unlinked => None,
+            Place::Root(root) => root.host.as_deref(),
+            Place::Child { .. } | Place::Phase(_) | Place::Unlinked => None,
         }
     }
 
@@ -329,8 +332,17 @@ impl Node {
         })
     }
 
+    /// Returns the policy, which a child shares with its root.
     pub(crate) fn policy(&self) -> &Policy {
-        self.policy.as_deref().unwrap_or(&Policy::DEFAULT)
+        let mut node = self;
+        loop {
+            match &node.place {
+                Place::Root(root) => return &root.policy,
+                Place::Child { parent, .. } => node = parent,
+                Place::Phase(link) => node = &link.parent,
+                Place::Unlinked => return &Policy::DEFAULT,
+            }
+        }
     }
 
     /// Takes the link to the parent, and the node out of the parent's lists. Returns the parent.
@@ -340,14 +352,13 @@ impl Node {
                 parent.remove_child(key);
                 Some(parent)
             }
-            Place::Phase { parent, link } => {
-                parent.remove_child(link.child);
-                parent.remove_phase(&link);
-                Some(parent)
+            Place::Phase(link) => {
+                link.parent.remove_child(link.child);
+                link.parent.remove_phase(&link);
+                Some(link.parent)
             }
-            Place::Root { host } => {
-                self.cancel_timers();
-                drop(host);
+            Place::Root(root) => {
+                root.cancel_timers();
                 None
             }
             Place::Unlinked => None,
@@ -355,9 +366,9 @@ impl Node {
     }
 
     #[inline]
-    fn remove_child(&self, key: usize) {
+    fn remove_child(&self, key: u32) {
         let mut children = lock(&self.extra().children);
-        children.remove(key);
+        children.remove(key as usize);
         let unused = take_unused(&mut children);
         drop(children);
         drop(unused);
@@ -374,9 +385,10 @@ impl Drop for Node {
     }
 }
 
-/// The distance from the word to what other threads change often is at least a cache line: in front of
-/// it the reference counts of the `Arc`, behind it the wakers of a child and its guards. An assertion on
-/// offsets holds for every alignment that the allocator gives.
+/// The distance from the word of a root to what other threads change often is at least a cache line: in front
+/// of it the reference counts of the `Arc`, behind the node whatever the allocator puts there. What is in
+/// between changes in children alone. An assertion on offsets holds for every alignment that the allocator
+/// gives.
 #[cfg(all(target_pointer_width = "64", not(loom)))]
 const _: () = {
     use std::mem::offset_of;
@@ -385,7 +397,5 @@ const _: () = {
     let word = offset_of!(Node, word);
     // The counts stand before the first field.
     assert!(word >= LINE - 1);
-    assert!(offset_of!(Node, stopping) >= word + LINE);
-    assert!(offset_of!(Node, tasks) >= word + LINE);
-    assert!(offset_of!(Node, line) >= word + LINE);
+    assert!(size_of::<Node>() >= word + LINE);
 };

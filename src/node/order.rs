@@ -7,17 +7,18 @@ use std::time::Duration;
 use slab::Slab;
 
 /// What a phase knows of its place in the order.
-pub(crate) struct PhaseLink {
+pub(crate) struct PhaseLink<N> {
+    pub(crate) parent: Arc<N>,
     pub(crate) name: &'static str,
     /// The index in the parent's list of children.
-    pub(crate) child: usize,
+    pub(crate) child: u32,
     /// The index in the parent's order.
     pub(crate) key: usize,
     /// Whether it may set timers.
     pub(crate) timed: bool,
 }
 
-impl PhaseLink {
+impl<N> PhaseLink<N> {
     /// Returns the number under which the background thread keeps jobs of the phase.
     pub(crate) fn owner(&self) -> usize {
         std::ptr::from_ref(self).addr()

@@ -185,13 +185,13 @@ impl Node {
         let node = Self::child_at(parent, |parent, child| {
             let PhaseSettings { name, .. } = settings;
             let link = PhaseLink {
+                parent,
                 name,
                 child,
                 key,
                 timed: settings.time_limit.is_some() || !settings.delay.is_zero(),
             };
-            let link = Box::new(link);
-            Place::Phase { parent, link }
+            Place::Phase(Box::new(link))
         });
         for earlier in &after {
             order.phases[*earlier].before.push(key);
@@ -219,21 +219,23 @@ impl Node {
 
     /// Returns whether this is a phase of `parent`.
     pub(crate) fn is_phase_of(&self, parent: &Arc<Self>) -> bool {
-        matches!(&self.place, Place::Phase { parent: of, .. } if Arc::ptr_eq(of, parent))
+        self.phase_link()
+            .is_some_and(|link| Arc::ptr_eq(&link.parent, parent))
+    }
+
+    fn phase_link(&self) -> Option<&PhaseLink<Self>> {
+        match &self.place {
+            Place::Phase(link) => Some(link),
+            Place::Root(_) | Place::Child { .. } | Place::Unlinked => None,
+        }
     }
 
     pub(crate) fn phase_name(&self) -> Option<&'static str> {
-        match &self.place {
-            Place::Phase { link, .. } => Some(link.name),
-            Place::Root { .. } | Place::Child { .. } | Place::Unlinked => None,
-        }
+        Some(self.phase_link()?.name)
     }
 
     fn phase_key(&self) -> Option<usize> {
-        match &self.place {
-            Place::Phase { link, .. } => Some(link.key),
-            Place::Root { .. } | Place::Child { .. } | Place::Unlinked => None,
-        }
+        Some(self.phase_link()?.key)
     }
 
     /// Asks the phases of this node that are due. They are children, so a caller that visits these next
@@ -250,9 +252,10 @@ impl Node {
     /// phases that are asked for that.
     pub(super) fn note_phase(&self) -> Asked<Node> {
         let mut asked = Asked::none();
-        let Place::Phase { parent, link } = &self.place else {
+        let Some(link) = self.phase_link() else {
             return asked;
         };
+        let parent = &link.parent;
         let mut order = lock(&parent.below().order);
         // P3. Under the lock: the thread that asks this phase holds it, or takes it next and looks for
         // guards after this thread has.
@@ -271,9 +274,10 @@ impl Node {
 
     /// Asks this phase, whose delay is over.
     fn on_delay_over(self: &Arc<Self>) {
-        let Place::Phase { parent, link } = &self.place else {
+        let Some(link) = self.phase_link() else {
             return;
         };
+        let parent = &link.parent;
         let mut asked = Asked::none();
         let mut order = lock(&parent.below().order);
         let entry = &mut order.phases[link.key];
@@ -287,9 +291,10 @@ impl Node {
 
     /// Goes on without this phase, whose time limit has run out.
     fn on_time_limit(self: &Arc<Self>) {
-        let Place::Phase { parent, link } = &self.place else {
+        let Some(link) = self.phase_link() else {
             return;
         };
+        let parent = &link.parent;
         let mut order = lock(&parent.below().order);
         if order.phases[link.key].step != Step::Asked {
             return;
@@ -330,7 +335,7 @@ impl Node {
 
     /// Takes a phase of this node out of the order, because its node is gone.
     #[cold]
-    pub(super) fn remove_phase(&self, link: &PhaseLink) {
+    pub(super) fn remove_phase(&self, link: &PhaseLink<Self>) {
         if link.timed {
             background::cancel(link.owner());
         }

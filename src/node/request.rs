@@ -98,8 +98,8 @@ impl Node {
             match &node.place {
                 Place::Child { parent, .. } => node = parent,
                 // It hears of the force alone.
-                Place::Phase { parent, .. } => return parent.and_ancestors().any(Self::is_forced),
-                Place::Root { .. } | Place::Unlinked => return false,
+                Place::Phase(link) => return link.parent.and_ancestors().any(Self::is_forced),
+                Place::Root(_) | Place::Unlinked => return false,
             }
         }
     }
@@ -127,7 +127,7 @@ impl Node {
             // An interrupt ends a lame duck, whatever else becomes of it.
             let asked = word | begins(lame_duck);
             if word & FORCED != 0 {
-                let third = signal.is_some() && may_force && !self.bounces(begun);
+                let third = signal.is_some() && may_force && !self.bounces(begun.as_deref());
                 let transition = if third {
                     Transition::Third
                 } else {
@@ -135,13 +135,13 @@ impl Node {
                 };
                 (word, transition)
             } else if word & FIRST == 0 {
-                begun.slot = now;
+                begun.get_or_insert_default().slot = now;
                 match word & REQUESTED {
                     0 => (asked | FIRST, Transition::Began),
                     _ => (asked | FIRST, Transition::Counted),
                 }
-            } else if may_force && !self.bounces(begun) {
-                begun.slot = now;
+            } else if may_force && !self.bounces(begun.as_deref()) {
+                begun.get_or_insert_default().slot = now;
                 (word | STOPPING | FORCED, Transition::Forced)
             } else {
                 (asked, Transition::Refused)
@@ -234,7 +234,7 @@ impl Node {
         &self,
         mut cause: Option<Cause>,
         requested: Option<Instant>,
-        next: impl FnOnce(u8, &mut Begun) -> (u8, T),
+        next: impl FnOnce(u8, &mut Option<Box<Begun>>) -> (u8, T),
     ) -> (T, Raised) {
         let mut begun = lock(&self.begun); // S2
         // Relaxed: the lock orders this load after every other change.
@@ -242,8 +242,11 @@ impl Node {
         let (next, result) = next(word, &mut begun);
         // Only a request changes a word without this flag, and raises it.
         if word & REQUESTED == 0 {
-            begun.cause = cause.take(); // S3
-            begun.requested = requested;
+            if let Some(cause) = cause.take() {
+                let begun = begun.get_or_insert_default();
+                begun.cause = Some(cause); // S3
+                begun.requested = requested;
+            }
         }
         // Release: pairs with the Acquire loads in `has_reached`, `stage` and `inherit`.
         self.word.store(next, Ordering::Release);
@@ -261,9 +264,10 @@ impl Node {
     }
 
     /// Returns whether a signal that comes now is taken for the last one that took a slot.
-    fn bounces(&self, begun: &Begun) -> bool {
+    fn bounces(&self, begun: Option<&Begun>) -> bool {
         let debounce = self.policy().debounce;
-        !debounce.is_zero() && begun.slot.is_some_and(|slot| slot.elapsed() < debounce)
+        let slot = begun.and_then(|begun| begun.slot);
+        !debounce.is_zero() && slot.is_some_and(|slot| slot.elapsed() < debounce)
     }
 
     /// Lets the process force from its signal handler.

@@ -31,7 +31,7 @@ use crate::util::task_counter::TryClose;
 /// Polls a waiter with this waker, and again while every lock of its node is held.
 #[cfg(not(any(loom, target_family = "wasm")))]
 fn repoll_takes_no_lock(waker: &Waker) {
-    let node = Node::new(None, None);
+    let node = Node::new(None, Policy::DEFAULT);
     let mut waiter = crate::Waiter::new(node.clone());
     let mut poll = || Pin::new(&mut waiter).poll(&mut Context::from_waker(waker));
     assert!(poll().is_pending());
@@ -81,7 +81,7 @@ fn g10_repoll_takes_no_lock_in_block_on_of_tokio() {
 #[cfg(not(any(loom, target_family = "wasm")))]
 #[test]
 fn draining_child_wakes_no_thread_of_its_parent() {
-    let parent = Node::new(None, None);
+    let parent = Node::new(None, Policy::DEFAULT);
     let child = Node::child(&parent);
     let [above, here] = [&parent, &child].map(|node| node.threads.listen());
     assert!(child.increment(0));
@@ -95,7 +95,7 @@ fn draining_child_wakes_no_thread_of_its_parent() {
 #[cfg(not(loom))]
 #[test]
 fn notified_watcher_is_notified_once() {
-    let parent = Node::new(None, None);
+    let parent = Node::new(None, Policy::DEFAULT);
     for node in [Node::child(&parent), parent] {
         assert!(node.increment(0));
         assert!(node.try_close(true) == TryClose::Busy);
@@ -121,7 +121,7 @@ fn refused_guard_is_not_counted_when_wakers_are_called() {
             self.1.lock().unwrap().push(counts);
         }
     }
-    let parent = Node::new(None, None);
+    let parent = Node::new(None, Policy::DEFAULT);
     let child = Node::child(&parent);
     let below = Node::child(&child);
     assert!(parent.try_close(false) != TryClose::Busy);
@@ -139,7 +139,7 @@ fn refused_guard_is_not_counted_when_wakers_are_called() {
 
 #[test]
 fn g8_limit_refuses_guards_and_nothing_wraps() {
-    let parent = Node::new(None, None);
+    let parent = Node::new(None, Policy::DEFAULT);
     let child = Node::child(&parent);
     for full in [&parent, &child] {
         full.tasks.fill();
@@ -168,7 +168,7 @@ fn g8_clone_of_a_guard_panics_at_the_limit() {
 #[test]
 fn g2_request_passes_a_child_that_another_thread_is_telling() {
     for (slots, stage) in [(1, Stage::Stopping), (2, Stage::Forced)] {
-        let parent = Node::new(None, None);
+        let parent = Node::new(None, Policy::DEFAULT);
         let child = Node::child(&parent);
         let below = Node::child(&child);
         // As another thread leaves it, after the flag, and before the nodes below.
@@ -185,7 +185,7 @@ fn g2_request_passes_a_child_that_another_thread_is_telling() {
 
 #[test]
 fn g2_signal_tells_children_that_a_trigger_has_not_told_yet() {
-    let parent = Node::new(None, None);
+    let parent = Node::new(None, Policy::DEFAULT);
     let child = Node::child(&parent);
     let cause = Cause::Requested(Location::caller());
     // As another thread leaves it, after the flag, and before the nodes below.
@@ -203,7 +203,7 @@ fn g7_lame_duck_keeps_no_node_alive() {
         lame_duck: Duration::from_secs(3600),
         ..Policy::DEFAULT
     };
-    let node = Node::new(None, Some(policy));
+    let node = Node::new(None, policy);
     assert!(node.trigger(Cause::Requested(Location::caller())));
     let node = {
         let weak = Arc::downgrade(&node);
@@ -255,7 +255,7 @@ mod policies {
     fn hosted(policy: Policy) -> (Arc<Node>, Arc<Told>) {
         let told: Arc<Told> = Arc::default();
         let host = Box::new(told.clone());
-        (Node::new(Some(host), Some(policy)), told)
+        (Node::new(Some(host), policy), told)
     }
 
     fn request(node: &Arc<Node>) -> bool {
@@ -264,7 +264,7 @@ mod policies {
 
     /// Ends the debounce of the last slot.
     fn end_debounce(node: &Node) {
-        lock(&node.begun).slot = None;
+        lock(&node.begun).as_mut().expect("a root has it").slot = None;
     }
 
     #[test]
@@ -305,7 +305,7 @@ mod policies {
     }
 
     fn node(policy: Policy) -> Arc<Node> {
-        Node::new(None, Some(policy))
+        Node::new(None, policy)
     }
 
     fn signal(node: &Arc<Node>, signal: Signal) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::node::{Node, Place, STOPPING};
+use crate::node::{Node, Place, Root, STOPPING};
 use crate::util::background;
 use crate::util::deadline::deadline_after;
 
@@ -42,21 +42,13 @@ impl Node {
         background::run_at(time, self.owner(), Box::new(job)).is_ok()
     }
 
-    /// Forgets the timers of a root, which sets some only with such a policy.
-    #[cold]
-    pub(super) fn cancel_timers(&self) {
-        if self.policy().sets_timers() {
-            background::cancel(self.owner());
-        }
-    }
-
     /// Returns the number under which the background thread keeps jobs of this node: a root, or a phase.
     pub(crate) fn owner(&self) -> usize {
         // Something on the heap, because a node that ends is moved.
-        match (&self.place, &self.policy) {
-            (Place::Phase { link, .. }, _) => link.owner(),
-            (_, Some(policy)) => Arc::as_ptr(policy).addr(),
-            (_, None) => 0,
+        match &self.place {
+            Place::Phase(link) => link.owner(),
+            Place::Root(root) => root.owner(),
+            Place::Child { .. } | Place::Unlinked => 0,
         }
     }
 
@@ -65,6 +57,20 @@ impl Node {
         let raised = self.raise(STOPPING);
         if !raised.is_empty() {
             self.announce(raised);
+        }
+    }
+}
+
+impl Root {
+    fn owner(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Forgets the timers of a root, which sets some only with such a policy.
+    #[cold]
+    pub(super) fn cancel_timers(&self) {
+        if self.policy.sets_timers() {
+            background::cancel(self.owner());
         }
     }
 }

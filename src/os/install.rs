@@ -35,10 +35,7 @@ pub(crate) fn installed() -> Option<Arc<Node>> {
         .and_then(|installed| installed.node.upgrade())
 }
 
-pub(crate) fn install(
-    mut settings: Settings,
-    policy: Option<Policy>,
-) -> Result<Arc<Node>, InstallError> {
+pub(crate) fn install(mut settings: Settings, policy: Policy) -> Result<Arc<Node>, InstallError> {
     let _installing = lock_std(&INSTALLING);
     let process = std::process::id();
     match &*lock_std(&INSTALLED) {
@@ -51,7 +48,7 @@ pub(crate) fn install(
     if settings.signals.is_empty() {
         return Err(InstallError::NoSignals);
     }
-    if policy.as_ref().is_some_and(Policy::lacks_deadline) {
+    if policy.lacks_deadline() {
         return Err(InstallError::NoGracePeriod);
     }
     // Each once: a handler that runs twice for one signal would take it for two.

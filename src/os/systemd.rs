@@ -137,6 +137,7 @@ mod tests {
 
     use super::*;
     use crate::model::cause::Cause;
+    use crate::model::policy::Policy;
     use crate::util::task_counter::TryClose;
 
     fn follower(node: &Arc<Node>, left: usize) -> Follower {
@@ -161,7 +162,10 @@ mod tests {
     #[test]
     fn no_extension_once_the_shutdown_is_over() {
         let cause = || Cause::Requested(Location::caller());
-        let (drained, forced) = (Node::new(None, None), Node::new(None, None));
+        let (drained, forced) = (
+            Node::new(None, Policy::DEFAULT),
+            Node::new(None, Policy::DEFAULT),
+        );
         assert!(drained.try_close(false) == TryClose::Closed);
         assert!(forced.request(cause()) && forced.request(cause()));
         for node in [drained, forced] {
@@ -172,7 +176,7 @@ mod tests {
 
     #[test]
     fn progress_is_seen_after_the_count_grew() {
-        let node = Node::new(None, None);
+        let node = Node::new(None, Policy::DEFAULT);
         let mut follower = follower(&node, 0);
         for _ in 0..3 {
             assert!(node.increment(0));
@@ -189,7 +193,7 @@ mod tests {
         let socket = folder.path().join("notify");
         let systemd = UnixDatagram::bind(&socket).unwrap();
         systemd.set_nonblocking(true).unwrap();
-        let node = Node::new(None, None);
+        let node = Node::new(None, Policy::DEFAULT);
         let mut follower = follower(&node, 0);
         follower.socket = socket.into();
         for left in [2, 2, 1] {

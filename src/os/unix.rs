@@ -293,7 +293,7 @@ mod tests {
             debounce: Duration::from_secs(3600),
             ..Policy::DEFAULT
         };
-        let node = Node::new(None, Some(policy));
+        let node = Node::new(None, policy);
         let handlers = Handlers::register(&settings, &node).unwrap();
         let (_, seen) = handlers.seen[0].clone();
         raise(Native::SIGWINCH).unwrap();

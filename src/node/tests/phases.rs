@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::cause::Cause;
+use crate::model::policy::Policy;
 use crate::model::stage::Stage;
 use crate::node::phases::PhaseSettings;
 use crate::node::{FORCED, Node, STOPPING_TOO};
@@ -39,7 +40,7 @@ fn release_before(drain: &Arc<WakeCounter>, node: &Node) -> Option<usize> {
 
 #[test]
 fn g8_drain_that_closes_a_phase_notifies_the_others() {
-    let parent = Node::new(None, None);
+    let parent = Node::new(None, Policy::DEFAULT);
     let first = phase(&parent, vec![]);
     let next = phase(&parent, vec![first.clone()]);
     assert!(first.increment(0));
@@ -56,7 +57,7 @@ fn g8_drain_that_closes_a_phase_notifies_the_others() {
 
 #[test]
 fn g8_order_that_closes_a_phase_notifies_its_drains() {
-    let parent = Node::new(None, None);
+    let parent = Node::new(None, Policy::DEFAULT);
     let first = phase(&parent, vec![]);
     let next = phase(&parent, vec![first.clone()]);
     assert!(first.increment(0) && next.increment(0));
@@ -79,7 +80,7 @@ fn end_of_a_task_is_expected_as_soon_as_a_waiter_above_is_ready() {
         (STOPPING_TOO, [true, false]),
         (STOPPING_TOO | FORCED, [true; 2]),
     ] {
-        let parent = Node::new(None, None);
+        let parent = Node::new(None, Policy::DEFAULT);
         let nodes = [Node::child(&parent), phase(&parent, vec![])].map(|node| Node::child(&node));
         // As another thread leaves it, after the flag, and before the nodes below.
         let ((), _) = parent.change(Some(cause.clone()), None, |word, _| (word | flags, ()));
