@@ -408,7 +408,6 @@ impl<E> Server<E> {
 
         let spawn = {
             let (connections, slots, abort) = (connections.clone(), slots.clone(), abort.clone());
-            let timer = timer.clone();
             move |raw: R| {
                 // `None` at the limit of the counter.
                 let Some(guard) = connections.guard_named("connection") else {
@@ -416,11 +415,10 @@ impl<E> Server<E> {
                 };
                 let slot = slots.take();
                 let connecting = connect(raw);
-                let handshake_timeout = timer.sleep(times.client);
                 let (builders, common) = (builders.clone(), common.clone());
                 let task = async move {
                     let timeout = async {
-                        handshake_timeout.await;
+                        common.timer.sleep(common.times.client).await;
                         Err(io::ErrorKind::TimedOut.into())
                     };
                     let Ok((io, service)) = connecting.or(timeout).await else {
