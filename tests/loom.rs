@@ -1084,7 +1084,7 @@ fn g13_p2_later_phase_is_made_during_the_request() {
 /// A phase is asked alone while the shutdown is requested, and another comes after it. It is asked once:
 /// its cause is that of the thread that asked it.
 ///
-/// Mutation: `Node::change` loads the word before it takes the lock.
+/// Mutation: `Node::change` stores a cause although the shutdown has begun.
 #[test]
 fn g13_p1_phase_is_asked_alone_during_the_request() {
     model(4, || {
