@@ -80,30 +80,33 @@ const FORCED: u8 = 0b1000;
 /// What a phase has when it is asked.
 const STOPPING_TOO: u8 = REQUESTED | STOPPING;
 
-/// Small, because a program may have a child for each connection: most of a child's time is that of the
-/// memory.
+/// Small, because a program may have a child for each connection, and its memory is what takes most of the time.
 ///
-/// The order of the fields keeps the word of a root, which every poll of all threads reads, out of the cache
-/// lines that change often. That is asserted below.
+/// The order of the fields keeps the word, which every poll reads, out of the cache lines that change often.
+/// That is asserted below.
 #[repr(C)]
 pub(crate) struct Node {
-    /// `None` of a child that was not asked itself: most are begun by their parent.
+    /// `None` in a child until it is requested itself, or takes a slot: most are begun by their parent.
     begun: Mutex<Option<Box<Begun>>>,
-
     place: Place,
-    /// Of a child: the line that its first guard was taken on.
-    line: OnceLock<Line>,
-    word: AtomicU8,
-    /// Of a child: the index of the thread that made it, which says in which shard of the root its guards
-    /// are counted.
-    thread: u8,
     /// `None` as long as nothing needs it, as in most children (S6).
     extra: OnceLock<Box<Extra>>,
     /// Threads that block, and never a task: event-listener calls wakers under its lock, and only the
     /// waker of a thread is known to do no more than unpark it.
     threads: Event,
+
+    word: AtomicU8,
+    /// Of a child: the index of the thread that made it, which says in which shard of the root its guards
+    /// are counted.
+    thread: u8,
+
+    /// Every first poll of a child's waiter changes it; not that of a root or a phase, which many threads share:
+    /// there it has shards.
     stopping: WakerQueue,
+    /// Every guard of a child changes this field and the next.
     tasks: TaskCounter,
+    /// Of a child: the line that its first guard was taken on.
+    line: OnceLock<Line>,
 }
 
 /// What most children do without: they are made for a connection or a job.
@@ -145,7 +148,7 @@ enum Place {
     Child {
         parent: Arc<Node>,
         /// The index in the parent's list of children.
-        key: u32,
+        key: usize,
     },
     /// A child that is asked later.
     Phase(Box<PhaseLink<Node>>),
@@ -205,7 +208,9 @@ impl Node {
     }
 
     pub(crate) fn child(parent: &Arc<Self>) -> Arc<Self> {
-        let child = Self::child_at(parent, |parent, key| Place::Child { parent, key });
+        // One shard: a child is made for a connection or a job, and few tasks wait for it.
+        let place = |parent, key| Place::Child { parent, key };
+        let child = Self::child_at(parent, WakerQueue::new, place);
         // SeqCst: pairs with the fence in `publish` (S6).
         fence(Ordering::SeqCst);
         child.inherit(); // S5
@@ -214,20 +219,23 @@ impl Node {
 
     /// Makes a child, and enters it in the list of its parent.
     #[inline(always)]
-    fn child_at(parent: &Arc<Self>, place: impl FnOnce(Arc<Self>, u32) -> Place) -> Arc<Self> {
-        let of_parent = parent.extra();
-        let mut children = lock(&of_parent.children);
+    fn child_at(
+        parent: &Arc<Self>,
+        stopping: impl FnOnce() -> WakerQueue,
+        place: impl FnOnce(Arc<Self>, usize) -> Place,
+    ) -> Arc<Self> {
+        let extra = parent.extra();
+        let mut children = lock(&extra.children);
         let entry = children.vacant_entry();
-        let key = u32::try_from(entry.key()).expect("4 billion children do not fit into memory");
         let mut weak = None;
-        // Cyclic only because that builds the node in place, and has a `Weak` at hand: a third faster.
-        // One shard: a child is made for a connection or a job, and few tasks wait for it.
+        // Cyclic only because that builds the node in place, and has a `Weak` at hand: a third faster. What goes
+        // into it is made in place too.
         let child = Arc::new_cyclic(|this| {
             weak = Some(this.clone());
-            let place = place(parent.clone(), key);
-            Self::with(place, WakerQueue::new(), TaskCounter::new())
+            let place = place(parent.clone(), entry.key());
+            Self::with(place, stopping(), TaskCounter::new())
         });
-        if of_parent.requested.is_some() {
+        if extra.requested.is_some() {
             child.separate_requested();
         }
         entry.insert(weak.expect("the closure has run"));
@@ -238,7 +246,6 @@ impl Node {
     fn with(place: Place, stopping: WakerQueue, tasks: TaskCounter) -> Self {
         Self {
             begun: Mutex::new(None),
-            line: OnceLock::new(),
             word: AtomicU8::new(0),
             #[expect(
                 clippy::cast_possible_truncation,
@@ -250,6 +257,7 @@ impl Node {
             threads: Event::new(),
             stopping,
             tasks,
+            line: OnceLock::new(),
         }
     }
 
@@ -306,8 +314,12 @@ impl Node {
     }
 
     fn host(&self) -> Option<&dyn Host> {
+        self.as_root()?.host.as_deref()
+    }
+
+    fn as_root(&self) -> Option<&Root> {
         match &self.place {
-            Place::Root(root) => root.host.as_deref(),
+            Place::Root(root) => Some(root),
             Place::Child { .. } | Place::Phase(_) | Place::Unlinked => None,
         }
     }
@@ -334,15 +346,8 @@ impl Node {
 
     /// Returns the policy, which a child shares with its root.
     pub(crate) fn policy(&self) -> &Policy {
-        let mut node = self;
-        loop {
-            match &node.place {
-                Place::Root(root) => return &root.policy,
-                Place::Child { parent, .. } => node = parent,
-                Place::Phase(link) => node = &link.parent,
-                Place::Unlinked => return &Policy::DEFAULT,
-            }
-        }
+        let root = self.and_ancestors().last().and_then(Self::as_root);
+        root.map_or(&Policy::DEFAULT, |root| &root.policy)
     }
 
     /// Takes the link to the parent, and the node out of the parent's lists. Returns the parent.
@@ -366,9 +371,9 @@ impl Node {
     }
 
     #[inline]
-    fn remove_child(&self, key: u32) {
+    fn remove_child(&self, key: usize) {
         let mut children = lock(&self.extra().children);
-        children.remove(key as usize);
+        children.remove(key);
         let unused = take_unused(&mut children);
         drop(children);
         drop(unused);
@@ -385,9 +390,9 @@ impl Drop for Node {
     }
 }
 
-/// The distance from the word of a root to what other threads change often is at least a cache line: in front
-/// of it the reference counts of the `Arc`, behind the node whatever the allocator puts there. What is in
-/// between changes in children alone. An assertion on offsets holds for every alignment that the allocator
+/// The distance from the word to what other threads change often is at least a cache line: in front of
+/// it the reference counts of the `Arc`, behind it the guards of a child. In a child that is no phase its wakers
+/// are nearer, which few threads change. An assertion on offsets holds for every alignment that the allocator
 /// gives.
 #[cfg(all(target_pointer_width = "64", not(loom)))]
 const _: () = {
@@ -397,5 +402,8 @@ const _: () = {
     let word = offset_of!(Node, word);
     // The counts stand before the first field.
     assert!(word >= LINE - 1);
-    assert!(size_of::<Node>() >= word + LINE);
+    assert!(offset_of!(Node, tasks) >= word + LINE);
+    assert!(offset_of!(Node, line) >= word + LINE);
+    #[cfg(target_os = "linux")]
+    assert!(size_of::<Node>() <= 200);
 };

@@ -11,7 +11,7 @@ pub(crate) struct PhaseLink<N> {
     pub(crate) parent: Arc<N>,
     pub(crate) name: &'static str,
     /// The index in the parent's list of children.
-    pub(crate) child: u32,
+    pub(crate) child: usize,
     /// The index in the parent's order.
     pub(crate) key: usize,
     /// Whether it may set timers.

@@ -27,6 +27,7 @@ use crate::util::slab::take_unused;
 use crate::util::sync::atomic::{Ordering, fence};
 use crate::util::sync::lock;
 use crate::util::task_counter::TryClose;
+use crate::util::waker_queue::WakerQueue;
 use crate::util::{background, deadline::deadline_after};
 
 /// The settings of a phase.
@@ -182,7 +183,8 @@ impl Node {
         after.dedup();
         after.retain(|key| order.phases[*key].step != Step::Over);
         let key = order.phases.vacant_key();
-        let node = Self::child_at(parent, |parent, child| {
+        // Shards: many threads may have their work in one phase.
+        let node = Self::child_at(parent, WakerQueue::sharded, |parent, child| {
             let PhaseSettings { name, .. } = settings;
             let link = PhaseLink {
                 parent,

@@ -34,6 +34,13 @@ fn begins(lame_duck: Duration) -> u8 {
     }
 }
 
+/// Notes when a slot was taken, if anything depends on it.
+fn note_slot(begun: &mut Option<Box<Begun>>, now: Option<Instant>) {
+    if now.is_some() {
+        begun.get_or_insert_default().slot = now;
+    }
+}
+
 /// What a signal has done to the queue.
 #[must_use]
 enum Transition {
@@ -135,13 +142,13 @@ impl Node {
                 };
                 (word, transition)
             } else if word & FIRST == 0 {
-                begun.get_or_insert_default().slot = now;
+                note_slot(begun, now);
                 match word & REQUESTED {
                     0 => (asked | FIRST, Transition::Began),
                     _ => (asked | FIRST, Transition::Counted),
                 }
             } else if may_force && !self.bounces(begun.as_deref()) {
-                begun.get_or_insert_default().slot = now;
+                note_slot(begun, now);
                 (word | STOPPING | FORCED, Transition::Forced)
             } else {
                 (asked, Transition::Refused)
