@@ -11,7 +11,7 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use crate::monitor::Monitor;
 use crate::protocol::Protocol;
 
-/// How many bytes are read at once that hyper does not read itself: the first request head, mostly.
+/// How many bytes are read at once where hyper does not read: the first request head, mostly.
 const CHUNK: usize = 4096;
 
 /// Tells the monitor that the I/O was dropped, by hyper or by the task that an upgraded connection was handed

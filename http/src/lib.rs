@@ -73,7 +73,7 @@
 //! |---|---|
 //! | has sent nothing | when it is told |
 //! | sends half a request head | a [`client_timeout`](Server::client_timeout) after its first byte; on HTTP/2, after it was told |
-//! | sends half a TLS handshake | a `client_timeout` after it was accepted |
+//! | sends half a TLS handshake | a `client_timeout` after its handshake began |
 //! | does not finish a request body | the handler has an error, a `client_timeout` after the last piece |
 //! | sends HTTP/2's preface alone, answers no PING, or floods the server with frames | a `client_timeout` after it was told and had its answers; four of them, if it goes on to send some frames |
 //! | sends its request body slowly | when it is finished, or at the end of the grace period |
@@ -133,7 +133,7 @@
 //!   reads ahead, the kernel finds them unread at the close and resets the connection, and a client that
 //!   reads slowly may lose the rest of that answer.
 //! - A client that closes its side of the connection with its request gets no answer most of the time, in a
-//!   running server too: hyper takes it that the client has gone. [`Server::http`] can set hyper's
+//!   running server too: hyper takes it that the client has gone. [`Server::http1`] can set hyper's
 //!   `half_close(true)`.
 //! - If a client sends the beginning of its next request together with a request, the server does not know
 //!   that a head has begun, because it is in hyper's buffer. The client has the pause for the rest, and in a

@@ -49,8 +49,11 @@ pub(crate) struct Monitor {
     common: Arc<Common>,
     /// Whether it is HTTP/2, so that HTTP/1 locks the state less often.
     http2: AtomicBool,
-    /// Whether a part of a request head has arrived, if it is HTTP/1.
+    /// Whether bytes have arrived since the last answer, if it is HTTP/1: of a request head, if no request is in
+    /// flight.
     head: AtomicBool,
+    /// Whether a connection of HTTP/2 was told to finish, or is over.
+    ending: AtomicBool,
     state: Mutex<State>,
     /// Here, because hyper drops the I/O of a connection before the handler that was broken off with it; and
     /// the task that an upgraded connection was handed to has the I/O alone.
@@ -71,9 +74,7 @@ struct State {
     idle_since: Instant,
     /// Since when `head` is set, as far as the driver has seen it.
     head_since: Option<Instant>,
-    /// Whether a connection of HTTP/2 was told to finish.
-    told: bool,
-    /// When bytes have arrived last since then.
+    /// When bytes have arrived last since a connection of HTTP/2 was told to finish.
     heard: Option<Instant>,
     /// Since when a connection of HTTP/2 has been over, and how many bytes the client has sent since.
     over: Option<(Instant, usize)>,
@@ -147,7 +148,6 @@ impl Monitor {
             taken: Answers::default(),
             polled: Answers::default(),
             unflushed: false,
-            told: false,
             heard: None,
             over: None,
             idle_since: common.timer.now(),
@@ -160,6 +160,7 @@ impl Monitor {
             common,
             http2: AtomicBool::new(false),
             head: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             state: Mutex::new(state),
             _guard: guard,
             _slot: slot,
@@ -170,9 +171,9 @@ impl Monitor {
         &self.common
     }
 
-    /// Notes that the connection was told to finish.
+    /// Notes that the connection was told to finish, or is over.
     pub(crate) fn tell(&self) {
-        lock(&self.state).told = true;
+        self.ending.store(true, Ordering::Relaxed); // as in `note_protocol`
     }
 
     /// Notes that the connection is over, if it is HTTP/2, and returns whether it is. From then on what the
@@ -182,6 +183,7 @@ impl Monitor {
         if !self.is_http2() {
             return false;
         }
+        self.tell();
         let mut state = lock(&self.state);
         if state.over.is_none() {
             let now = self.common.timer.now();
@@ -216,21 +218,19 @@ impl Monitor {
     /// Notes that bytes have arrived: of a request head, or on HTTP/2 what shows that a client that was told is
     /// not silent.
     pub(crate) fn note_arrival(&self) {
+        // Relaxed: as in `note_protocol`.
         if !self.is_http2() {
-            // Without a look at the clock: most heads are complete before the driver asks. Relaxed: as in
-            // `note_protocol`.
+            // Without a look at the clock: most heads are complete before the driver asks.
             self.head.store(true, Ordering::Relaxed);
-            return;
-        }
-        let mut state = lock(&self.state);
-        if state.told {
-            state.heard = Some(self.common.timer.now());
+        } else if self.ending.load(Ordering::Relaxed) {
+            lock(&self.state).heard = Some(self.common.timer.now());
         }
     }
 
-    /// Whether no byte is read any more: those of an HTTP/2 connection that is over.
+    /// Returns whether no byte is read any more: those of an HTTP/2 connection that is over.
     pub(crate) fn is_over(&self) -> bool {
-        self.is_http2() && lock(&self.state).over.is_some()
+        // Relaxed: as in `note_protocol`.
+        self.ending.load(Ordering::Relaxed) && lock(&self.state).over.is_some()
     }
 
     /// Returns what the connection waits for, or `None` while HTTP/1 has a request, whose answer is flushed
@@ -336,7 +336,9 @@ impl Monitor {
         let waker = if state.in_flight == 0 {
             state.idle_since = self.common.timer.now();
             state.head_since = None;
-            self.head.store(false, Ordering::Relaxed); // as in `note_protocol`
+            // Relaxed: as in `note_protocol`. Other tasks come here on HTTP/2, and once the I/O is dropped, but
+            // then nothing reads it.
+            self.head.store(false, Ordering::Relaxed);
             state.waker.take()
         } else {
             None
@@ -349,9 +351,7 @@ impl Monitor {
 
     /// Counts a request.
     pub(crate) fn begin(self: &Arc<Self>, http1: bool) -> Arc<InFlight> {
-        let mut state = lock(&self.state);
-        state.in_flight += 1;
-        drop(state);
+        lock(&self.state).in_flight += 1;
         Arc::new(InFlight {
             monitor: self.clone(),
             guards: Mutex::default(),

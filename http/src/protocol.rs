@@ -30,17 +30,17 @@ pub(crate) enum Protocol {
 impl Protocol {
     /// Returns what the first bytes of a connection tell, or `None` if more are needed.
     pub(crate) fn of(first: &[u8]) -> Option<Self> {
-        let common = first.len().min(PREFACE.len());
-        match first[..common] == PREFACE[..common] {
-            false => Some(Self::Http1),
-            true if common == PREFACE.len() => Some(Self::Http2),
-            true => None,
+        if first.starts_with(PREFACE) {
+            Some(Self::Http2)
+        } else if PREFACE.starts_with(first) {
+            None
+        } else {
+            Some(Self::Http1)
         }
     }
 }
 
 /// The settings of each protocol.
-#[derive(Clone)]
 pub(crate) struct Builders<E> {
     pub(crate) http1: http1::Builder,
     pub(crate) http2: http2::Builder<E>,
@@ -106,7 +106,7 @@ where
     fn begin(&mut self, protocol: Protocol) {
         let Self { builders, state } = self;
         let State::First { io, service } = mem::replace(state, State::Ended) else {
-            return;
+            unreachable!("a connection has one protocol");
         };
         *state = match protocol {
             Protocol::Http1 => {

@@ -390,7 +390,8 @@ fn client_timeout_is_for_each_head() {
         let mut client = server.connect();
         for _ in 0..2 {
             client.send("GET / HTTP/1.1\r\nHos").unwrap();
-            thread::sleep(Duration::from_millis(20)); // the server has most likely read it
+            // The server has most likely read it. If not, this checks less.
+            thread::sleep(Duration::from_millis(20));
             client.send("t: test\r\n\r\n").unwrap();
             assert_eq!(client.answer().unwrap().body, b"hello");
             thread::sleep(CLIENT_TIMEOUT + Duration::from_millis(200));

@@ -167,7 +167,7 @@ impl Serve for Swansong {
     }
 }
 
-/// A tower service on hyper-util's server for HTTP/1 and HTTP/2, which winddown-http is built on.
+/// A tower service on hyper-util's server for HTTP/1 and HTTP/2, as winddown-http is one.
 struct Auto;
 
 impl Serve for Auto {
