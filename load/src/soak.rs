@@ -487,8 +487,10 @@ impl<'a> Soak<'a> {
         let left = fault.is_some_and(|fault| short.contains(&fault))
             && says.iter().any(|line| end.last.contains(line));
         let (code, least, most) = match ending {
-            // What it had accepted was answered, and it says that this was not all.
-            Ending::Drained => (i32::from(left), Duration::ZERO, config.grace()),
+            // What it had accepted was answered, and it says that this was not all. It gave up after half of its
+            // time, and what it accepted last had as long for a request head.
+            Ending::Drained if left => (1, Duration::ZERO, config.grace() + MARGIN + ALLOWANCE),
+            Ending::Drained => (0, Duration::ZERO, config.grace()),
             Ending::Forced => (1, Duration::ZERO, ALLOWANCE),
             // SIGINT skips the lame duck.
             Ending::Late => (1, config.deadline, config.grace() + MARGIN + ALLOWANCE),
