@@ -32,13 +32,13 @@ pub(crate) mod sites;
 mod timers;
 #[cfg(feature = "tracing")]
 mod trace;
+mod tree;
 mod wait;
 mod work;
 
 #[cfg(test)]
 mod tests;
 
-use std::iter::successors;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
@@ -53,9 +53,8 @@ use crate::node::line::{Line, LineAbove};
 use crate::node::order::{Order, PhaseLink};
 use crate::util::shard;
 use crate::util::site_table::SiteTable;
-use crate::util::slab::take_unused;
-use crate::util::sync::atomic::{AtomicU8, Ordering, fence};
-use crate::util::sync::{Mutex, lock};
+use crate::util::sync::Mutex;
+use crate::util::sync::atomic::AtomicU8;
 use crate::util::task_counter::TaskCounter;
 use crate::util::waker_queue::WakerQueue;
 use crate::util::waker_set::WakerSet;
@@ -207,41 +206,6 @@ impl Node {
         Arc::new(node)
     }
 
-    pub(crate) fn child(parent: &Arc<Self>) -> Arc<Self> {
-        // One shard: a child is made for a connection or a job, and few tasks wait for it.
-        let place = |parent, key| Place::Child { parent, key };
-        let child = Self::child_at(parent, WakerQueue::new, place);
-        // SeqCst: pairs with the fence in `publish` (S6).
-        fence(Ordering::SeqCst);
-        child.inherit(); // S5
-        child
-    }
-
-    /// Makes a child, and enters it in the list of its parent.
-    #[inline(always)]
-    fn child_at(
-        parent: &Arc<Self>,
-        stopping: impl FnOnce() -> WakerQueue,
-        place: impl FnOnce(Arc<Self>, usize) -> Place,
-    ) -> Arc<Self> {
-        let extra = parent.extra();
-        let mut children = lock(&extra.children);
-        let entry = children.vacant_entry();
-        let mut weak = None;
-        // Cyclic only because that builds the node in place, and has a `Weak` at hand: a third faster. What goes
-        // into it is made in place too.
-        let child = Arc::new_cyclic(|this| {
-            weak = Some(this.clone());
-            let place = place(parent.clone(), entry.key());
-            Self::with(place, stopping(), TaskCounter::new())
-        });
-        if extra.requested.is_some() {
-            child.separate_requested();
-        }
-        entry.insert(weak.expect("the closure has run"));
-        child
-    }
-
     #[inline(always)]
     fn with(place: Place, stopping: WakerQueue, tasks: TaskCounter) -> Self {
         Self {
@@ -265,52 +229,6 @@ impl Node {
     #[cold]
     fn separate_requested(&self) {
         self.extra.get_or_init(|| Box::new(Extra::new(true)));
-    }
-
-    #[inline]
-    fn parent(&self) -> Option<&Arc<Self>> {
-        match &self.place {
-            Place::Root(_) | Place::Unlinked => None,
-            Place::Child { parent, .. } => Some(parent),
-            Place::Phase(link) => Some(&link.parent),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn is_child(&self) -> bool {
-        matches!(self.place, Place::Child { .. } | Place::Phase(_))
-    }
-
-    /// Iterates over this node, its parent, and so on to the root.
-    #[inline]
-    fn and_ancestors(&self) -> impl Iterator<Item = &Self> {
-        successors(Some(self), |node| node.parent().map(|parent| &**parent))
-    }
-
-    fn children(&self) -> Vec<Arc<Self>> {
-        let Some(extra) = self.extra.get() else {
-            return Vec::new();
-        };
-        let children = lock(&extra.children);
-        children
-            .iter()
-            .filter_map(|(_, child)| child.upgrade())
-            .collect()
-    }
-
-    /// Iterates over the descendants, parents before children. What `visit` does with a node happens
-    /// before its children are listed (S5).
-    fn visit_descendants(&self, mut visit: impl FnMut(&Self)) -> Vec<Arc<Self>> {
-        // A loop, because recursion would be as deep as the tree.
-        let mut below = self.children();
-        let mut next = 0;
-        while let Some(child) = below.get(next) {
-            visit(child);
-            let further = child.children();
-            below.extend(further);
-            next += 1;
-        }
-        below
     }
 
     fn host(&self) -> Option<&dyn Host> {
@@ -348,45 +266,6 @@ impl Node {
     pub(crate) fn policy(&self) -> &Policy {
         let root = self.and_ancestors().last().and_then(Self::as_root);
         root.map_or(&Policy::DEFAULT, |root| &root.policy)
-    }
-
-    /// Takes the link to the parent, and the node out of the parent's lists. Returns the parent.
-    fn unlink(&mut self) -> Option<Arc<Self>> {
-        match std::mem::replace(&mut self.place, Place::Unlinked) {
-            Place::Child { parent, key } => {
-                parent.remove_child(key);
-                Some(parent)
-            }
-            Place::Phase(link) => {
-                link.parent.remove_child(link.child);
-                link.parent.remove_phase(&link);
-                Some(link.parent)
-            }
-            Place::Root(root) => {
-                root.cancel_timers();
-                None
-            }
-            Place::Unlinked => None,
-        }
-    }
-
-    #[inline]
-    fn remove_child(&self, key: usize) {
-        let mut children = lock(&self.extra().children);
-        children.remove(key);
-        let unused = take_unused(&mut children);
-        drop(children);
-        drop(unused);
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // A loop, because recursion would be as deep as the tree.
-        let mut above = self.unlink();
-        while let Some(parent) = above {
-            above = Arc::into_inner(parent).and_then(|mut parent| parent.unlink());
-        }
     }
 }
 
