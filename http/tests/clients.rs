@@ -71,6 +71,29 @@ fn silent_client() {
     misbehave("silent", |_| {});
 }
 
+/// It needs no time of its own: there is nothing that it could be answering.
+#[test]
+fn silent_client_ends_when_it_is_told() {
+    for runtime in RUNTIMES {
+        let settings = Settings {
+            client_timeout: Duration::from_secs(60),
+            ..Settings::default()
+        };
+        let server = Running::start(runtime, &Shutdown::new(), settings, app());
+        let silent = server.connect();
+        let mut answered = server.connect();
+        answered.get("/").unwrap();
+        until("both are accepted", || server.shutdown.in_flight() == 3);
+        server.shutdown.request_shutdown();
+        let start = Instant::now();
+        server.join().unwrap();
+        assert!(start.elapsed() < settings.client_timeout / 2);
+        for client in [silent, answered] {
+            assert_eq!(client.until_closed(), b"");
+        }
+    }
+}
+
 #[test]
 fn silent_after_an_answer() {
     misbehave("silent after an answer", |client| {
