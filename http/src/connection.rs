@@ -1,170 +1,128 @@
-//! The driver of one connection: when it is told to finish, and when it has had its time.
+//! [`Connection`]: a connection of HTTP/1 or of HTTP/2, as its first bytes tell.
+//!
+//! hyper-util's `auto` does the same, but hands hyper the first 24 bytes apart from the others. For those hyper
+//! doubles its buffer, so that each connection of HTTP/1 keeps 16 KiB in place of 8.
 
-use std::future::poll_fn;
+use std::error::Error;
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, ready};
 
-use hyper::rt::{Sleep, Timer};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::rt::bounds::Http2ServerConnExec;
+use hyper::rt::{Read, Write};
+use hyper::server::conn::{http1, http2};
+use hyper::service::HttpService;
 
-use crate::monitor::{Common, Idle, Monitor, Times};
-use crate::timer::SharedTimer;
+use crate::io::Io;
+use crate::protocol::Protocol;
 
-/// For how long a connection that is to be closed stays open, so that the runtime can tell it of bytes
-/// that the kernel has already. tokio polls the kernel only after a number of tasks, but before it
-/// fires its timers.
-pub(crate) const SETTLE: Duration = Duration::from_millis(20);
-
-/// What is to be done about a connection.
-enum Then {
-    /// Begin to stop it, though the server does not stop.
-    Stop,
-    /// Tell it to finish.
-    Tell,
-    /// Close it for requests and answers.
-    End,
-    /// Drop it.
-    Drop,
+/// The settings of each protocol.
+pub(crate) struct Builders<E> {
+    pub(crate) http1: http1::Builder,
+    pub(crate) http2: http2::Builder<E>,
 }
 
-/// Drives a connection to its end: its own, or that of its time.
-///
-/// | the connection | is told to finish | is dropped |
-/// |---|---|---|
-/// | answers a request of HTTP/1 | - (its answer says `close`, or it will be silent) | - |
-/// | answers requests of HTTP/2 | at the stop, and goes on with them | - |
-/// | is silent | `SETTLE` after the stop, and when it has been silent for `pause` | `client` later |
-/// | has sent a part of a request head | - | `client` after its first byte |
-/// | is HTTP/2 without a stream | at the stop | `client` later, or after its first moment without one; or if the client was not silent, it is over |
-/// | is HTTP/2, and over | - | `client` after the client's last byte, but three times that at most, or when it closes |
-///
-/// HTTP/1 is not told while it answers a request: its head may have left before the shutdown, without
-/// `close`, so that the client sends the next one; and hyper would add `close` to an upgrade.
-///
-/// The stop is that of the server, or comes when the connection was idle for the `idle` time.
-pub(crate) async fn drive<C: Future + Unpin>(
-    connection: &mut C,
-    finish: impl Fn(&mut C),
-    monitor: &Monitor,
-) {
-    let Common {
-        stop, timer, times, ..
-    } = &**monitor.common();
-    let mut stop = stop.clone();
-    let mut stopping = false;
-    let mut stopped = None;
-    let mut told: Option<Instant> = None;
-    let mut was_idle = false;
-    let mut alarm = Alarm { timer, sleep: None };
-    poll_fn(move |cx| {
-        // First, so that what has arrived is known before the connection is told.
+/// A connection, until it has ended.
+pub(crate) struct Connection<'a, I, S, E>
+where
+    S: HttpService<Incoming>,
+{
+    builders: &'a Builders<E>,
+    state: State<I, S, E>,
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most connections are of HTTP/1, and one without a box takes an allocation less"
+)]
+enum State<I, S, E>
+where
+    S: HttpService<Incoming>,
+{
+    /// The first bytes have not told yet.
+    First {
+        io: Io<I>,
+        service: S,
+    },
+    Http1(http1::UpgradeableConnection<Io<I>, S>),
+    /// Boxed, because it has more than twice the size.
+    Http2(Pin<Box<http2::Connection<Io<I>, S, E>>>),
+    Ended,
+}
+
+impl<'a, I, S, E> Connection<'a, I, S, E>
+where
+    S: HttpService<Incoming>,
+{
+    pub(crate) fn new(io: Io<I>, service: S, builders: &'a Builders<E>) -> Self {
+        let state = State::First { io, service };
+        Self { builders, state }
+    }
+}
+
+impl<I, S, B, E> Connection<'_, I, S, E>
+where
+    I: Read + Write + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    E: Http2ServerConnExec<S::Future, B>,
+{
+    /// Has it end once it has answered the requests that have arrived. It is to be polled again.
+    pub(crate) fn graceful_shutdown(&mut self) {
+        match &mut self.state {
+            State::First { .. } => self.state = State::Ended,
+            State::Http1(connection) => Pin::new(connection).graceful_shutdown(),
+            State::Http2(connection) => connection.as_mut().graceful_shutdown(),
+            State::Ended => {}
+        }
+    }
+
+    fn begin(&mut self, protocol: Protocol) {
+        let Self { builders, state } = self;
+        let State::First { io, service } = mem::replace(state, State::Ended) else {
+            unreachable!("a connection has one protocol");
+        };
+        *state = match protocol {
+            Protocol::Http1 => {
+                let connection = builders.http1.serve_connection(io, service);
+                State::Http1(connection.with_upgrades())
+            }
+            Protocol::Http2 => State::Http2(Box::pin(builders.http2.serve_connection(io, service))),
+        };
+    }
+}
+
+// Nothing in it is pinned, but for what has a box.
+impl<I, S: HttpService<Incoming>, E> Unpin for Connection<'_, I, S, E> {}
+
+/// Ready when the connection has ended. Its errors are those of the client.
+impl<I, S, B, E> Future for Connection<'_, I, S, E>
+where
+    I: Read + Write + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    E: Http2ServerConnExec<S::Future, B>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
         loop {
-            monitor.poll();
-            if Pin::new(&mut *connection).poll(cx).is_ready() {
-                break;
-            }
-            monitor.polled();
-            if !stopping && Pin::new(&mut stop).poll(cx).is_ready() {
-                stopping = true;
-                stopped = stopped.or_else(|| Some(alarm.timer.now()));
-            }
-            let idle = monitor.idle(cx.waker());
-            if !stopping && told.is_none() {
-                // It was idle, unless a request came after all.
-                stopped = stopped.filter(|stopped| match idle {
-                    Some(Idle::Silent { since } | Idle::Http2 { since, .. }) => since <= *stopped,
-                    _ => false,
-                });
-            }
-            if let (Some(Idle::Http2 { since, .. }), Some(at), false) = (&idle, told, was_idle) {
-                // It was told behind an answer that the client may still be reading. The first time alone, as
-                // one that answers no PING may go on to send requests.
-                told = Some(at.max(*since));
-                was_idle = true;
-            }
-            let Some((time, then)) = next(idle, stopped, told, *times) else {
-                return Poll::Pending;
-            };
-            if alarm.poll(time, cx).is_pending() {
-                return Poll::Pending;
-            }
-            let now = alarm.timer.now();
-            match then {
-                Then::Stop => stopped = Some(now),
-                Then::Tell => {
-                    told = Some(now);
-                    monitor.tell();
-                    finish(connection);
-                }
-                Then::End => {
-                    monitor.end();
-                }
-                Then::Drop => break,
+            match &mut this.state {
+                State::First { io, .. } => match ready!(io.poll_protocol(cx)) {
+                    Ok(protocol) => this.begin(protocol),
+                    Err(_) => this.state = State::Ended,
+                },
+                State::Http1(connection) => return Pin::new(connection).poll(cx).map(drop),
+                State::Http2(connection) => return connection.as_mut().poll(cx).map(drop),
+                State::Ended => return Poll::Ready(()),
             }
         }
-        Poll::Ready(())
-    })
-    .await;
-}
-
-/// Returns what is to be done about a connection, and when.
-fn next(
-    idle: Option<Idle>,
-    stopped: Option<Instant>,
-    told: Option<Instant>,
-    times: Times,
-) -> Option<(Instant, Then)> {
-    Some(match (idle, stopped, told) {
-        (Some(Idle::Head { since } | Idle::Over { since }), ..) => {
-            (since + times.client, Then::Drop)
-        }
-        (Some(Idle::Http2 { .. } | Idle::Streams), Some(stopped), None) => (stopped, Then::Tell),
-        (None | Some(Idle::Streams), ..) => return None,
-        (Some(Idle::Silent { since } | Idle::Http2 { since, .. }), None, _) => {
-            (since + times.idle, Then::Stop)
-        }
-        (Some(Idle::Silent { since }), Some(stopped), None) => {
-            let settled = stopped + SETTLE;
-            (settled.max(since + times.pause), Then::Tell)
-        }
-        (Some(Idle::Silent { since }), _, Some(told)) => {
-            (told.max(since) + times.client, Then::Drop)
-        }
-        // Whatever it has sent since: one that answers no PING may send requests. Or the PING is behind an
-        // answer in the buffers of the kernels, and the client slow.
-        (Some(Idle::Http2 { heard, .. }), _, Some(told)) => {
-            let then = if heard { Then::End } else { Then::Drop };
-            (told + times.client, then)
-        }
-    })
-}
-
-/// One timer for times that are mostly put off.
-struct Alarm<'a> {
-    timer: &'a SharedTimer,
-    sleep: Option<(Instant, Pin<Box<dyn Sleep>>)>,
-}
-
-impl Alarm<'_> {
-    /// Ready once `time` has come. Otherwise the task is woken then, or earlier.
-    fn poll(&mut self, time: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let sleep = match &mut self.sleep {
-                // The usual case, after each request. It needs no look at the clock.
-                Some((due, sleep)) if *due <= time => sleep,
-                _ if self.timer.now() >= time => break,
-                Some((due, sleep)) => {
-                    *due = time;
-                    self.timer.reset(sleep, time);
-                    sleep
-                }
-                none => &mut none.insert((time, self.timer.sleep_until(time))).1,
-            };
-            if sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.sleep = None;
-        }
-        Poll::Ready(())
     }
 }

@@ -276,10 +276,12 @@
 mod accept;
 mod body;
 mod connection;
+mod driver;
 mod error;
 mod hold;
 mod io;
 mod layer;
+mod lock;
 mod monitor;
 mod protocol;
 mod refuse;

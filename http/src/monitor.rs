@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hyper::rt::Timer;
 use winddown::{Guard, Waiter};
 
+use crate::lock::lock;
 use crate::protocol::Protocol;
 use crate::slots::Slot;
 use crate::timer::SharedTimer;
@@ -19,13 +20,6 @@ const FLOOD: usize = 64 * 1024;
 
 /// For how many client timeouts it may go on to send bytes.
 const OVER: u32 = 2;
-
-/// Locks a mutex, also one that is poisoned. Under the locks of this crate only the clone of a waker and a
-/// look at the timer could panic. At worst a connection then counts a request too many, and is given up at the
-/// end of the grace period.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The times of a connection.
 #[derive(Clone, Copy, Debug)]

@@ -16,11 +16,11 @@ use winddown::{Guard, Shutdown};
 
 use crate::accept::accept;
 use crate::body::ResponseBody;
-use crate::connection::drive;
+use crate::connection::{Builders, Connection};
+use crate::driver::drive;
 use crate::error::ServeError;
 use crate::io::Io;
 use crate::monitor::{Common, Monitor, Times};
-use crate::protocol::{Builders, Connection};
 use crate::service::{Adapter, AnswerFuture, HttpService};
 use crate::slots::Slots;
 use crate::timer::SharedTimer;

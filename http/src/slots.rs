@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
-use crate::monitor::lock;
+use crate::lock::lock;
 
 /// Counts the connections of a server.
 #[derive(Clone)]
