@@ -17,8 +17,8 @@ use winddown::Shutdown;
 use winddown_http::{RequestBody, Server, SmolIncoming};
 
 use support::{
-    Client, PREFACE, RUNTIMES, Running, SETTINGS_ACK, Settings, app, get_frame, split_frame, until,
-    window_settings, window_update,
+    Client, PREFACE, RUNTIMES, Running, Runtime, SETTINGS_ACK, Settings, app, get_frame,
+    split_frame, until, window_settings, window_update,
 };
 
 /// As long as a misbehaving client may take, and what a busy machine adds.
@@ -26,6 +26,14 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(1);
 const BOUND: Duration = Duration::from_millis(3500);
 
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+fn start(runtime: Runtime, client_timeout: Duration) -> Running {
+    let settings = Settings {
+        client_timeout,
+        ..Settings::default()
+    };
+    Running::start(runtime, &Shutdown::new(), settings, app())
+}
 
 /// Runs one client against a server on each runtime, beside clients that behave. `prepare` has it
 /// misbehave before the shutdown; it stays connected until the server has ended.
@@ -75,19 +83,16 @@ fn silent_client() {
 #[test]
 fn silent_client_ends_when_it_is_told() {
     for runtime in RUNTIMES {
-        let settings = Settings {
-            client_timeout: Duration::from_secs(60),
-            ..Settings::default()
-        };
-        let server = Running::start(runtime, &Shutdown::new(), settings, app());
+        let client_timeout = Duration::from_secs(60);
+        let server = start(runtime, client_timeout);
         let silent = server.connect();
         let mut answered = server.connect();
         answered.get("/").unwrap();
         until("both are accepted", || server.shutdown.in_flight() == 3);
         server.shutdown.request_shutdown();
-        let start = Instant::now();
+        let begun = Instant::now();
         server.join().unwrap();
-        assert!(start.elapsed() < settings.client_timeout / 2);
+        assert!(begun.elapsed() < client_timeout / 2);
         for client in [silent, answered] {
             assert_eq!(client.until_closed(), b"");
         }
@@ -173,11 +178,7 @@ const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1];
 #[test]
 fn http2_flood_after_the_end() {
     for runtime in RUNTIMES {
-        let settings = Settings {
-            client_timeout: Duration::from_secs(30),
-            ..Settings::default()
-        };
-        let server = Running::start(runtime, &Shutdown::new(), settings, app());
+        let server = start(runtime, Duration::from_secs(30));
         let mut client = server.connect();
         client
             .send([PREFACE, SETTINGS, SETTINGS_ACK].concat())
@@ -245,11 +246,7 @@ fn http2_slow_reader(window: u32) {
     const LENGTH: usize = 1_000_000;
     const PIECE: usize = 6000;
     for runtime in RUNTIMES {
-        let settings = Settings {
-            client_timeout: CLIENT_TIMEOUT,
-            ..Settings::default()
-        };
-        let server = Running::start(runtime, &Shutdown::new(), settings, app());
+        let server = start(runtime, CLIENT_TIMEOUT);
         let mut client = server.connect();
         let settings = window_settings(window);
         let connection = window_update(0, window - 65_535 + 1);
@@ -405,11 +402,7 @@ fn second_half_of_a_head_is_answered() {
 #[test]
 fn client_timeout_is_for_each_head() {
     for runtime in RUNTIMES {
-        let settings = Settings {
-            client_timeout: CLIENT_TIMEOUT,
-            ..Settings::default()
-        };
-        let server = Running::start(runtime, &Shutdown::new(), settings, app());
+        let server = start(runtime, CLIENT_TIMEOUT);
         let mut client = server.connect();
         for _ in 0..2 {
             client.send("GET / HTTP/1.1\r\nHos").unwrap();

@@ -62,8 +62,8 @@ impl Write for Pieces {
 
 /// Serves one connection in such pieces while `client` talks, and returns the most that the server asked for.
 fn serve(size: usize, client: impl AsyncFnOnce(&mut DuplexStream)) -> usize {
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = { runtime }.enable_time().build().unwrap();
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().build().unwrap();
     runtime.block_on(async {
         let (mut near, far) = duplex(64 * 1024);
         let asked = Arc::<AtomicUsize>::default();
