@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Wake, Waker};
+use std::task::{Wake, Waker};
 
 use crate::model::stage::Stage;
 use crate::node::Node;
@@ -37,8 +37,7 @@ impl Callback {
     pub(crate) fn new(node: Arc<Node>, function: impl FnOnce() + Send + 'static) -> Self {
         let mut slot = Slot::vacant();
         let waker = Waker::from(Arc::new(Call(Mutex::new(Some(function)))));
-        let registered = node.poll(Stage::Stopping, &mut slot, &mut Context::from_waker(&waker));
-        if registered.is_ready() {
+        if !node.register_call(&mut slot, &waker) {
             waker.wake();
         }
         Self { node, slot }

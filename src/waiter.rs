@@ -84,6 +84,11 @@ impl Waiter {
         Reached::new(self.node.clone(), stage)
     }
 
+    /// Returns whether every [`Callback`](crate::Callback) of a shutdown that is stopping was called.
+    pub(crate) fn calls_made(&self) -> bool {
+        self.node.calls_made()
+    }
+
     pub(crate) fn whole_requested(&self) -> WholeRequested {
         WholeRequested::new(self.node.clone())
     }

@@ -9,12 +9,14 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use futures_lite::{Stream, StreamExt, future, stream};
 use support::{Counter, poll};
-use winddown::{Shutdown, ShutdownExt};
+use winddown::{Callback, Shutdown, ShutdownExt};
 
 /// As documented: how many items are given out after the shutdown at most.
 const ITEMS: usize = 4_096;
@@ -132,7 +134,7 @@ fn slow_until(poll: usize) -> impl Stream<Item = usize> + Unpin {
     let mut polls = 0;
     stream::poll_fn(move |_| {
         polls += 1;
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
         match polls == poll {
             true => Poll::Ready(Some(polls)),
             false => Poll::Pending,
@@ -158,6 +160,52 @@ fn finish_ends_a_stream_that_is_always_slow() {
     assert_eq!(future::block_on(items.next()), None);
 }
 
+/// Requests the shutdown on a thread that stays in a callback until it is released, as if another thread
+/// had its processor.
+fn request_with_a_slow_callback(
+    shutdown: &Shutdown,
+) -> (Callback, mpsc::Sender<()>, JoinHandle<bool>) {
+    let (release, released) = mpsc::channel();
+    let callback = shutdown.call_on_shutdown(move || {
+        let _ = released.recv();
+    });
+    let request = shutdown.clone();
+    let thread = thread::spawn(move || request.request_shutdown());
+    shutdown.waiter().wait_blocking();
+    (callback, release, thread)
+}
+
+/// A callback may have the kernel refuse new connections.
+#[test]
+fn finish_looks_again_when_the_callbacks_were_called() {
+    const LATER: usize = 100;
+    let shutdown = Shutdown::new();
+    let (_callback, release, thread) = request_with_a_slow_callback(&shutdown);
+    let (mut polls, mut thread) = (0, Some(thread));
+    let script = stream::poll_fn(|_| {
+        polls += 1;
+        if polls == LATER {
+            release.send(()).unwrap();
+            thread.take().unwrap().join().unwrap();
+        }
+        Poll::<Option<()>>::Pending
+    });
+    let ended = future::block_on(script.finish_on_shutdown(shutdown.waiter()).next());
+    assert_eq!(ended, None);
+    // It would have ended at the 65th, or ten later.
+    assert!(polls > LATER, "{polls}");
+}
+
+#[test]
+fn finish_ends_although_a_callback_hangs() {
+    let shutdown = Shutdown::new();
+    let (_callback, release, thread) = request_with_a_slow_callback(&shutdown);
+    let mut items = stream::pending::<()>().finish_on_shutdown(shutdown.waiter());
+    assert_eq!(future::block_on(items.next()), None);
+    drop(release);
+    assert!(thread.join().unwrap());
+}
+
 #[test]
 fn finish_ends_an_endless_stream_after_4096_items() {
     let shutdown = Shutdown::new();
@@ -181,7 +229,7 @@ fn finish_ends_an_endless_stream_in_half_of_the_time_that_is_left() {
     let mut count = 0;
     while let Some(7) = future::block_on(items.next()) {
         count += 1;
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     assert!(0 < count && count < ITEMS);
     let left = shutdown.remaining().unwrap();

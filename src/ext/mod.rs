@@ -320,7 +320,9 @@ pub trait ShutdownExt: Sized {
     /// about 50 ms, because the driver of its runtime may not have told it yet what the kernel has; then it
     /// ends when it is pending next. Fused. What comes between that and the close of the listener is reset,
     /// unless the kernel refuses new connections from the shutdown on: see [a server that loses
-    /// nothing](crate#a-server-that-loses-nothing).
+    /// nothing](crate#a-server-that-loses-nothing). For that it waits until the
+    /// [callbacks](crate::Shutdown::call_on_shutdown) of this shutdown were called, but no longer than half a
+    /// second more.
     ///
     /// A stream that always has an item ends after 4,096 items more, which is as long as Linux makes the
     /// queue of a listener by default; or when half of the time until the

@@ -85,7 +85,8 @@ const TURN: Duration = Duration::from_millis(50);
 /// thread is without a processor, and it resets what the listener has not given out when that closes.
 const FRESH: Duration = Duration::from_micros(50);
 
-/// How often a stream is asked again for that. One that always takes longer ends all the same.
+/// How often a stream is asked again for that, or given a further turn because a callback was not called.
+/// One that always takes longer, or a callback that hangs, does not keep it from its end.
 const LOOKS: u8 = 10;
 
 pin_project! {
@@ -104,8 +105,10 @@ pin_project! {
         items: u16,
         // When it ends whatever it has: known once it is stopping.
         over: Option<Instant>,
-        // How often it may be asked again because the last look was not fresh.
+        // How often it may be asked again because the last look was not fresh, or came too early.
         looks: u8,
+        // Whether the callbacks were called before the last look: one may have the kernel refuse connections.
+        called: bool,
         turn: DriverTurn,
     }
 }
@@ -119,6 +122,7 @@ impl<S, W> FinishOnShutdown<S, W> {
             items: ITEMS,
             over: None,
             looks: LOOKS,
+            called: false,
             turn: DriverTurn::new(TURN),
         }
     }
@@ -132,6 +136,7 @@ impl<S: Stream, W: BorrowMut<Waiter>> Stream for FinishOnShutdown<S, W> {
         let mut this = self.project();
         while *this.items > 0 {
             let stopping = (*this.waiter).borrow().is_stopping();
+            *this.called = *this.called || stopping && (*this.waiter).borrow().calls_made();
             let asked = (stopping && cfg!(not(target_family = "wasm"))).then(Instant::now);
             if let Some(now) = asked {
                 // The other half of the time is for the work that the items begin.
@@ -152,10 +157,14 @@ impl<S: Stream, W: BorrowMut<Waiter>> Stream for FinishOnShutdown<S, W> {
                 Poll::Pending => {
                     ready!(Pin::new(this.waiter.borrow_mut()).poll(cx));
                     ready!(this.turn.poll(cx));
-                    if *this.looks == 0 || asked.is_none_or(|asked| asked.elapsed() < FRESH) {
+                    let fresh = asked.is_none_or(|asked| asked.elapsed() < FRESH);
+                    if *this.looks == 0 || *this.called && fresh {
                         *this.items = 0;
-                    } else {
-                        *this.looks -= 1;
+                        break;
+                    }
+                    *this.looks -= 1;
+                    if !*this.called {
+                        *this.turn = DriverTurn::new(TURN);
                     }
                 }
             }

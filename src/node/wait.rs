@@ -43,6 +43,17 @@ impl Node {
         wakers.register(slot, waker)
     }
 
+    /// Registers the call of a function at the stop. Returns `false` if it is stopping already.
+    pub(crate) fn register_call(&self, slot: &mut Slot, call: &Waker) -> bool {
+        // The check and the registration are in this order for the same reason as in `poll`.
+        !self.has_reached(Stage::Stopping) && self.stopping.register_call(slot, call)
+    }
+
+    /// Returns whether the functions that were to be called at the stop have returned.
+    pub(crate) fn calls_made(&self) -> bool {
+        self.stopping.calls_made()
+    }
+
     /// Stops waiting for a stage.
     #[inline]
     pub(crate) fn forget(&self, stage: Stage, slot: &mut Slot) {

@@ -36,6 +36,8 @@ type Shard = Mutex<Entries>;
 
 struct Entries {
     closed: bool,
+    /// Whether there was a call among the wakers, and `wake_all` is not done with them.
+    calls: bool,
     wakers: Slab<Waker>,
 }
 
@@ -103,6 +105,17 @@ impl WakerQueue {
     /// vacant, if the queue was woken already.
     #[must_use]
     pub(crate) fn register(&self, slot: &mut Slot, waker: &Waker) -> bool {
+        self.register_with(slot, waker, false)
+    }
+
+    /// Does the same with a waker that is a call of a function.
+    #[must_use]
+    pub(crate) fn register_call(&self, slot: &mut Slot, waker: &Waker) -> bool {
+        self.register_with(slot, waker, true)
+    }
+
+    #[inline]
+    fn register_with(&self, slot: &mut Slot, waker: &Waker, call: bool) -> bool {
         let polled = waker;
         let waker = waker.clone(); // W1
         let (data, mut vtable) = identity(&waker);
@@ -124,6 +137,7 @@ impl WakerQueue {
                 // one line.
                 entries.wakers.reserve(256 / size_of::<Waker>());
             }
+            entries.calls |= call;
             slot.key = (entries.wakers.insert(waker) << self.shard_bits()) | index;
             None
         } else {
@@ -164,13 +178,23 @@ impl WakerQueue {
     pub(crate) fn wake_all(&self) {
         for shard in self.all() {
             let mut entries = lock(shard);
+            // Not those that another thread is calling.
+            let calls = entries.calls && !entries.closed;
             entries.closed = true;
             let wakers = mem::take(&mut entries.wakers); // W3
             drop(entries);
             for (_, waker) in wakers {
                 panic::catch(|| waker.wake()); // W1
             }
+            if calls {
+                lock(shard).calls = false;
+            }
         }
+    }
+
+    /// Returns whether `wake_all` is done with every call that was registered.
+    pub(crate) fn calls_made(&self) -> bool {
+        self.all().all(|shard| !lock(shard).calls)
     }
 
     /// Returns the shard that a key, or the index of a thread, names in its lowest bits.
@@ -206,6 +230,7 @@ impl Entries {
     fn new() -> Self {
         Self {
             closed: false,
+            calls: false,
             wakers: Slab::new(),
         }
     }
@@ -278,6 +303,31 @@ mod tests {
             // Each of the five is cloned and dropped twice, and one is woken.
             let calls = Arc::into_inner(calls).expect("no waker is left");
             assert_eq!(calls.map(AtomicUsize::into_inner), [16, 0]);
+        }
+    }
+
+    /// Comes to the queue as another thread may while this one calls. Counts how often no call was made yet.
+    struct Comes(Arc<WakerQueue>, AtomicUsize);
+
+    impl Wake for Comes {
+        fn wake(self: Arc<Self>) {
+            self.0.wake_all();
+            let early = usize::from(!self.0.calls_made());
+            self.1.fetch_add(early, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn calls_are_made_when_the_thread_that_took_them_is_done() {
+        for queue in [WakerQueue::new(), WakerQueue::sharded()] {
+            let comes = Arc::new(Comes(Arc::new(queue), AtomicUsize::new(0)));
+            let queue = &comes.0;
+            assert!(queue.calls_made());
+            assert!(queue.register_call(&mut Slot::vacant(), &comes.clone().into()));
+            assert!(!queue.calls_made());
+            queue.wake_all();
+            assert!(queue.calls_made());
+            assert_eq!(comes.1.load(Ordering::Relaxed), 1);
         }
     }
 
