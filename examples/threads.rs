@@ -48,9 +48,7 @@ fn serve(options: Options) -> Result<(), String> {
         let (guard, idle) = (connections.guard(), idle.clone());
         thread::Builder::new().spawn(move || {
             let _guard = guard;
-            if let Err(error) = requests(&stream, &shutdown, &connections, &idle) {
-                common::say_error(format_args!("connection: {error}"));
-            }
+            connection(&stream, &shutdown, &connections, &idle);
         })
     };
     // Out of descriptors or threads, most likely: give the connections time to end.
@@ -68,8 +66,13 @@ fn serve(options: Options) -> Result<(), String> {
             // The same again, because it is accepted.
             loop {
                 match start(stream.clone()) {
+                    Ok(_) => return Ok(()),
                     Err(error) if !options.gives_up(&shutdown) => pause(&error),
-                    started => return started,
+                    Err(error) => {
+                        // On this thread, which has nothing else to do any more.
+                        connection(&stream, &shutdown, &connections, &idle);
+                        return Err(error);
+                    }
                 }
             }
         });
@@ -93,6 +96,13 @@ fn serve(options: Options) -> Result<(), String> {
     }
     let drained = shutdown.drain_blocking(options.deadline);
     common::stopped(&options, drained, left, refusing)
+}
+
+/// Runs a connection until it has ended.
+fn connection(stream: &Arc<TcpStream>, shutdown: &Shutdown, connections: &Shutdown, idle: &Idle) {
+    if let Err(error) = requests(stream, shutdown, connections, idle) {
+        common::say_error(format_args!("connection: {error}"));
+    }
 }
 
 /// Answers one request after the other, until the client or the shutdown ends it.

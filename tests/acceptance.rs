@@ -67,6 +67,7 @@ mod cases {
             stopped_and_continued,
             without_threads,
             without_threads_for_a_while,
+            without_threads_to_the_end,
             without_descriptors,
             queue_is_left,
             accepted_late,
@@ -566,6 +567,22 @@ mod cases {
         server.program.send(SIGTERM);
         server.program.line("stopping: SIGTERM");
         ends_well(server);
+    }
+
+    /// Nor until the server has to leave the queue of the listener: what it has accepted is answered.
+    fn without_threads_to_the_end(name: &str) {
+        let server = Server::start_with_deadline(name, "4s");
+        let mut held = server.hold("GET /healthz");
+        limit_memory(&server);
+        let mut client = server.connect();
+        client.send("GET /healthz");
+        until("it is accepted", || server.queued() == 0);
+        server.program.send(SIGTERM);
+        assert_answer(&mut client, 200, "ok\n");
+        held.finish();
+        assert_answer(&mut held, 200, "ok\n");
+        let mut program = server.program;
+        assert_eq!(program.code(), i32::from(name == "threads"));
     }
 
     /// More clients than descriptors connect again and again, so the queue of the listener is never empty.
