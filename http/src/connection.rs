@@ -49,6 +49,8 @@ where
     Http1(http1::UpgradeableConnection<Io<I>, S>),
     /// Boxed, because it has more than twice the size.
     Http2(Pin<Box<http2::Connection<Io<I>, S, E>>>),
+    /// Told to finish before its first bytes have told. It says so to the client, as TLS has to.
+    Closing(Io<I>),
     Ended,
 }
 
@@ -74,25 +76,31 @@ where
     /// Has it end once it has answered the requests that have arrived. It is to be polled again.
     pub(crate) fn graceful_shutdown(&mut self) {
         match &mut self.state {
-            State::First { .. } => self.state = State::Ended,
+            State::First { .. } => self.state = State::Closing(self.take_first().0),
             State::Http1(connection) => Pin::new(connection).graceful_shutdown(),
             State::Http2(connection) => connection.as_mut().graceful_shutdown(),
-            State::Ended => {}
+            State::Closing(_) | State::Ended => {}
         }
     }
 
     fn begin(&mut self, protocol: Protocol) {
-        let Self { builders, state } = self;
-        let State::First { io, service } = mem::replace(state, State::Ended) else {
-            unreachable!("a connection has one protocol");
-        };
-        *state = match protocol {
+        let (io, service) = self.take_first();
+        let builders = self.builders;
+        self.state = match protocol {
             Protocol::Http1 => {
                 let connection = builders.http1.serve_connection(io, service);
                 State::Http1(connection.with_upgrades())
             }
             Protocol::Http2 => State::Http2(Box::pin(builders.http2.serve_connection(io, service))),
         };
+    }
+
+    /// Takes what there is before the first bytes have told. Another state has to follow.
+    fn take_first(&mut self) -> (Io<I>, S) {
+        match mem::replace(&mut self.state, State::Ended) {
+            State::First { io, service } => (io, service),
+            _ => unreachable!("a connection begins once"),
+        }
     }
 }
 
@@ -121,6 +129,7 @@ where
                 },
                 State::Http1(connection) => return Pin::new(connection).poll(cx).map(drop),
                 State::Http2(connection) => return connection.as_mut().poll(cx).map(drop),
+                State::Closing(io) => return Pin::new(io).poll_shutdown(cx).map(drop),
                 State::Ended => return Poll::Ready(()),
             }
         }

@@ -102,7 +102,9 @@ async fn http1_and_http2_by_tls() {
     // Half a handshake: the first bytes of a client hello.
     let mut half = TcpStream::connect(address).await.unwrap();
     half.write_all(&[22, 3, 1, 0, 200, 1, 0]).await.unwrap();
-    eventually("all are there", || shutdown.in_flight() == 4).await;
+    // A whole one, and then nothing.
+    let silent = connect(address, &certificate, "http/1.1").await;
+    eventually("all are there", || shutdown.in_flight() == 5).await;
 
     shutdown.request_shutdown();
     let start = Instant::now();
@@ -113,6 +115,9 @@ async fn http1_and_http2_by_tls() {
             "slept"
         );
     }
+    // It ends as TLS does, too.
+    let rest = silent.into_inner().read_to_end(&mut Vec::new()).await;
+    assert_eq!(rest.unwrap(), 0);
     timeout(PATIENCE, server).await.unwrap().unwrap().unwrap();
     let took = start.elapsed();
     println!("half a TLS handshake: ended after {took:.2?}");
