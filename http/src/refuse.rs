@@ -85,7 +85,9 @@ pub fn refuse_new(listener: &impl AsSocket) -> io::Result<()> {
 /// Calls [`refuse_new`] at the shutdown, when the [`lame_duck`](winddown::Builder::lame_duck) is over, on the
 /// thread that calls the wakers. Whatever that returns, the stop goes on.
 ///
-/// The shutdown is the one that ends the accept loop: for a server in a phase, that phase.
+/// The shutdown is the one that ends the accept loop: for a server in a phase, that phase. A listener that
+/// ends by [`finish_on_shutdown`](winddown::ShutdownExt::finish_on_shutdown), with a waiter of the same, waits
+/// for the call.
 ///
 /// **Only for a listener that this process alone has**, as `refuse_new` says.
 ///
