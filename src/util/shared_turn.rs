@@ -1,18 +1,22 @@
 //! [`SharedTurn`]: time for a runtime to hear from the kernel, for thousands of tasks at once.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
 
-use crate::util::driver_turn::SHORT;
+use crate::util::driver_turn::{POLLS, Polls, SHORT};
 use crate::util::sync::lock_std;
 use crate::util::waker_queue::{Slot, WakerQueue};
 
 /// For how long others may join a turn. It takes so much longer for the first of them.
 const JOIN: Duration = Duration::from_millis(2);
+
+/// On how many threads the tasks of a runtime are polled, of those that count towards a turn of its driver.
+const THREADS: usize = 8;
 
 /// A wait after which "pending" can be believed, as a `DriverTurn` is.
 ///
@@ -21,12 +25,19 @@ const JOIN: Duration = Duration::from_millis(2);
 ///
 /// Each is polled a second time, also if it waited for long before the shutdown and is polled long after:
 /// a turn of tokio's driver takes 1,024 events, so of thousands of requests it has not heard of all when
-/// the last task of the crowd is polled first. The second poll comes behind all that was queued by then.
-pub(crate) struct SharedTurn(Option<(Arc<Batch>, Slot)>);
+/// the last task of the crowd is polled first. The second poll comes behind all that was queued by then. The
+/// polls of a crowd are enough for a turn. A few tasks are polled more often.
+pub(crate) enum SharedTurn {
+    New,
+    Waiting(Arc<Batch>, Slot),
+    Polling(Polls),
+}
 
 /// The turns that end at the same moment.
-struct Batch {
+pub(crate) struct Batch {
     over: Instant,
+    /// How many turns there are.
+    turns: AtomicUsize,
     waiting: WakerQueue,
     /// Wakes them. Set by the turn that begins the batch.
     timer: OnceLock<Timer>,
@@ -40,28 +51,32 @@ static BATCHES: Batches = Batches(Mutex::new(Weak::new()));
 impl SharedTurn {
     /// Makes a turn of `SHORT` at least. It begins with the first poll.
     pub(crate) const fn short() -> Self {
-        Self(None)
+        Self::New
     }
 
     /// Returns whether the turn is over. If not, the task is woken then.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let now = Instant::now();
-        let (batch, slot) = self
-            .0
-            .get_or_insert_with(|| (BATCHES.join(now), Slot::vacant()));
-        let waits = now < batch.over
-            && (slot.holds(cx.waker()) || batch.waiting.register(slot, cx.waker()));
-        if waits {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
+        loop {
+            match self {
+                Self::New => *self = Self::Waiting(BATCHES.join(Instant::now()), Slot::vacant()),
+                Self::Waiting(batch, slot) => {
+                    let waits = Instant::now() < batch.over
+                        && (slot.holds(cx.waker()) || batch.waiting.register(slot, cx.waker()));
+                    if waits {
+                        return Poll::Pending;
+                    }
+                    let polls = Polls::new(batch.polls());
+                    *self = Self::Polling(polls);
+                }
+                Self::Polling(polls) => return polls.poll(cx),
+            }
         }
     }
 }
 
 impl Drop for SharedTurn {
     fn drop(&mut self) {
-        if let Some((batch, slot)) = &mut self.0 {
+        if let Self::Waiting(batch, slot) = self {
             batch.waiting.remove(slot);
         }
     }
@@ -74,11 +89,15 @@ impl Batches {
         // Dropped without the lock: it may be the last reference, and then the timer takes the reactor's.
         let earlier = latest.upgrade();
         match &earlier {
-            Some(batch) if now + SHORT <= batch.over => return batch.clone(),
+            Some(batch) if now + SHORT <= batch.over => {
+                batch.turns.fetch_add(1, Ordering::Relaxed); // see `polls`
+                return batch.clone();
+            }
             _ => {}
         }
         let batch = Arc::new(Batch {
             over: now + SHORT + JOIN,
+            turns: AtomicUsize::new(1),
             waiting: WakerQueue::sharded(),
             timer: OnceLock::new(),
         });
@@ -98,6 +117,14 @@ impl Batch {
             self.waiting.wake_all();
         }
         let _ = self.timer.set(timer); // the first
+    }
+
+    /// Returns how many polls of each task are enough, together with those of the others.
+    fn polls(&self) -> u8 {
+        // Relaxed: it is only how many polls there are, and no other data depends on it.
+        let turns = self.turns.load(Ordering::Relaxed);
+        let polls = THREADS * usize::from(POLLS) / (turns + 1);
+        u8::try_from(polls).map_or(POLLS, |polls| polls.min(POLLS))
     }
 }
 
@@ -130,8 +157,30 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &joined));
         let next = batches.join(begun + Duration::from_micros(2001));
         assert!(!Arc::ptr_eq(&first, &next));
+        assert_eq!(
+            [&first, &next].map(|batch| batch.turns.load(Ordering::Relaxed)),
+            [2, 1]
+        );
         drop((first, joined));
         assert_eq!(next.over, begun + Duration::from_micros(9001));
+    }
+
+    /// The polls of all together are enough for a turn, and those of a crowd not many more.
+    #[test]
+    fn few_turns_have_more_polls_than_each_of_a_crowd() {
+        let batches = Batches(Mutex::new(Weak::new()));
+        let batch = batches.join(Instant::now() + Duration::from_secs(60));
+        for (turns, polls) in [(1, 64), (7, 64), (8, 56), (255, 2), (511, 1), (512, 0)] {
+            batch.turns.store(turns, Ordering::Relaxed);
+            assert_eq!(batch.polls(), polls, "{turns}");
+        }
+    }
+
+    fn batch_of(turn: &SharedTurn) -> Arc<Batch> {
+        match turn {
+            SharedTurn::Waiting(batch, _) => batch.clone(),
+            _ => panic!("it does not wait"),
+        }
     }
 
     #[test]
@@ -153,7 +202,7 @@ mod tests {
         let batch = {
             let mut turn = SharedTurn::short();
             assert!(turn.poll(&mut Context::from_waker(&waker)).is_pending());
-            turn.0.as_ref().expect("it has begun").0.clone()
+            batch_of(&turn)
         };
         drop(waker);
         assert_eq!(Arc::strong_count(&task), 1);
@@ -165,13 +214,12 @@ mod tests {
     fn g10_batch_is_gone_with_its_last_turn() {
         for over in [false, true] {
             let mut turn = SharedTurn::short();
-            let mut poll = |cx: &mut Context<'_>| turn.poll(cx);
-            assert!(poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            let waiting = turn.poll(&mut Context::from_waker(Waker::noop()));
+            assert!(waiting.is_pending());
+            let batch = Arc::downgrade(&batch_of(&turn));
             if over {
-                future::block_on(future::poll_fn(poll));
+                future::block_on(future::poll_fn(|cx| turn.poll(cx)));
             }
-            let (batch, _) = turn.0.as_ref().expect("it has begun");
-            let batch = Arc::downgrade(batch);
             drop(turn);
             // Turns of other tests may have joined it.
             let late = Instant::now() + Duration::from_secs(20);
