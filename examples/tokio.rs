@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use futures_lite::stream::{self, StreamExt};
+use futures_lite::stream::StreamExt;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1::{Builder, Connection};
@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use winddown::{Shutdown, ShutdownExt, Waiter};
+use winddown_http::TokioIncoming;
 
 use common::{Action, Options};
 
@@ -48,14 +49,12 @@ async fn serve(options: Options) -> Result<(), String> {
     // Connections that the kernel has accepted are served, also those that wait in its queue.
     let accepting = connections.guard();
     let mut left = None;
-    let mut incoming = stream::poll_fn(|cx| listener.poll_accept(cx).map(Some))
-        .finish_on_shutdown(shutdown.waiter());
+    let mut incoming = TokioIncoming::new(listener).finish_on_shutdown(shutdown.waiter());
     while let Some(accepted) = incoming.next().await {
         match accepted {
-            Ok((stream, peer)) => {
+            Ok(stream) => {
                 left = None;
-                let connection =
-                    connection(stream, peer.ip(), shutdown.clone(), connections.waiter());
+                let connection = connection(stream, shutdown.clone(), connections.waiter());
                 tokio::spawn(connections.track(connection));
             }
             Err(error) => {
@@ -75,7 +74,6 @@ async fn serve(options: Options) -> Result<(), String> {
 
     // From here on, new connections are refused.
     drop(incoming);
-    drop(listener);
     drop(accepting);
     if let Some(cause) = shutdown.cause() {
         common::say(format_args!("stopping: {cause}"));
@@ -84,12 +82,15 @@ async fn serve(options: Options) -> Result<(), String> {
     common::stopped(&options, drained, left, refusing)
 }
 
-async fn connection(stream: TcpStream, peer: IpAddr, shutdown: Shutdown, stop: Waiter) {
-    let service = service_fn(|request| answer(request, &shutdown, peer));
+async fn connection(stream: TokioIo<TcpStream>, shutdown: Shutdown, stop: Waiter) {
+    let Ok(peer) = stream.inner().peer_addr() else {
+        return; // it is closed already
+    };
+    let service = service_fn(|request| answer(request, &shutdown, peer.ip()));
     let connection = Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(common::HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(stream, service);
     common::serve(connection, stop, Connection::graceful_shutdown).await;
 }
 

@@ -55,8 +55,9 @@
 //! # What to use for what
 //!
 //! The methods of [`ShutdownExt`] take a [`Waiter`], which [`Shutdown::waiter`] hands out and which can be
-//! cloned; or a `&mut` to one, which then does for a whole loop. Streams are those of futures-core:
-//! tokio's listener is one by `stream::poll_fn(|cx| listener.poll_accept(cx).map(Some))`.
+//! cloned; or a `&mut` to one, which then does for a whole loop. Streams are those of futures-core: a
+//! listener of tokio is one as
+//! [`TokioIncoming`](https://docs.rs/winddown-http/latest/winddown_http/struct.TokioIncoming.html).
 //!
 //! | you have | use | at shutdown |
 //! |---|---|---|
@@ -138,14 +139,13 @@
 //! ```no_run
 //! use std::error::Error;
 //! use std::time::Duration;
-//! use futures_lite::{StreamExt, stream};
+//! use futures_lite::StreamExt;
 //! use hyper::server::conn::http1::{Builder, Connection};
 //! use hyper::service::service_fn;
 //! use hyper::{Request, Response, body::Incoming, header};
-//! use hyper_util::rt::TokioIo;
 //! use tokio::net::TcpListener;
 //! use winddown::{Shutdown, ShutdownExt};
-//! use winddown_http::refuse_on_shutdown;
+//! use winddown_http::TokioIncoming;
 //!
 //! # #[cfg(feature = "signals")]
 //! async fn run(
@@ -154,23 +154,24 @@
 //! ) -> Result<(), Box<dyn Error>> {
 //!     // 1. The kernel refuses new connections (on Linux), and keeps those it has
 //!     // accepted. Not for a listener that another process has too.
-//!     let refusing = refuse_on_shutdown(&listener, &shutdown)?;
+//!     let incoming = TokioIncoming::new(listener);
+//!     let incoming = incoming.refuse_on_shutdown(&shutdown)?;
 //!     // 2. Connections are told half a second later, so that those that were just
 //!     // accepted can send their request. The guard is that of the loop.
 //!     let pause = Duration::from_millis(500);
 //!     let connections = shutdown.phase("connections").delay(pause).build();
 //!     let accepting = connections.guard();
 //!
-//!     // 3. What the kernel has accepted is still given out.
-//!     let accept = stream::poll_fn(|cx| listener.poll_accept(cx).map(Some));
-//!     let mut incoming = accept.finish_on_shutdown(shutdown.waiter());
+//!     // 3. What the kernel has accepted is still given out. tokio's `poll_accept`
+//!     // alone may not know of it yet; this stream asks the kernel.
+//!     let mut incoming = incoming.finish_on_shutdown(shutdown.waiter());
 //!     while let Some(accepted) = incoming.next().await {
-//!         let (stream, _) = accepted?; // or a pause, without descriptors
+//!         let stream = accepted?; // or a pause, without descriptors
 //!         let (shutdown, stop) = (shutdown.clone(), connections.waiter());
 //!         tokio::spawn(connections.track(async move {
 //!             Builder::new()
 //!                 .serve_connection(
-//!                     TokioIo::new(stream),
+//!                     stream,
 //!                     service_fn(|request| answer(request, &shutdown)),
 //!                 )
 //!                 .on_shutdown(stop, Connection::graceful_shutdown)
@@ -179,7 +180,6 @@
 //!     }
 //!     // 5. The listener closes, and only then the drain may end.
 //!     drop(incoming);
-//!     drop((listener, refusing));
 //!     drop(accepting);
 //!     shutdown.drained().await?;
 //!     Ok(())

@@ -124,11 +124,11 @@ pub trait ShutdownExt: Sized {
     /// The future is polled first, and told only if it is still pending about 5 ms later, when the
     /// driver of its runtime has had a turn; then it is polled again. So a connection that was never
     /// polled, or whose next request has arrived already, begins with that before it is told. A future
-    /// that has ended is not told any more.
+    /// that has ended is not told any more. Beside tasks that compute, a turn takes up to half a second more.
     ///
     /// That holds where each connection has a task of its own. A single task that polls thousands
-    /// (`FuturesUnordered`) keeps the driver from its turn, and so may a tokio runtime with a much larger
-    /// `event_interval` than its 61.
+    /// (`FuturesUnordered`) keeps the driver from its turn, and so may tasks that compute for tens of milliseconds
+    /// without a yield, and a tokio runtime with a much larger `event_interval` than its 61.
     ///
     /// A request that arrives later than that is lost with a connection that was told: give clients half a
     /// second first, and have answers say `connection: close` meanwhile, as in [a server that loses
@@ -322,7 +322,12 @@ pub trait ShutdownExt: Sized {
     /// unless the kernel refuses new connections from the shutdown on: see [a server that loses
     /// nothing](crate#a-server-that-loses-nothing). For that it waits until the
     /// [callbacks](crate::Shutdown::call_on_shutdown) of this shutdown were called, but no longer than half a
-    /// second more.
+    /// second more. Tasks of the runtime that compute prolong it, by about as much at most.
+    ///
+    /// tokio's `poll_accept` answers from what the runtime has heard, and under load that may be some time
+    /// ago. Use the stream
+    /// [`TokioIncoming`](https://docs.rs/winddown-http/latest/winddown_http/struct.TokioIncoming.html), which asks
+    /// the kernel. smol's and async-std's `incoming` do so too.
     ///
     /// A stream that always has an item ends after 4,096 items more, which is as long as Linux makes the
     /// queue of a listener by default; or when half of the time until the
