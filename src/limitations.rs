@@ -11,6 +11,8 @@
 //!   third signal forces.
 //! - Handlers stay registered until the process ends. A program that sets another handler for the same
 //!   signal later, without chaining to the earlier one, takes the signal from this crate.
+//! - A signal that comes while the last handle is dropped may ask no part of the program any more. It ends by
+//!   itself then, or by the next signal.
 //! - When every handle, and all that was made by one, is gone before the first signal, Ctrl-C ends the
 //!   program although `tokio::signal`, `ctrlc` or another library handles it too. Keep a handle, or leave the
 //!   signal out of [`signals`](crate::Builder::signals).

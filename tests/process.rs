@@ -80,6 +80,7 @@ mod cases {
         no_thread_to_install_at_first,
         installs_twice,
         all_dropped,
+        dropped_with_the_first,
         only_a_waiter,
         dropped_after_the_first,
     ];
@@ -111,6 +112,7 @@ mod cases {
             g6_without_threads_install_leaves_nothing_and_can_be_retried,
             g6_second_install_changes_nothing,
             g7_without_handles_signals_do_their_default,
+            g7_handles_dropped_with_the_first,
             g7_waiter_alone_is_woken,
             g4_g7_handles_dropped_after_the_first,
         ]
@@ -680,6 +682,24 @@ mod cases {
             let mut child = Program::ready_role("all_dropped");
             child.send(signal);
             assert_eq!(child.wait().signal(), Some(signal as i32));
+        }
+    }
+
+    /// Drops its handles before the thread `winddown` has read the signal.
+    fn dropped_with_the_first() {
+        let shutdown = Shutdown::install().unwrap();
+        nix::sys::signal::raise(SIGTERM).unwrap();
+        drop(shutdown);
+        println!("ready");
+        park();
+    }
+
+    /// The signal came first, so it is no death, and the next is the second.
+    fn g7_handles_dropped_with_the_first() {
+        for _ in 0..10 {
+            let mut child = Program::ready_role("dropped_with_the_first");
+            child.send(SIGTERM);
+            assert_eq!(child.code(), 1);
         }
     }
 

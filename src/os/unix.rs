@@ -21,7 +21,6 @@ use crate::model::signal::Signal;
 use crate::node::Node;
 use crate::os::deliver::request;
 use crate::os::error::InstallError;
-use crate::os::exit;
 use crate::os::flags::{ARMED, IDLE};
 use crate::os::native::native;
 use crate::os::settings::Settings;
@@ -93,10 +92,11 @@ impl Reader {
         loop {
             let due = timekeeper::run_due();
             match self.next(due) {
+                // Where the node is gone, it was there when the signal came: otherwise the handler would have
+                // ended the process. The program ends by itself, and may have something to save. Its next
+                // signal ends it: the handler is armed, or does what the system does by default.
                 Ok(Event::Signal(signal)) if self.was_seen(signal) => {
-                    if !request(&self.node, signal) {
-                        exit::of_signal(signal);
-                    }
+                    request(&self.node, signal);
                 }
                 Ok(_) => {}
                 // The socket is the crate's own, so this can't be helped, only outlived. The handler
