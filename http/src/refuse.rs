@@ -1,12 +1,16 @@
 //! A listener that refuses, before it closes.
 
 use std::io;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+use std::num::NonZeroU32;
 #[cfg(unix)]
 pub(crate) use std::os::fd::AsFd as AsSocket;
 #[cfg(windows)]
 pub(crate) use std::os::windows::io::AsSocket;
 
-use socket2::SockRef;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+use socket2::Domain;
+use socket2::{SockRef, Socket};
 use winddown::{Callback, Shutdown};
 
 /// Has the kernel refuse new connections, while those that it has accepted stay in the queue of the
@@ -41,43 +45,56 @@ use winddown::{Callback, Shutdown};
 /// A handshake that the kernel has answered with a SYN cookie, as it does when its list of handshakes is
 /// full, is reset.
 ///
-/// It binds a socket for TCP to a network interface that does not exist, and shuts a Unix socket down for
-/// reading.
+/// It binds the socket to a network interface that does not exist.
 ///
 /// # Errors
 ///
-/// That of the system. For TCP, Linux needs to be 5.1 or newer; before 5.7, or if the listener is bound to an
+/// That of the system. Linux needs to be 5.1 or newer; before 5.7, or if the listener is bound to an
 /// interface, also by an earlier call, the process needs the capability `CAP_NET_RAW`. What is not a listener
-/// for TCP or on a Unix socket is [`InvalidInput`](io::ErrorKind::InvalidInput). Elsewhere than on Linux
-/// there is no such option, and the error is [`Unsupported`](io::ErrorKind::Unsupported).
+/// for TCP is [`InvalidInput`](io::ErrorKind::InvalidInput). A listener on a Unix socket can only be shut down
+/// for reading: epoll then says for good that it is readable, and the `accept` of tokio never returns. Use
+/// [`TokioIncoming`](crate::TokioIncoming) or [`SmolIncoming`](crate::SmolIncoming), which end then. Elsewhere
+/// than on Linux there is no such option, and the error is [`Unsupported`](io::ErrorKind::Unsupported).
 ///
 /// # Blocking
 ///
 /// It does not block.
 pub fn refuse_new(listener: &impl AsSocket) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    check(&socket)?;
+    refuse(&socket)?;
+    Ok(())
+}
+
+/// Returns an error for what is no listener of which `refuse_new` may have connections refused.
+fn check(socket: &Socket) -> io::Result<()> {
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    if !socket.is_listener()? || socket.domain()? == Domain::UNIX {
+        let message =
+            "only a listener for TCP can refuse connections, or the stream of a Unix listener";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    let _ = socket;
+    Ok(())
+}
+
+/// Returns whether no connection comes into the queue any more, also of a handshake that has begun.
+fn refuse(socket: &Socket) -> io::Result<bool> {
     #[cfg(any(target_os = "android", target_os = "linux"))]
     {
-        use std::net::Shutdown::Read;
-        use std::num::NonZeroU32;
-
-        use socket2::Domain;
-
         // The largest that the kernel takes. It numbers interfaces from 1.
         const NOWHERE: Option<NonZeroU32> = NonZeroU32::new(i32::MAX as u32);
-        let socket = SockRef::from(listener);
-        match (socket.is_listener()?, socket.domain()?) {
-            // This is `SO_BINDTOIFINDEX`, which is for both versions of IP.
-            (true, Domain::IPV4 | Domain::IPV6) => socket.bind_device_by_index_v4(NOWHERE),
-            (true, Domain::UNIX) => socket.shutdown(Read),
-            _ => {
-                let message = "only a listener for TCP or on a Unix socket can refuse connections";
-                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
-            }
+        if socket.domain()? == Domain::UNIX {
+            socket.shutdown(std::net::Shutdown::Read)?;
+            return Ok(true);
         }
+        // This is `SO_BINDTOIFINDEX`, which is for both versions of IP.
+        socket.bind_device_by_index_v4(NOWHERE)?;
+        Ok(false)
     }
     #[cfg(not(any(target_os = "android", target_os = "linux")))]
     {
-        let _ = listener;
+        let _ = socket;
         Err(io::ErrorKind::Unsupported.into())
     }
 }
@@ -112,11 +129,18 @@ pub fn refuse_new(listener: &impl AsSocket) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// That of the system if there is no descriptor for the copy.
+/// That of the system if there is no descriptor for the copy. On Linux, what is not a listener for TCP is
+/// [`InvalidInput`](io::ErrorKind::InvalidInput), as of `refuse_new`.
 pub fn refuse_on_shutdown(listener: &impl AsSocket, shutdown: &Shutdown) -> io::Result<Callback> {
-    let listener = SockRef::from(listener).try_clone()?;
+    let socket = SockRef::from(listener);
+    check(&socket)?;
+    call_on_shutdown(&socket, shutdown)
+}
+
+fn call_on_shutdown(socket: &Socket, shutdown: &Shutdown) -> io::Result<Callback> {
+    let socket = socket.try_clone()?;
     Ok(shutdown.call_on_shutdown(move || {
-        let _ = refuse_new(&listener);
+        let _ = refuse(&socket);
     }))
 }
 
@@ -127,15 +151,17 @@ pub(crate) struct Refusal {
     stop: winddown::Waiter,
     /// Because the stream may not be polled, for want of room. `None` once the stream has refused by itself.
     callback: Option<Callback>,
+    over: bool,
 }
 
 #[cfg(any(feature = "smol", feature = "tokio"))]
 impl Refusal {
     pub(crate) fn new(listener: &impl AsSocket, shutdown: &Shutdown) -> io::Result<Self> {
-        let callback = refuse_on_shutdown(listener, shutdown)?;
+        let callback = call_on_shutdown(&SockRef::from(listener), shutdown)?;
         Ok(Self {
             stop: shutdown.waiter(),
             callback: Some(callback),
+            over: false,
         })
     }
 
@@ -143,7 +169,14 @@ impl Refusal {
     /// thread that makes the callback may be without a processor until then.
     pub(crate) fn before_a_look(&mut self, listener: &impl AsSocket) {
         if self.stop.is_stopping() && self.callback.take().is_some() {
-            let _ = refuse_new(listener);
+            self.over = refuse(&SockRef::from(listener)).unwrap_or(false);
         }
+    }
+
+    /// Returns whether what is in the queue is all that will ever be. The runtime must not be asked for more:
+    /// epoll says for good that such a listener is readable.
+    #[cfg(unix)]
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
     }
 }

@@ -13,10 +13,10 @@ use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use futures_lite::Stream;
-use support::{RUNTIMES, Running, Settings, app, until};
+use futures_lite::{Stream, StreamExt, future};
+use support::{PATIENCE, RUNTIMES, Running, Settings, app, until};
 use winddown::Shutdown;
-use winddown_http::{SmolIncoming, TokioIncoming, refuse_new};
+use winddown_http::{SmolIncoming, TokioIncoming, refuse_new, refuse_on_shutdown};
 
 fn listen(address: &str) -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind(address).unwrap();
@@ -78,23 +78,13 @@ fn queue_of_tcp_outlives_the_refusal() {
     }
 }
 
-#[test]
-fn queue_of_a_unix_socket_outlives_the_refusal() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("socket");
-    queue_outlives_the_refusal(
-        UnixListener::bind(&path).unwrap(),
-        || UnixStream::connect(&path),
-        |listener| listener.accept().map(|(stream, _)| stream),
-    );
-}
-
 /// A stream of connections refuses at the shutdown, polled or not, and not before. It gives out what the
-/// queue holds.
+/// queue holds, and then ends if no handshake may be under way.
 fn refuses_at_the_shutdown<T, S: Debug>(
     incoming: impl Stream<Item = io::Result<T>>,
     shutdown: &Shutdown,
     connect: impl Fn() -> io::Result<S>,
+    ends: bool,
 ) {
     let mut incoming = pin!(incoming);
     let mut next = || {
@@ -112,7 +102,12 @@ fn refuses_at_the_shutdown<T, S: Debug>(
     shutdown.request_shutdown();
     assert_refused(connect());
     assert!(matches!(next(), Poll::Ready(Some(Ok(_)))));
-    assert!(next().is_pending());
+    for _ in 0..2 {
+        match next() {
+            Poll::Ready(None) => assert!(ends),
+            more => assert!(more.is_pending() && !ends),
+        }
+    }
 }
 
 #[test]
@@ -121,7 +116,7 @@ fn smol_incoming() {
     let shutdown = Shutdown::new();
     let incoming = SmolIncoming::new(smol::Async::new(listener).unwrap());
     let incoming = incoming.refuse_on_shutdown(&shutdown).unwrap();
-    refuses_at_the_shutdown(incoming, &shutdown, || TcpStream::connect(address));
+    refuses_at_the_shutdown(incoming, &shutdown, || TcpStream::connect(address), false);
 }
 
 #[test]
@@ -132,7 +127,7 @@ fn smol_incoming_of_a_unix_socket() {
     let listener = UnixListener::bind(&path).unwrap();
     let incoming = SmolIncoming::new(smol::Async::new(listener).unwrap());
     let incoming = incoming.refuse_on_shutdown(&shutdown).unwrap();
-    refuses_at_the_shutdown(incoming, &shutdown, || UnixStream::connect(&path));
+    refuses_at_the_shutdown(incoming, &shutdown, || UnixStream::connect(&path), true);
 }
 
 #[tokio::test]
@@ -144,7 +139,7 @@ async fn tokio_incoming() {
     let incoming = TokioIncoming::new(listener)
         .refuse_on_shutdown(&shutdown)
         .unwrap();
-    refuses_at_the_shutdown(incoming, &shutdown, || TcpStream::connect(address));
+    refuses_at_the_shutdown(incoming, &shutdown, || TcpStream::connect(address), false);
 }
 
 #[tokio::test]
@@ -156,7 +151,32 @@ async fn tokio_incoming_of_a_unix_socket() {
     let incoming = TokioIncoming::new(listener)
         .refuse_on_shutdown(&shutdown)
         .unwrap();
-    refuses_at_the_shutdown(incoming, &shutdown, || UnixStream::connect(&path));
+    refuses_at_the_shutdown(incoming, &shutdown, || UnixStream::connect(&path), true);
+}
+
+/// epoll says for good that its listener is readable: tokio would ask it again and again, in one poll.
+#[test]
+fn tokio_incoming_of_a_unix_socket_ends_without_the_budget_of_a_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let (ended, ends) = mpsc::channel();
+    thread::spawn(move || {
+        let shutdown = Shutdown::new();
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_io().build().unwrap();
+        runtime.block_on(tokio::task::unconstrained(async {
+            let listener = tokio::net::UnixListener::bind(&path).unwrap();
+            let incoming = TokioIncoming::new(listener);
+            let mut incoming = incoming.refuse_on_shutdown(&shutdown).unwrap();
+            let _client = UnixStream::connect(&path).unwrap();
+            assert!(incoming.next().await.unwrap().is_ok());
+            assert!(future::poll_once(incoming.next()).await.is_none());
+            shutdown.request_shutdown();
+            let left = incoming.next().await;
+            ended.send(left.is_none()).unwrap();
+        }));
+    });
+    assert_eq!(ends.recv_timeout(PATIENCE), Ok(true));
 }
 
 /// The thread that makes the callbacks hangs in an earlier one.
@@ -218,7 +238,7 @@ fn full_server_refuses_at_the_shutdown() {
 }
 
 #[test]
-fn only_listeners_of_connections_refuse() {
+fn only_listeners_for_tcp_refuse() {
     let refused = |error: io::Error| assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     let (listener, address) = listen("127.0.0.1:0");
     let stream = TcpStream::connect(address).unwrap();
@@ -226,5 +246,10 @@ fn only_listeners_of_connections_refuse() {
     let (of_path, _) = UnixStream::pair().unwrap();
     refused(refuse_new(&of_path).unwrap_err());
     refused(refuse_new(&UnixDatagram::unbound().unwrap()).unwrap_err());
+    // tokio's `accept` would never return.
+    let folder = tempfile::tempdir().unwrap();
+    let of_path = UnixListener::bind(folder.path().join("socket")).unwrap();
+    refused(refuse_new(&of_path).unwrap_err());
+    refused(refuse_on_shutdown(&of_path, &Shutdown::new()).unwrap_err());
     refuse_new(&listener).unwrap();
 }

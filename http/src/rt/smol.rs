@@ -99,12 +99,13 @@ impl<L> SmolIncoming<L> {
         }
     }
 
-    /// Asks the kernel for a connection before it is believed that there is none.
+    /// Asks the kernel for a connection before it is believed that there is none. Returns `None` if none will
+    /// come any more.
     fn poll_accept<S>(
         &mut self,
         cx: &mut Context<'_>,
         mut accept: impl FnMut(&L) -> io::Result<S>,
-    ) -> Poll<io::Result<S>>
+    ) -> Poll<Option<io::Result<S>>>
     where
         L: AsSocket,
     {
@@ -114,9 +115,13 @@ impl<L> SmolIncoming<L> {
         loop {
             match accept(self.listener.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    #[cfg(unix)]
+                    if self.refusing.as_ref().is_some_and(Refusal::is_over) {
+                        return Poll::Ready(None);
+                    }
                     ready!(self.listener.poll_readable(cx))?;
                 }
-                accepted => return Poll::Ready(accepted),
+                accepted => return Poll::Ready(Some(accepted)),
             }
         }
     }
@@ -124,7 +129,8 @@ impl<L> SmolIncoming<L> {
 
 impl<L: AsSocket> SmolIncoming<L> {
     /// Refuses new connections from the shutdown on, and gives out those that the kernel has accepted. So
-    /// none is lost when the listener closes. On Linux; elsewhere it changes nothing.
+    /// none is lost when the listener closes. The stream of a Unix listener ends then. On Linux; elsewhere it
+    /// changes nothing.
     ///
     /// **Only for a listener that this process alone has**, as [`refuse_new`](crate::refuse_new) says.
     ///
@@ -155,7 +161,10 @@ impl Stream for SmolIncoming<TcpListener> {
     type Item = io::Result<FuturesIo<TcpStream>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let (stream, _) = ready!(self.poll_accept(cx, TcpListener::accept))?;
+        let Some(accepted) = ready!(self.poll_accept(cx, TcpListener::accept)) else {
+            return Poll::Ready(None);
+        };
+        let (stream, _) = accepted?;
         // It fails for a connection that is gone, which reading will tell.
         let _ = stream.set_nodelay(true);
         let stream = Async::new(stream).map(|stream| FuturesIo::new(stream.into()));
@@ -168,7 +177,10 @@ impl Stream for SmolIncoming<UnixListener> {
     type Item = io::Result<FuturesIo<UnixStream>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let (stream, _) = ready!(self.poll_accept(cx, UnixListener::accept))?;
+        let Some(accepted) = ready!(self.poll_accept(cx, UnixListener::accept)) else {
+            return Poll::Ready(None);
+        };
+        let (stream, _) = accepted?;
         let stream = Async::new(stream).map(|stream| FuturesIo::new(stream.into()));
         Poll::Ready(Some(stream))
     }

@@ -94,7 +94,8 @@ impl<L: AsSocket> TokioIncoming<L> {
     }
 
     /// Refuses new connections from the shutdown on, and gives out those that the kernel has accepted. So
-    /// none is lost when the listener closes. On Linux; elsewhere it changes nothing.
+    /// none is lost when the listener closes. The stream of a Unix listener ends then. On Linux; elsewhere it
+    /// changes nothing.
     ///
     /// **Only for a listener that this process alone has**, as [`refuse_new`](crate::refuse_new) says. The
     /// shutdown is that of the [`Server`]. A listener that a service manager hands over (`LISTEN_FDS`,
@@ -145,6 +146,9 @@ impl Stream for TokioIncoming<UnixListener> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let stream = match self.accept_now() {
             Some(accepted) => UnixStream::from_std(OwnedFd::from(accepted?).into())?,
+            None if self.refusing.as_ref().is_some_and(Refusal::is_over) => {
+                return Poll::Ready(None);
+            }
             None => ready!(self.listener.poll_accept(cx))?.0,
         };
         Poll::Ready(Some(Ok(TokioIo::new(stream))))
