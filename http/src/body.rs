@@ -15,6 +15,8 @@ use pin_project_lite::pin_project;
 use winddown::Waiter;
 
 use crate::monitor::{Common, InFlight};
+use crate::timer::SETTLE;
+use crate::uploads::Upload;
 
 /// The body of a request that a [`Server`](crate::Server) hands to a service.
 ///
@@ -34,19 +36,26 @@ struct Limit {
     wait: Option<Box<Wait>>,
     /// The time was up: the body has ended.
     over: bool,
+    /// On HTTP/2, if the body had not ended when it came.
+    upload: Option<Upload>,
 }
 
 struct Wait {
     stop: Waiter,
     sleep: Option<Pin<Box<dyn Sleep>>>,
+    /// Since which change of the uploads the client alone has kept the body waiting, when `sleep` was made.
+    since: Option<u64>,
+    /// Whether the time of the client is over, and `sleep` is the rest for the runtime.
+    settles: bool,
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, common: Arc<Common>) -> Self {
+    pub(crate) fn new(incoming: Incoming, common: Arc<Common>, upload: Option<Upload>) -> Self {
         let limit = Limit {
             common,
             wait: None,
             over: false,
+            upload,
         };
         Self { incoming, limit }
     }
@@ -77,22 +86,43 @@ impl RequestBody {
 impl Limit {
     /// Ready when the client has had its time.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let common = &*self.common;
+        if let Some(upload) = &mut self.upload {
+            upload.set_waits(true);
+        }
+        let (common, upload) = (&*self.common, self.upload.as_ref());
         let wait = self.wait.get_or_insert_with(|| {
             Box::new(Wait {
                 stop: common.stop.clone(),
                 sleep: None,
+                since: None,
+                settles: false,
             })
         });
         ready!(Pin::new(&mut wait.stop).poll(cx));
-        let sleep = wait
-            .sleep
-            .get_or_insert_with(|| common.timer.sleep(common.times.client));
-        sleep.as_mut().poll(cx)
+        loop {
+            let since = upload.and_then(Upload::client_waits_since);
+            let sleep = wait.sleep.get_or_insert_with(|| {
+                wait.since = since;
+                wait.settles = false;
+                common.timer.sleep(common.times.client)
+            });
+            ready!(sleep.as_mut().poll(cx));
+            if upload.is_some() && (since.is_none() || since != wait.since) {
+                wait.sleep = None; // the server may have kept the client from it
+            } else if wait.settles {
+                return Poll::Ready(());
+            } else {
+                wait.settles = true;
+                wait.sleep = Some(common.timer.sleep(SETTLE));
+            }
+        }
     }
 
     /// Gives the client the whole time for what it sends next.
     fn restart(&mut self) {
+        if let Some(upload) = &mut self.upload {
+            upload.set_waits(false);
+        }
         if let Some(wait) = &mut self.wait {
             wait.sleep = None;
         }
@@ -111,9 +141,12 @@ impl Body for RequestBody {
         if limit.over {
             return Poll::Ready(None);
         }
-        match Pin::new(incoming).poll_frame(cx) {
+        match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Ready(frame) => {
                 limit.restart();
+                if frame.is_none() || incoming.is_end_stream() {
+                    limit.upload = None;
+                }
                 Poll::Ready(frame.map(|frame| frame.map_err(RequestBodyError::Hyper)))
             }
             Poll::Pending => {

@@ -3,17 +3,12 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hyper::rt::{Sleep, Timer};
 
 use crate::monitor::{Common, Idle, Monitor, Times};
-use crate::timer::SharedTimer;
-
-/// For how long a connection that is to be closed stays open, so that the runtime can tell it of bytes
-/// that the kernel has already. tokio polls the kernel only after a number of tasks, but before it
-/// fires its timers.
-pub(crate) const SETTLE: Duration = Duration::from_millis(20);
+use crate::timer::{SETTLE, SharedTimer};
 
 /// What is to be done about a connection.
 enum Then {
@@ -55,6 +50,8 @@ pub(crate) async fn drive<C: Future + Unpin>(
     let mut stopped = None;
     let mut told: Option<Instant> = None;
     let mut was_idle = false;
+    // A time that has come, and until when its connection stays open all the same.
+    let mut settling: Option<(Instant, Instant)> = None;
     let mut alarm = Alarm { timer, sleep: None };
     poll_fn(move |cx| {
         // First, so that what has arrived is known before the connection is told.
@@ -85,10 +82,18 @@ pub(crate) async fn drive<C: Future + Unpin>(
             let Some((time, then)) = next(idle, stopped, told, *times) else {
                 return Poll::Pending;
             };
-            if alarm.poll(time, cx).is_pending() {
+            let due = match settling {
+                Some((of, until)) if of == time => until,
+                _ => time,
+            };
+            if alarm.poll(due, cx).is_pending() {
                 return Poll::Pending;
             }
             let now = alarm.timer.now();
+            if due == time && matches!(then, Then::End | Then::Drop) {
+                settling = Some((time, now + SETTLE));
+                continue;
+            }
             match then {
                 Then::Stop => stopped = Some(now),
                 Then::Tell => {

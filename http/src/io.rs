@@ -132,14 +132,19 @@ impl<I: Read + Write + Unpin> Write for Io<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.closer.monitor.wrote();
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.closer.monitor.wrote(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
-        self.closer.monitor.flushed();
-        Poll::Ready(Ok(()))
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        match &flushed {
+            Poll::Ready(Ok(())) => self.closer.monitor.flushed(),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.closer.monitor.not_flushed(),
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -162,7 +167,8 @@ impl<I: Read + Write + Unpin> Write for Io<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.closer.monitor.wrote();
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.closer.monitor.wrote(&written);
+        written
     }
 }

@@ -290,6 +290,7 @@ mod server;
 mod service;
 mod slots;
 mod timer;
+mod uploads;
 
 pub use body::{Chunk, RequestBody, RequestBodyError, ResponseBody};
 pub use error::ServeError;

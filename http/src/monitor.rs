@@ -2,8 +2,8 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use hyper::rt::Timer;
@@ -13,6 +13,7 @@ use crate::lock::lock;
 use crate::protocol::Protocol;
 use crate::slots::Slot;
 use crate::timer::SharedTimer;
+use crate::uploads::Uploads;
 
 /// How many bytes a client may send when its connection of HTTP/2 is over: more than the WINDOW_UPDATEs take
 /// for what the kernel holds.
@@ -48,6 +49,8 @@ pub(crate) struct Monitor {
     head: AtomicBool,
     /// Whether a connection of HTTP/2 was told to finish, or is over.
     ending: AtomicBool,
+    /// If it is HTTP/2.
+    uploads: OnceLock<Uploads>,
     state: Mutex<State>,
     /// Here, because hyper drops the I/O of a connection before the handler that was broken off with it; and
     /// the task that an upgraded connection was handed to has the I/O alone.
@@ -155,6 +158,7 @@ impl Monitor {
             http2: AtomicBool::new(false),
             head: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            uploads: OnceLock::new(),
             state: Mutex::new(state),
             _guard: guard,
             _slot: slot,
@@ -202,6 +206,9 @@ impl Monitor {
         let http2 = protocol == Protocol::Http2;
         // Relaxed: only the task that has the I/O sets and reads it.
         self.http2.store(http2, Ordering::Relaxed);
+        if http2 {
+            self.uploads.get_or_init(Uploads::default);
+        }
     }
 
     fn is_http2(&self) -> bool {
@@ -268,11 +275,24 @@ impl Monitor {
         Some(Idle::Silent { since })
     }
 
-    /// Notes that bytes are written.
-    pub(crate) fn wrote(&self) {
-        if self.is_http2() {
+    /// Notes that bytes are written, or that they wait for the client.
+    pub(crate) fn wrote<T>(&self, written: &Poll<T>) {
+        if let Some(uploads) = self.uploads() {
+            uploads.set_blocked(written.is_pending());
             lock(&self.state).unflushed = true;
         }
+    }
+
+    /// Notes that what was written waits for the client.
+    pub(crate) fn not_flushed(&self) {
+        if let Some(uploads) = self.uploads() {
+            uploads.set_blocked(true);
+        }
+    }
+
+    /// Returns the uploads, if it is HTTP/2.
+    pub(crate) fn uploads(&self) -> Option<&Uploads> {
+        self.uploads.get()
     }
 
     /// Notes that what was written has left the buffers of the server.
@@ -280,6 +300,9 @@ impl Monitor {
     /// hyper flushes HTTP/1 only when it has written all that it holds, so the requests are answered. HTTP/2
     /// is flushed between frames too: see `polled`.
     pub(crate) fn flushed(&self) {
+        if let Some(uploads) = self.uploads() {
+            uploads.set_blocked(false);
+        }
         let mut state = lock(&self.state);
         state.unflushed = false;
         if !self.is_http2() && state.taken.count > 0 {

@@ -23,7 +23,7 @@ use crate::io::Io;
 use crate::monitor::{Common, Monitor, Times};
 use crate::service::{Adapter, AnswerFuture, HttpService};
 use crate::slots::Slots;
-use crate::timer::SharedTimer;
+use crate::timer::{SETTLE, SharedTimer};
 
 /// The longest time, which no clock here is too short for: about 30 years.
 const FOREVER: Duration = Duration::from_secs(1 << 30);
@@ -419,6 +419,7 @@ impl<E> Server<E> {
                 let task = async move {
                     let timeout = async {
                         common.timer.sleep(common.times.client).await;
+                        common.timer.sleep(SETTLE).await;
                         Err(io::ErrorKind::TimedOut.into())
                     };
                     let Ok((io, service)) = connecting.or(timeout).await else {

@@ -16,6 +16,7 @@ use winddown::{Guard, Waiter};
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::monitor::{InFlight, Monitor};
+use crate::uploads::Uploads;
 
 /// A service that a [`Server`](crate::Server) can serve: one of tower, such as axum's `Router` and
 /// tonic's `Routes`, or one of hyper, such as `hyper::service::service_fn`.
@@ -183,7 +184,12 @@ impl<S: HttpService<K>, K> hyper::service::Service<Request<Incoming>> for Adapte
         let connect = request.method() == Method::CONNECT;
         let in_flight = self.monitor.begin(http1);
         let common = self.monitor.common();
-        let mut request = request.map(|incoming| RequestBody::new(incoming, common.clone()));
+        let mut request = request.map(|incoming| {
+            let uploads = self.monitor.uploads();
+            let uploads = uploads.filter(|_| !incoming.is_end_stream());
+            let upload = uploads.map(Uploads::begin);
+            RequestBody::new(incoming, common.clone(), upload)
+        });
         // Relaxed: see `expect`.
         if EXPECTED.load(Ordering::Relaxed) {
             let unsent = Unsent(Arc::downgrade(&in_flight));

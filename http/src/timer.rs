@@ -6,6 +6,11 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
+/// How long it is still waited for a client whose time is over, so that the runtime can tell of bytes that the
+/// kernel has already. tokio asks the kernel only after a number of tasks. When the process was stopped, or the
+/// threads of the runtime were busy, its timers may be faster than that.
+pub(crate) const SETTLE: Duration = Duration::from_millis(20);
+
 /// A timer that the tasks of a server share.
 #[derive(Clone)]
 pub(crate) struct SharedTimer(Arc<dyn Timer + Send + Sync>);

@@ -1,0 +1,237 @@
+//! Clients that seem to be silent while the server stops, but are not: the server keeps them from sending, or has not
+//! asked the kernel yet. In memory, with a clock that the test moves.
+
+mod support;
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_lite::{StreamExt, stream};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http2::SendRequest;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tower::service_fn;
+use winddown::Shutdown;
+use winddown_http::{RequestBody, ServeError, Server};
+
+use support::answer;
+
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Long enough for all that needs no time.
+const MOMENT: Duration = Duration::from_millis(10);
+
+type Served = JoinHandle<Result<(), ServeError>>;
+
+/// Serves one connection. `/read/hold` reads its body once it is notified.
+fn serve(shutdown: &Shutdown, io: DuplexStream, hold: Arc<Notify>) -> Served {
+    let server = Server::tokio(shutdown)
+        .pause(Duration::ZERO)
+        .client_timeout(CLIENT_TIMEOUT);
+    let incoming = stream::once(Ok(TokioIo::new(io))).chain(stream::pending());
+    let app = service_fn(move |request: Request<RequestBody>| {
+        let hold = hold.clone();
+        async move {
+            if request.uri().path() == "/read/hold" {
+                hold.notified().await;
+            }
+            answer(request).await
+        }
+    });
+    tokio::spawn(server.serve(incoming, app))
+}
+
+type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, io::Error>;
+type Sender = SendRequest<Body>;
+
+async fn connect<Io>(io: Io) -> Sender
+where
+    Io: Read + Write + Unpin + Send + 'static,
+{
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io);
+    let (sender, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+fn send(sender: &Sender, path: &str, body: Body) -> JoinHandle<hyper::Result<Response<Incoming>>> {
+    let request = Request::post(format!("http://test{path}")).body(body);
+    tokio::spawn(sender.clone().send_request(request.unwrap()))
+}
+
+fn full(length: usize) -> Body {
+    let body = Full::new(Bytes::from(vec![b'x'; length]));
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+async fn assert_answer(sent: JoinHandle<hyper::Result<Response<Incoming>>>, expected: &str) {
+    let response = sent.await.unwrap().unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, expected);
+    assert_eq!(status, StatusCode::OK);
+}
+
+/// Streams share the window of their connection, and a body that is not read has all of it.
+///
+/// Mutation: `client_waits_since` does not compare `waiting` with `open`.
+#[tokio::test(start_paused = true)]
+async fn upload_that_has_no_window_has_its_time() {
+    let (shutdown, hold) = (Shutdown::new(), Arc::new(Notify::new()));
+    let (client, io) = duplex(64 * 1024);
+    let server = serve(&shutdown, io, hold.clone());
+    let sender = connect(TokioIo::new(client)).await;
+    let held = send(&sender, "/read/hold", full(2_000_000));
+    sleep(MOMENT).await;
+    let mut other = send(&sender, "/read", full(100_000));
+    sleep(MOMENT).await;
+    shutdown.request_shutdown();
+    let early = timeout(5 * CLIENT_TIMEOUT, &mut other).await;
+    assert!(early.is_err(), "{early:?}");
+    hold.notify_one();
+    assert_answer(other, "100000 bytes").await;
+    assert_answer(held, "2000000 bytes").await;
+    server.await.unwrap().unwrap();
+}
+
+/// The side of a client that reads nothing while it is shut.
+struct Gate {
+    pipe: TokioIo<DuplexStream>,
+    /// The task that waits, if it is shut.
+    shut: Arc<Mutex<Option<Waker>>>,
+}
+
+impl Read for Gate {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(waker) = &mut *self.shut.lock().unwrap() {
+            *waker = cx.waker().clone();
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.pipe).poll_read(cx, buf)
+    }
+}
+
+impl Write for Gate {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.pipe).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
+    }
+}
+
+/// HTTP/2 reads nothing while its GOAWAY waits behind an answer that the client does not read yet.
+///
+/// Mutation: `Uploads::set_blocked` does nothing.
+#[tokio::test(start_paused = true)]
+async fn upload_behind_an_answer_that_is_not_read_has_its_time() {
+    let (shutdown, hold) = (Shutdown::new(), Arc::new(Notify::new()));
+    let (client, io) = duplex(4096);
+    let server = serve(&shutdown, io, hold);
+    let shut = Arc::<Mutex<Option<Waker>>>::default();
+    let pipe = TokioIo::new(client);
+    let sender = connect(Gate {
+        pipe,
+        shut: shut.clone(),
+    });
+    let sender = sender.await;
+    sleep(MOMENT).await;
+    *shut.lock().unwrap() = Some(Waker::noop().clone());
+    let (pieces, mut rest) = unbounded_channel();
+    let body = StreamBody::new(stream::poll_fn(move |cx| rest.poll_recv(cx)));
+    let upload = send(&sender, "/read", body.boxed_unsync());
+    let empty = Empty::new().map_err(|never| match never {});
+    let big = send(&sender, "/big/1000000", empty.boxed_unsync());
+    let piece = || Ok(Frame::data(Bytes::from_static(b"piece")));
+    pieces.send(piece()).unwrap();
+    sleep(MOMENT).await;
+    shutdown.request_shutdown();
+    for _ in 0..5 {
+        pieces.send(piece()).unwrap();
+        sleep(CLIENT_TIMEOUT / 2).await;
+    }
+    drop(pieces);
+    if let Some(waker) = shut.lock().unwrap().take() {
+        waker.wake();
+    }
+    assert_answer(upload, "30 bytes").await;
+    let big = big.await.unwrap().unwrap().into_body().collect();
+    assert_eq!(big.await.unwrap().to_bytes().len(), 1_000_000);
+    server.await.unwrap().unwrap();
+}
+
+/// Reads until the answer ends so.
+async fn assert_answered(client: &mut DuplexStream, end: &str) {
+    let mut answer = Vec::new();
+    while !answer.ends_with(end.as_bytes()) {
+        let read = client.read_buf(&mut answer).await.unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+    }
+}
+
+/// The process was stopped, or its threads were busy: the timer comes before the bytes that were there first.
+///
+/// Mutation: `SETTLE` is zero.
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_seen_late_are_in_time() {
+    let shutdown = Shutdown::new();
+    // The rest of a request head, and then that of a body.
+    let (mut client, io) = duplex(4096);
+    let server = serve(&shutdown, io, Arc::default());
+    let (head, rest) = (
+        "POST /read HTTP/1.1\r\nho",
+        "st: test\r\ncontent-length: 6\r\n\r\nabc",
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    sleep(CLIENT_TIMEOUT + MOMENT).await;
+    client.write_all(rest.as_bytes()).await.unwrap();
+    sleep(MOMENT).await;
+    shutdown.request_shutdown();
+    sleep(CLIENT_TIMEOUT + MOMENT).await;
+    client.write_all(b"def").await.unwrap();
+    assert_answered(&mut client, "6 bytes").await;
+    server.await.unwrap().unwrap();
+}
+
+/// Mutation: the timeout of `connect` has no `SETTLE`.
+#[tokio::test(start_paused = true)]
+async fn handshake_that_is_seen_late_is_in_time() {
+    let shutdown = Shutdown::new();
+    let (mut client, io) = duplex(4096);
+    let server = Server::tokio(&shutdown).client_timeout(CLIENT_TIMEOUT);
+    let incoming = stream::once(Ok(TokioIo::new(io))).chain(stream::pending());
+    let server = tokio::spawn(server.serve_with(incoming, async |io| {
+        sleep(CLIENT_TIMEOUT + MOMENT).await;
+        Ok((io, support::app()))
+    }));
+    let get = "GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+    client.write_all(get.as_bytes()).await.unwrap();
+    assert_answered(&mut client, "hello").await;
+    drop(client);
+    shutdown.request_shutdown();
+    server.await.unwrap().unwrap();
+}
