@@ -45,7 +45,7 @@ pub(crate) async fn drive<C: Future + Unpin>(
     let Common {
         stop, timer, times, ..
     } = &**monitor.common();
-    let mut stop = stop.clone();
+    let (mut stop, mut times) = (stop.clone(), *times);
     let mut stopping = false;
     let mut stopped = None;
     let mut told: Option<Instant> = None;
@@ -63,6 +63,8 @@ pub(crate) async fn drive<C: Future + Unpin>(
             monitor.polled();
             if !stopping && Pin::new(&mut stop).poll(cx).is_ready() {
                 stopping = true;
+                // As the server asks its phase.
+                times.pause = times.pause_of(&stop);
                 stopped = stopped.or_else(|| Some(alarm.timer.now()));
             }
             let idle = monitor.idle(cx.waker());
@@ -79,7 +81,7 @@ pub(crate) async fn drive<C: Future + Unpin>(
                 told = Some(at.max(*since));
                 was_idle = true;
             }
-            let Some((time, then)) = next(idle, stopped, told, *times) else {
+            let Some((time, then)) = next(idle, stopped, told, times) else {
                 return Poll::Pending;
             };
             let due = match settling {

@@ -30,6 +30,15 @@ pub(crate) struct Times {
     pub(crate) idle: Duration,
 }
 
+impl Times {
+    /// Returns the pause of a shutdown that is stopping: half of the time that is left at most, or connections
+    /// that do nothing would outlast the grace period.
+    pub(crate) fn pause_of(&self, stop: &Waiter) -> Duration {
+        let left = stop.remaining().unwrap_or(Duration::MAX);
+        self.pause.min(left / 2)
+    }
+}
+
 /// What all connections of a server have in common.
 pub(crate) struct Common {
     /// Tells that answers are to say `connection: close`, and then that a connection is to finish, and a

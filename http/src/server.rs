@@ -436,7 +436,22 @@ impl<E> Server<E> {
             }
         };
 
-        async move {
+        // Connections that do nothing would outlast a grace period that is shorter than the pause.
+        let hurry = {
+            let (shutdown, connections) = (shutdown.clone(), connections.clone());
+            let timer = timer.clone();
+            async move {
+                let mut stop = shutdown.waiter();
+                (&mut stop).await;
+                let pause = times.pause_of(&stop);
+                if pause < times.pause {
+                    timer.sleep(pause).await;
+                    connections.trigger("half of the time is over");
+                }
+                future::pending().await
+            }
+        };
+        let served = async move {
             let Some(listening) = listening else {
                 return Ok(()); // everything is drained, so no connection would be counted
             };
@@ -478,7 +493,8 @@ impl<E> Server<E> {
                     drain: drained.err(),
                 }),
             }
-        }
+        };
+        served.or(hurry)
     }
 }
 

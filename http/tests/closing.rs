@@ -19,6 +19,7 @@ use winddown_http::Server;
 
 use support::{PATIENCE, app, eventually};
 
+const HOUR: Duration = Duration::from_secs(3600);
 const CLIENT_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// A pipe in memory that takes its time to close.
@@ -58,9 +59,14 @@ impl Write for Slow {
     }
 }
 
-/// Stops a server with an idle connection whose I/O closes at this time from now. Returns whether it did, and
+/// Stops a server with an idle connection whose I/O closes in this time from now at the earliest. Returns whether it did, and
 /// how long the stop took.
-async fn stop(closes: Duration, silent: bool) -> (bool, Duration) {
+async fn stop(
+    shutdown: &Shutdown,
+    pause: Duration,
+    closes: Duration,
+    silent: bool,
+) -> (bool, Duration) {
     let (mut client, pipe) = duplex(1024);
     let closed = Arc::<AtomicBool>::default();
     let io = Slow {
@@ -68,9 +74,8 @@ async fn stop(closes: Duration, silent: bool) -> (bool, Duration) {
         time: Box::pin(sleep(closes)),
         closed: closed.clone(),
     };
-    let shutdown = Shutdown::new();
-    let server = Server::tokio(&shutdown)
-        .pause(Duration::ZERO)
+    let server = Server::tokio(shutdown)
+        .pause(pause)
         .client_timeout(CLIENT_TIMEOUT);
     let incoming = stream::once(Ok(io)).chain(stream::pending());
     let server = tokio::spawn(server.serve(incoming, app()));
@@ -90,10 +95,23 @@ async fn stop(closes: Duration, silent: bool) -> (bool, Duration) {
     (closed.load(Relaxed), begun.elapsed())
 }
 
+/// It does nothing, so it is no work that is late.
+///
+/// Mutation: `Times::pause_of` is the pause.
+#[tokio::test]
+async fn idle_connection_ends_in_half_of_a_grace_period_that_is_short() {
+    for silent in [true, false] {
+        let grace = Duration::from_secs(2);
+        let shutdown = Shutdown::builder().grace_period(grace).build();
+        let (closed, _) = stop(&shutdown, grace, Duration::ZERO, silent).await;
+        assert!(closed, "silent: {silent}");
+    }
+}
+
 #[tokio::test]
 async fn close_has_the_time_that_it_takes() {
     for silent in [true, false] {
-        let (closed, _) = stop(CLIENT_TIMEOUT / 2, silent).await;
+        let (closed, _) = stop(&Shutdown::new(), Duration::ZERO, CLIENT_TIMEOUT / 2, silent).await;
         assert!(closed, "silent: {silent}");
     }
 }
@@ -102,7 +120,7 @@ async fn close_has_the_time_that_it_takes() {
 #[tokio::test]
 async fn close_that_hangs_has_the_time_of_a_client() {
     for silent in [true, false] {
-        let (closed, took) = stop(Duration::from_secs(3600), silent).await;
+        let (closed, took) = stop(&Shutdown::new(), Duration::ZERO, HOUR, silent).await;
         assert!(!closed, "silent: {silent}");
         assert!(took >= CLIENT_TIMEOUT, "silent: {silent}, {took:?}");
     }
