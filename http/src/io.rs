@@ -27,7 +27,7 @@ impl Drop for Closer {
 }
 
 /// How many reads in a row find something before the driver has its turn. A client that floods a connection
-/// would keep it from the stop, and one thread from all other connections.
+/// would keep it from the stop and its end, and one thread from all other connections.
 const READS: u32 = 64;
 
 pub(crate) struct Io<I> {
@@ -94,16 +94,34 @@ impl<I: Read + Unpin> Io<I> {
         Poll::Ready(Ok(()))
     }
 
+    /// Reads, unless `READS` reads in a row have found something.
+    fn poll_in_turn<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if self.reads == READS {
+            self.reads = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let poll = read(self, cx);
+        self.reads = if poll.is_ready() { self.reads + 1 } else { 0 };
+        poll
+    }
+
     /// Drops what the client sends, until it closes the connection.
     fn poll_drop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut chunk = [MaybeUninit::uninit(); CHUNK];
             let mut chunk = ReadBuf::uninit(&mut chunk);
-            let read = ready!(Pin::new(&mut self.inner).poll_read(cx, chunk.unfilled()));
-            let bytes = chunk.filled().len();
-            if read.is_err() || bytes == 0 || !self.closer.monitor.dropped(bytes) {
+            let read = ready!(self.poll_in_turn(cx, |this, cx| {
+                Pin::new(&mut this.inner).poll_read(cx, chunk.unfilled())
+            }));
+            if read.is_err() || chunk.filled().is_empty() {
                 return Poll::Ready(());
             }
+            self.closer.monitor.note_arrival();
         }
     }
 }
@@ -114,15 +132,8 @@ impl<I: Read + Unpin> Read for Io<I> {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.reads == READS {
-            this.reads = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let poll = this.poll_noted(cx, buf);
-        this.reads = if poll.is_ready() { this.reads + 1 } else { 0 };
-        poll
+        let read = |this: &mut Self, cx: &mut Context<'_>| this.poll_noted(cx, buf);
+        self.get_mut().poll_in_turn(cx, read)
     }
 }
 

@@ -15,11 +15,8 @@ use crate::slots::Slot;
 use crate::timer::SharedTimer;
 use crate::uploads::Uploads;
 
-/// How many bytes a client may send when its connection of HTTP/2 is over: more than the WINDOW_UPDATEs take
-/// for what the kernel holds.
-const FLOOD: usize = 64 * 1024;
-
-/// For how many client timeouts it may go on to send bytes.
+/// For how many client timeouts a client may go on to send bytes when its connection of HTTP/2 is over. Nothing
+/// bounds how many: the windows that it was granted may be of any size, and to drop bytes costs little.
 const OVER: u32 = 2;
 
 /// The times of a connection.
@@ -82,8 +79,8 @@ struct State {
     head_since: Option<Instant>,
     /// When bytes have arrived last since a connection of HTTP/2 was told to finish.
     heard: Option<Instant>,
-    /// Since when a connection of HTTP/2 has been over, and how many bytes the client has sent since.
-    over: Option<(Instant, usize)>,
+    /// Since when a connection of HTTP/2 has been over.
+    over: Option<Instant>,
     /// Whether a stream of HTTP/2 was handed over to another protocol, such as a websocket. No byte tells
     /// when it ends.
     tunnel: bool,
@@ -185,7 +182,7 @@ impl Monitor {
 
     /// Notes that the connection is over, if it is HTTP/2, and returns whether it is. From then on what the
     /// client sends is dropped, but it may still read what the kernel holds: a close would have it reset when
-    /// it sends the next WINDOW_UPDATE.
+    /// it sends the next WINDOW_UPDATE, or what is left of an upload that was answered early.
     pub(crate) fn end(&self) -> bool {
         if !self.is_http2() {
             return false;
@@ -194,20 +191,9 @@ impl Monitor {
         let mut state = lock(&self.state);
         if state.over.is_none() {
             let now = self.common.timer.now();
-            (state.over, state.heard) = (Some((now, 0)), Some(now));
+            (state.over, state.heard) = (Some(now), Some(now));
         }
         true
-    }
-
-    /// Notes so many bytes that were dropped. Returns `false` if the client floods the connection.
-    pub(crate) fn dropped(&self, bytes: usize) -> bool {
-        let mut state = lock(&self.state);
-        state.heard = Some(self.common.timer.now());
-        let Some((_, dropped)) = &mut state.over else {
-            return false;
-        };
-        *dropped += bytes;
-        *dropped < FLOOD
     }
 
     /// Notes what the first bytes have told.
@@ -248,7 +234,7 @@ impl Monitor {
     /// was taken, which has to be flushed, and when no request is left.
     pub(crate) fn idle(&self, waker: &Waker) -> Option<Idle> {
         let mut state = lock(&self.state);
-        if let (Some((over, _)), Some(heard)) = (state.over, state.heard) {
+        if let (Some(over), Some(heard)) = (state.over, state.heard) {
             let since = heard.min(over + OVER * self.common.times.client);
             return Some(Idle::Over { since });
         }

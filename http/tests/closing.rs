@@ -1,4 +1,5 @@
-//! How a connection is closed that was told to finish, if its I/O takes time for that, as TLS may.
+//! How a connection is closed that was told to finish, if its I/O takes time for that, as TLS may, or if there
+//! is always something to read.
 
 mod support;
 
@@ -17,7 +18,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use winddown::Shutdown;
 use winddown_http::Server;
 
-use support::{PATIENCE, app, eventually};
+use support::{PATIENCE, PREFACE, SETTINGS_ACK, app, eventually, split_frame, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const CLIENT_TIMEOUT: Duration = Duration::from_millis(400);
@@ -124,4 +125,79 @@ async fn close_that_hangs_has_the_time_of_a_client() {
         assert!(!closed, "silent: {silent}");
         assert!(took >= CLIENT_TIMEOUT, "silent: {silent}, {took:?}");
     }
+}
+
+/// A pipe in memory that, once it is closed, never runs out of bytes.
+struct Endless {
+    pipe: TokioIo<DuplexStream>,
+    closed: bool,
+}
+
+impl Read for Endless {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.closed {
+            return Pin::new(&mut self.pipe).poll_read(cx, buf);
+        }
+        buf.put_slice(&[0]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Endless {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.pipe).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.closed = true;
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
+    }
+}
+
+/// Mutation: `Io::poll_drop` has no limit of reads.
+#[test]
+fn http2_client_that_always_sends_has_three_times_of_a_client() {
+    let (mut client, pipe) = duplex(1024);
+    let io = Endless {
+        pipe: TokioIo::new(pipe),
+        closed: false,
+    };
+    let shutdown = Shutdown::new();
+    let server = Server::smol(&shutdown).client_timeout(CLIENT_TIMEOUT);
+    let incoming = stream::once(Ok(io)).chain(stream::pending());
+    let server = smol::spawn(server.serve(incoming, app()));
+    let begun = smol::block_on(async {
+        let begin = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0], SETTINGS_ACK].concat();
+        client.write_all(&begin).await.unwrap();
+        shutdown.request_shutdown();
+        let mut received = Vec::new();
+        loop {
+            assert!(client.read_buf(&mut received).await.unwrap() > 0);
+            while let Some((kind, _, payload, rest)) = split_frame(&received) {
+                if kind == 6 {
+                    let pong = [&[0, 0, 8, 6, 1, 0, 0, 0, 0], payload].concat();
+                    let begun = Instant::now();
+                    client.write_all(&pong).await.unwrap();
+                    return begun;
+                }
+                received = rest.to_vec();
+            }
+        }
+    });
+    until("it has ended", || server.is_finished());
+    let took = begun.elapsed();
+    assert!(took >= 3 * CLIENT_TIMEOUT, "{took:?}");
+    smol::block_on(server).unwrap();
 }
