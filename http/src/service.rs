@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -248,8 +248,27 @@ where
 pub(crate) fn close_if_requested<B>(stop: &Waiter, connect: bool, response: &mut Response<B>) {
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if stop.is_whole_requested() && !switches && !is_tunnel(connect, response) {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(CONNECTION, close);
+        say_close(response.headers_mut());
+    }
+}
+
+/// Adds `close` to the connection options, in place of `keep-alive`. The others stay: a 426 has to say
+/// `upgrade`.
+fn say_close(headers: &mut HeaderMap) {
+    let values = headers.get_all(CONNECTION).iter();
+    let others: Vec<_> = values
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|option| {
+            let is = |other: &[u8]| option.eq_ignore_ascii_case(other);
+            !option.is_empty() && !is(b"close") && !is(b"keep-alive")
+        })
+        .filter_map(|option| HeaderValue::from_bytes(option).ok())
+        .collect();
+    // A value of its own, which hyper finds whatever the others hold.
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    for option in others {
+        headers.append(CONNECTION, option);
     }
 }
 

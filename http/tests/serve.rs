@@ -706,6 +706,71 @@ fn upgrade_after_the_pause() {
     }
 }
 
+/// Returns the options of the `connection` headers of an answer.
+fn options(answer: &support::Answer) -> Vec<String> {
+    let head = answer.head.to_lowercase();
+    let values = head
+        .lines()
+        .filter_map(|line| line.strip_prefix("connection:"));
+    let options = values.flat_map(|value| value.split(','));
+    options.map(|option| option.trim().to_owned()).collect()
+}
+
+/// An answer that says `upgrade`, as a 426 has to, goes on to say it beside `close`.
+///
+/// Mutation: `say_close` inserts `close` alone.
+#[test]
+fn close_keeps_other_connection_options() {
+    const CASES: [(&[&str], &[&str]); 6] = [
+        (&["upgrade"], &["close", "upgrade"]),
+        (
+            &["Upgrade, x-a", "x-b"],
+            &["close", "upgrade", "x-a", "x-b"],
+        ),
+        (&["upgrade, Close"], &["close", "upgrade"]),
+        (&["x-closed"], &["close", "x-closed"]),
+        (&["Keep-Alive"], &["close"]),
+        (
+            &["upgrade,keep-alive", "keep-alive , x-a,"],
+            &["close", "upgrade", "x-a"],
+        ),
+    ];
+    for layer in [false, true] {
+        for (values, expected) in CASES {
+            let shutdown = Shutdown::new();
+            let upgrade = tower::service_fn(move |_| async move {
+                let mut response = Response::builder().status(StatusCode::UPGRADE_REQUIRED);
+                for value in values {
+                    response = response.header("connection", *value);
+                }
+                let response = response.header("upgrade", "echo");
+                Ok(response.body(support::body("")).unwrap())
+            });
+            let app = match layer {
+                true => BoxCloneService::new(
+                    ServiceBuilder::new()
+                        .map_response(|response: Response<_>| response.map(AnyBody::new))
+                        .layer(GuardLayer::new(&shutdown, "request"))
+                        .service(upgrade),
+                ),
+                false => BoxCloneService::new(upgrade),
+            };
+            let runtime = support::Runtime::Smol;
+            let server = Running::start(runtime, &shutdown, Settings::default(), app);
+            let mut client = server.connect();
+            until("it is accepted", || shutdown.in_flight() == 2);
+            shutdown.request_shutdown();
+            let answer = client.get("/").unwrap();
+            let mut options = options(&answer);
+            options.sort();
+            assert_eq!(options, expected, "{values:?}, layer: {layer}");
+            assert!(answer.head.contains("upgrade: echo\r\n"), "{}", answer.head);
+            assert_eq!(client.until_closed(), b"");
+            server.join().unwrap();
+        }
+    }
+}
+
 /// In the lame duck of the whole, of which a phase hears only when it is over.
 #[test]
 fn answers_close_connections_once_the_whole_is_requested() {
