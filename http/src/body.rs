@@ -16,6 +16,7 @@ use winddown::Waiter;
 
 use crate::monitor::{Common, InFlight};
 use crate::timer::SETTLE;
+use crate::unwind;
 use crate::uploads::Upload;
 
 /// The body of a request that a [`Server`](crate::Server) hands to a service.
@@ -204,8 +205,9 @@ impl Error for RequestBodyError {
 pin_project! {
     /// The body of an answer. It keeps the request in flight until its bytes are written.
     pub struct ResponseBody<B> {
+        // `None` when it has panicked.
         #[pin]
-        inner: B,
+        inner: Option<B>,
         in_flight: Arc<InFlight>,
     }
 }
@@ -215,6 +217,7 @@ impl<B: Body> ResponseBody<B> {
         if inner.is_end_stream() {
             in_flight.end();
         }
+        let inner = Some(inner);
         Self { inner, in_flight }
     }
 }
@@ -227,9 +230,17 @@ impl<B: Body> Body for ResponseBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
-        let mut this = self.project();
-        let frame = ready!(this.inner.as_mut().poll_frame(cx));
-        if frame.is_none() || this.inner.is_end_stream() {
+        let this = self.project();
+        let poll = |mut inner: Pin<&mut B>| {
+            let frame = ready!(inner.as_mut().poll_frame(cx));
+            let is_last = frame.is_none() || inner.is_end_stream();
+            Poll::Ready((frame, is_last))
+        };
+        // Its chunks have clones.
+        let release = || this.in_flight.release();
+        let poll = unwind::poll(this.inner, poll, release);
+        let (frame, is_last) = ready!(poll.expect("polled after it has panicked"));
+        if is_last {
             this.in_flight.end();
         }
         let in_flight = this.in_flight;
@@ -247,11 +258,12 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_some_and(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let inner = self.inner.as_ref();
+        inner.map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 

@@ -10,6 +10,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use winddown::{Guard, Waiter};
 
+use crate::unwind;
+
 /// How many items a stream may give out after the shutdown, before its last.
 const ITEMS: u32 = 4096;
 
@@ -103,7 +105,8 @@ pin_project! {
     #[must_use = "bodies and streams do nothing unless polled"]
     #[derive(Debug)]
     pub struct Hold<T, G = Guard> {
-        // `None` when it has ended. Dropped before `guard`, because it may own what has something left to write.
+        // `None` when it has ended or panicked. Dropped before `guard`, because it may own what has something
+        // left to write.
         #[pin]
         inner: Option<T>,
         guard: Option<G>,
@@ -123,10 +126,11 @@ impl<T, G> Hold<T, G> {
         poll: impl FnOnce(Pin<&mut T>) -> Poll<Option<I>>,
     ) -> Poll<Option<I>> {
         let mut this = self.project();
-        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+        let release = || *this.guard = None;
+        let Some(poll) = unwind::poll(this.inner.as_mut(), poll, release) else {
             return Poll::Ready(None);
         };
-        let item = ready!(poll(inner));
+        let item = ready!(poll);
         if item.is_none() {
             this.inner.set(None);
             *this.guard = None;

@@ -15,6 +15,7 @@ use winddown::{Guard, Shutdown, Waiter};
 
 use crate::hold::Hold;
 use crate::service::{Unsent, close_if_requested};
+use crate::unwind;
 
 /// Returns the name of a request.
 type Name = Box<dyn Fn(&Parts) -> &'static str + Send + Sync>;
@@ -190,7 +191,7 @@ where
         let http1 = parts.version < Version::HTTP_2;
         let connect = parts.method == Method::CONNECT;
         GuardFuture {
-            future: self.inner.call(Request::from_parts(parts, body)),
+            future: Some(self.inner.call(Request::from_parts(parts, body))),
             guard,
             stop: http1.then(|| shutdown.waiter()),
             connect,
@@ -203,8 +204,9 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct GuardFuture<F> {
+        // `None` when it has panicked.
         #[pin]
-        future: F,
+        future: Option<F>,
         guard: Option<Arc<Guard>>,
         // On HTTP/1.
         stop: Option<Waiter>,
@@ -221,7 +223,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.future.poll(cx))?;
+        let release = || *this.guard = None;
+        let poll = unwind::poll(this.future, |future| future.poll(cx), release);
+        let mut response = ready!(poll.expect("polled after it has panicked"))?;
         if let Some(stop) = this.stop {
             close_if_requested(stop, *this.connect, &mut response);
         }

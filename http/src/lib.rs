@@ -291,6 +291,7 @@ mod server;
 mod service;
 mod slots;
 mod timer;
+mod unwind;
 mod uploads;
 
 pub use body::{Chunk, RequestBody, RequestBodyError, ResponseBody};

@@ -397,6 +397,13 @@ impl InFlight {
         lock(&self.guards).append(Guards::One(guard));
     }
 
+    /// Releases the guards, before the answer has been sent.
+    #[cold]
+    pub(crate) fn release(&self) {
+        let guards = mem::take(&mut *lock(&self.guards));
+        drop(guards);
+    }
+
     /// Notes that the stream is handed over to another protocol.
     pub(crate) fn tunnel(&self) {
         lock(&self.monitor.state).tunnel |= !self.http1;

@@ -16,6 +16,7 @@ use winddown::{Guard, Waiter};
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::monitor::{InFlight, Monitor};
+use crate::unwind;
 use crate::uploads::Uploads;
 
 /// A service that a [`Server`](crate::Server) can serve: one of tower, such as axum's `Router` and
@@ -196,7 +197,7 @@ impl<S: HttpService<K>, K> hyper::service::Service<Request<Incoming>> for Adapte
             request.extensions_mut().insert(unsent);
         }
         AnswerFuture {
-            future: self.service.respond(request),
+            future: Some(self.service.respond(request)),
             in_flight: Some(in_flight),
             connect,
         }
@@ -208,8 +209,9 @@ pin_project! {
     /// an HTTP/2 stream.
     #[must_use = "futures do nothing unless polled"]
     pub struct AnswerFuture<F> {
+        // `None` when it has panicked.
         #[pin]
-        future: F,
+        future: Option<F>,
         in_flight: Option<Arc<InFlight>>,
         connect: bool,
     }
@@ -230,7 +232,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.future.poll(cx))?;
+        let release = || *this.in_flight = None;
+        let poll = unwind::poll(this.future, |future| future.poll(cx), release);
+        let mut response = ready!(poll.expect("polled after it has panicked"))?;
         let in_flight = this.in_flight.take().expect("polled after it was ready");
         if in_flight.is_http1() {
             close_if_requested(&in_flight.common().stop, *this.connect, &mut response);

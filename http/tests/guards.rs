@@ -4,26 +4,28 @@ mod support;
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::{StreamExt, future, stream};
 use http::{Request, Response};
-use http_body_util::{BodyExt, Empty};
+use http_body::Frame;
+use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use smol_hyper::rt::FuturesIo;
 use tower::util::BoxCloneService;
 use tower::{ServiceBuilder, ServiceExt};
-use winddown::Shutdown;
+use winddown::{Cause, Shutdown};
 use winddown_http::{GuardLayer, RequestBody, RequestGuard, Server, SmolExecutor, StreamingExt};
 
 use support::{
-    App, PATIENCE, PREFACE, RUNTIMES, Running, SETTINGS_ACK, Settings, answer, body, get_frame,
-    split_frame, until, window_settings, window_update,
+    AnyBody, App, PATIENCE, PREFACE, RUNTIMES, Running, Runtime, SETTINGS_ACK, Settings, answer,
+    body, get_frame, split_frame, until, window_settings, window_update,
 };
 
 fn guarded(shutdown: &Shutdown) -> App {
@@ -38,6 +40,12 @@ fn held(shutdown: &Shutdown, name: &str) -> usize {
     let report = shutdown.report();
     let lines = report.iter().filter(|line| line.name == Some(name));
     lines.map(|line| line.guards).sum()
+}
+
+fn panicked(shutdown: &Shutdown, name: &str) -> usize {
+    let report = shutdown.report();
+    let lines = report.iter().filter(|line| line.name == Some(name));
+    lines.map(|line| line.panicked).sum()
 }
 
 /// Says how many guards of this name are held when it is dropped.
@@ -145,6 +153,130 @@ fn handler_that_is_broken_off_is_dropped_before_the_guard_of_its_connection() {
         shutdown.request_shutdown();
         server.join().unwrap();
     }
+}
+
+/// Panics at the shutdown: in an `async` block, in a future that is dropped with its request, or in a body.
+fn panic_at_shutdown(
+    request: Request<RequestBody>,
+) -> future::Boxed<Result<Response<AnyBody>, Infallible>> {
+    let path = request.uri().path().to_owned();
+    let guard = request.extensions().get::<RequestGuard>().unwrap();
+    let mut waiter = guard.waiter();
+    let mut wait = move |cx: &mut Context<'_>| {
+        let _request = &request;
+        Pin::new(&mut waiter).poll(cx)
+    };
+    match &*path {
+        "/block" => Box::pin(async move {
+            future::poll_fn(wait).await;
+            panic!("at the shutdown")
+        }),
+        "/future" => Box::pin(future::poll_fn(move |cx| {
+            ready!(wait(cx));
+            panic!("at the shutdown")
+        })),
+        _ => {
+            let mut first = Some(Frame::data(Bytes::from("hello")));
+            let frames = stream::poll_fn(move |cx| {
+                if let Some(first) = first.take() {
+                    return Poll::Ready(Some(Ok(first)));
+                }
+                ready!(wait(cx));
+                panic!("at the shutdown")
+            });
+            let response = Response::new(StreamBody::new(frames).boxed_unsync());
+            Box::pin(future::ready(Ok(response)))
+        }
+    }
+}
+
+fn check_panic(runtime: Runtime, path: &str, http2: bool) {
+    let shutdown = Shutdown::new();
+    let service = ServiceBuilder::new()
+        .layer(GuardLayer::new(&shutdown, "request"))
+        .service_fn(panic_at_shutdown)
+        .map_response(|response| response.map(BodyExt::boxed_unsync));
+    let service = BoxCloneService::new(service);
+    let server = Running::start(runtime, &shutdown, Settings::default(), service);
+    let mut client = server.connect();
+    if http2 {
+        let settings = window_settings(1 << 20);
+        let get = get_frame(1, path);
+        client
+            .send([PREFACE, &settings, SETTINGS_ACK, &get].concat())
+            .unwrap();
+    } else {
+        client.request(path).unwrap();
+    }
+    until("it is in flight", || held(&shutdown, "request") == 1);
+    shutdown.request_shutdown();
+    until("it is released", || held(&shutdown, "request") == 0);
+    let case = format!("{runtime:?}, {path}, HTTP/2: {http2}");
+    assert_eq!(panicked(&shutdown, "request"), 1, "{case}");
+    assert!(matches!(shutdown.cause(), Some(Cause::Failed(_))), "{case}");
+    drop(client);
+    server.join().unwrap();
+    // A panic ends a connection of HTTP/1, and only a stream of HTTP/2.
+    let connections = panicked(&shutdown, "connection");
+    assert_eq!(connections, usize::from(!http2), "{case}");
+}
+
+/// The executor of smol catches a panic, and drops the task only when that is over.
+///
+/// Mutations: `Unwinding` does not drop what is inside; `AnswerFuture` or `ResponseBody` releases nothing.
+#[test]
+fn panic_of_a_service_or_a_body_is_a_failure() {
+    for runtime in RUNTIMES {
+        for path in ["/block", "/future", "/body"] {
+            check_panic(runtime, path, false);
+            check_panic(runtime, path, true);
+        }
+    }
+}
+
+/// In the server of another crate.
+///
+/// Mutations: `GuardFuture` or `Hold` does not release the guard.
+#[test]
+fn panic_that_is_caught_before_the_drop_counts() {
+    fn caught<F: Future>(future: Pin<&mut F>) {
+        let poll = || future.poll(&mut Context::from_waker(Waker::noop()));
+        assert!(catch_unwind(AssertUnwindSafe(poll)).is_err());
+    }
+    let shutdown = Shutdown::new();
+    let (drops, dropped) = mpsc::channel();
+    let owned = |name| Owned(shutdown.clone(), name, drops.clone());
+
+    let layer = GuardLayer::new(&shutdown, "request");
+    let respond = |_: Request<()>| {
+        let owned = owned("request");
+        future::poll_fn(move |_| -> Poll<Result<Response<AnyBody>, Infallible>> {
+            let _owned = &owned;
+            panic!("caught")
+        })
+    };
+    let service = ServiceBuilder::new().layer(layer).service_fn(respond);
+    let mut answer = pin!(service.oneshot(Request::new(())));
+    caught(answer.as_mut());
+    assert_eq!(
+        (held(&shutdown, "request"), panicked(&shutdown, "request")),
+        (0, 1)
+    );
+    assert_eq!(dropped.try_recv(), Ok(1), "it is dropped before its guard");
+
+    let owned = owned("rows");
+    let rows = stream::poll_fn(move |_| -> Poll<Option<u8>> {
+        let _owned = &owned;
+        panic!("caught")
+    });
+    let mut rows = rows.hold(shutdown.guard_named("rows"));
+    caught(pin!(rows.next()));
+    assert_eq!(
+        (held(&shutdown, "rows"), panicked(&shutdown, "rows")),
+        (0, 1)
+    );
+    assert_eq!(dropped.try_recv(), Ok(1), "it is dropped before its guard");
+    assert_eq!(smol::block_on(rows.next()), None);
 }
 
 /// On an HTTP/2 connection that goes on, too.
