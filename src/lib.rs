@@ -301,7 +301,8 @@
 //! - `futures-io`, `tokio-io`: `seal_on_shutdown` for the I/O traits of the one or the other.
 //! - `tracing`: an event for each stage of the whole, with cause, elapsed time and guards in flight; one
 //!   for each phase that is asked, each time limit that runs out, the first failure after the request,
-//!   and each drain that ends.
+//!   and each drain that ends. While the background thread has events, a thread of their own emits them: see
+//!   [limitations](crate::limitations#threads-and-wakers).
 //! - `systemd`: tells systemd `STOPPING=1` with the cause and the phases at work as status, and asks for
 //!   15 s more (`EXTEND_TIMEOUT_USEC`) as guards are dropped, once a second at most.
 #![forbid(unsafe_code)]

@@ -68,6 +68,13 @@
 //!   request, or when a phase is asked. Then there is no lame duck and no delay, and a time limit never
 //!   runs out. A shutdown that is not installed is then not forced at its deadline. Where the thread
 //!   `winddown` has to run for the process to end, `install` starts both.
+//! - With the feature `tracing`, a subscriber that blocks, as on a pipe whose reader has stopped, holds up the
+//!   thread that emits the event: one of the program that requests, drains or drops the last guard, when it
+//!   has called the wakers; and the thread `winddown`, unless it has to run for the process to end. That one
+//!   reads no signal meanwhile: the handler still forces, but an interrupt that may not force ends no lame
+//!   duck. The events of the background thread come from a third thread, `winddown-events`, which is there
+//!   while there are any: later ones wait, and no timer and no waker does. If the system refuses that thread,
+//!   they do wait. What is not emitted when the process ends is lost.
 //!
 //! # Runtimes
 //!

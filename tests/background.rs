@@ -1,4 +1,5 @@
-//! The thread that keeps lame ducks and deadlines: one at most, and none when there is nothing to keep.
+//! The thread that keeps lame ducks and deadlines: one at most, and none when there is nothing to keep. With
+//! the feature `tracing` there is another while its events are emitted.
 #![cfg(target_os = "linux")]
 
 mod support;

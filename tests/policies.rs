@@ -438,7 +438,7 @@ mod cases {
         println!("threads: {names:?}");
     }
 
-    /// Apart from async-io's.
+    /// Apart from async-io's, and from that of events, of which none comes from the background thread here.
     #[cfg(target_os = "linux")]
     fn crate_has_two_threads_however_many_timers() {
         let child = Program::role("many_timers");

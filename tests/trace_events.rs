@@ -4,13 +4,13 @@ mod support;
 
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
 use futures_lite::{StreamExt, future};
 use support::subscriber::OnEvent;
-use support::{Counter, HOUR, poll};
+use support::{Counter, HOUR, PATIENCE, poll, until};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
@@ -235,11 +235,20 @@ fn one_event_for_each_phase_that_is_asked() {
     );
 }
 
-/// The thread that keeps the limit is the crate's, and has the subscriber of the process.
+/// Returns the events of the threads that have no subscriber of their own, as those of the crate.
+fn lines_of_the_process() -> &'static Lines {
+    static LINES: LazyLock<Lines> = LazyLock::new(|| {
+        let lines = Lines::default();
+        tracing::subscriber::set_global_default(lines.subscriber()).unwrap();
+        lines
+    });
+    &LINES
+}
+
+/// The thread that keeps the limit is the crate's.
 #[test]
 fn one_event_for_a_time_limit_that_ran_out() {
-    let lines = Lines::default();
-    tracing::subscriber::set_global_default(lines.subscriber()).unwrap();
+    let lines = lines_of_the_process();
     let shutdown = Shutdown::new();
     let limit = Duration::from_millis(1);
     let workers = shutdown.phase("workers").time_limit(limit).build();
@@ -250,7 +259,7 @@ fn one_event_for_a_time_limit_that_ran_out() {
     let late = "WARN message=time limit of the phase ran out phase=\"workers\" elapsed in_flight=1";
     let asked = "INFO message=phase phase=\"storage\" elapsed in_flight=1";
     for line in [late, asked] {
-        support::until(line, || lines.so_far().iter().any(|said| said == line));
+        until(line, || lines.so_far().iter().any(|said| said == line));
     }
     drop(guards);
 }
@@ -290,6 +299,48 @@ fn g5_events_of_phases_come_after_the_wakers() {
     });
     // Two stages, then the four phases.
     assert_eq!(seen, [0, 0, 3, 3, 3, 3]);
+}
+
+/// Nor does it delay a timer: those of the lame duck, and of the delays and limits of phases. Its events come
+/// later, in their order.
+#[test]
+fn g5_subscriber_that_blocks_keeps_no_timer_waiting() {
+    let lines = lines_of_the_process();
+    let moment = Duration::from_millis(1);
+    // A subscriber of the process can't go on before this is dropped.
+    let blocks = lines.0.lock().unwrap();
+    // This thread has a subscriber of its own, and does not block.
+    lines_of(|| {
+        let shutdown = Shutdown::builder().lame_duck(moment).build();
+        let slow = shutdown.phase("slow").delay(moment).time_limit(moment);
+        let slow = slow.build();
+        let last = shutdown.phase("last").after(&slow).delay(moment).build();
+        let _busy = slow.guard();
+        shutdown.trigger("blocked");
+        for told in [&shutdown, &slow, &last] {
+            assert!(told.waiter().wait_blocking_timeout(PATIENCE));
+        }
+    });
+    drop(blocks);
+    let own = || {
+        let mut lines = lines.so_far();
+        lines.retain(|line| {
+            ["blocked", "slow", "last"]
+                .iter()
+                .any(|of| line.contains(of))
+        });
+        lines
+    };
+    until("every event is emitted", || own().len() == 4);
+    assert_eq!(
+        own(),
+        [
+            "INFO message=shutdown stage=Stopping cause=blocked elapsed in_flight=1",
+            "INFO message=phase phase=\"slow\" elapsed in_flight=1",
+            "WARN message=time limit of the phase ran out phase=\"slow\" elapsed in_flight=1",
+            "INFO message=phase phase=\"last\" elapsed in_flight=0",
+        ]
+    );
 }
 
 /// The same for failures that come late: that of a phase, and of a task that panics.

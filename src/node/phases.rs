@@ -23,12 +23,13 @@ use crate::node::order::{Asked, Entry, Order, PhaseLink, Step};
 #[cfg(feature = "tracing")]
 use crate::node::trace;
 use crate::node::{Node, Place, STOPPING_TOO};
+use crate::util::background::WAKERS;
+use crate::util::deadline::deadline_after;
 use crate::util::slab::take_unused;
 use crate::util::sync::atomic::{Ordering, fence};
 use crate::util::sync::lock;
 use crate::util::task_counter::TryClose;
 use crate::util::waker_queue::WakerQueue;
-use crate::util::{background, deadline::deadline_after};
 
 /// The settings of a phase.
 pub(crate) struct PhaseSettings {
@@ -339,7 +340,7 @@ impl Node {
     #[cold]
     pub(super) fn remove_phase(&self, link: &PhaseLink<Self>) {
         if link.timed {
-            background::cancel(link.owner());
+            WAKERS.cancel(link.owner());
         }
         let mut asked = Asked::none();
         let mut order = lock(&self.below().order);

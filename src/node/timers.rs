@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::node::{Node, Place, Root, STOPPING};
-use crate::util::background;
+use crate::util::background::WAKERS;
 use crate::util::deadline::deadline_after;
 
 impl Node {
@@ -39,7 +39,7 @@ impl Node {
                 run(&node);
             }
         };
-        background::run_at(time, self.owner(), Box::new(job)).is_ok()
+        WAKERS.run_at(time, self.owner(), Box::new(job)).is_ok()
     }
 
     /// Returns the number under which the background thread keeps jobs of this node: a root, or a phase.
@@ -70,7 +70,7 @@ impl Root {
     #[cold]
     pub(super) fn cancel_timers(&self) {
         if self.policy.sets_timers() {
-            background::cancel(self.owner());
+            WAKERS.cancel(self.owner());
         }
     }
 }

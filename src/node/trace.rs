@@ -1,4 +1,7 @@
 //! Events for `tracing`. They take values, and know no node.
+//!
+//! A subscriber may block, for example on a full pipe. So events come last of all, when every waker was
+//! called; and the background thread, on which later timers and wakers wait, leaves its own to another.
 
 use std::time::Duration;
 
@@ -6,26 +9,36 @@ use crate::model::cause::Cause;
 use crate::model::drain_error::DrainError;
 use crate::model::failure::Failure;
 use crate::model::stage::Stage;
+use crate::util::background::{EVENTS, NO_OWNER, WAKERS};
 use crate::util::panic;
 
+/// Emits an event. Where the thread for the events of the background thread is refused, it is emitted in
+/// place.
+fn emit(event: impl FnOnce() + Clone + Send + 'static) {
+    let run = |event| EVENTS.run(NO_OWNER, Box::new(event)).is_ok();
+    if !(WAKERS.is_current() && run(event.clone())) {
+        panic::catch(event);
+    }
+}
+
 /// Reports that a shutdown has reached a stage.
-///
-/// Called last of all, when every waker was called: a subscriber may block, for example on a full
-/// pipe.
 pub(crate) fn reached(stage: Stage, cause: &Cause, elapsed: Option<Duration>, in_flight: usize) {
-    panic::catch(|| {
+    let cause = cause.clone();
+    emit(move || {
         tracing::info!(?stage, %cause, ?elapsed, in_flight, "shutdown");
     });
 }
 
 /// Reports a failure that came after the shutdown had begun.
 pub(crate) fn failed(failure: &Failure, elapsed: Option<Duration>) {
-    panic::catch(|| tracing::error!(%failure, ?elapsed, "failed"));
+    let failure = failure.clone();
+    emit(move || tracing::error!(%failure, ?elapsed, "failed"));
 }
 
 /// Reports how a drain has ended, and how many guards were dropped by panics.
 pub(crate) fn drained(result: &Result<(), DrainError>, panicked: usize, elapsed: Option<Duration>) {
-    panic::catch(|| match result {
+    let result = result.clone();
+    emit(move || match result {
         Ok(()) if panicked == 0 => tracing::info!(?elapsed, panicked, "drained"),
         Ok(()) => tracing::warn!(?elapsed, panicked, "drained"),
         Err(error) => {
@@ -41,12 +54,12 @@ pub(crate) fn phase_asked(
     elapsed: Option<Duration>,
     in_flight: usize,
 ) {
-    panic::catch(|| tracing::info!(phase, ?elapsed, in_flight, "phase"));
+    emit(move || tracing::info!(phase, ?elapsed, in_flight, "phase"));
 }
 
 /// Reports that the time limit of a phase has run out.
 pub(crate) fn phase_late(phase: &'static str, elapsed: Option<Duration>, in_flight: usize) {
-    panic::catch(|| {
+    emit(move || {
         tracing::warn!(
             phase,
             ?elapsed,

@@ -6,7 +6,7 @@ use crate::model::cause::Cause;
 use crate::model::signal::Signal;
 use crate::node::Node;
 use crate::node::request::Raised;
-use crate::util::background;
+use crate::util::background::{NO_OWNER, WAKERS};
 
 /// Takes a slot for a signal. Returns `false` if the node is gone.
 pub(crate) fn request(node: &Weak<Node>, signal: Signal) -> bool {
@@ -33,7 +33,7 @@ fn with_node(node: &Weak<Node>, act: impl FnOnce(&Arc<Node>)) -> bool {
     // with its cause, which may hang as a waker may.
     let release = || drop(node);
     // Where the thread is refused, `run` drops it here.
-    let _ = background::run(background::NO_OWNER, Box::new(release));
+    let _ = WAKERS.run(NO_OWNER, Box::new(release));
     true
 }
 
@@ -59,7 +59,7 @@ fn announce(node: &Arc<Node>, raised: Raised) {
         }
     };
     // Only on Windows the thread may have to be started now, and may be refused.
-    if background::run(node.owner(), Box::new(job)).is_err() {
+    if WAKERS.run(node.owner(), Box::new(job)).is_err() {
         node.announce(raised);
     }
 }

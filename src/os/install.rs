@@ -11,7 +11,7 @@ use crate::os::settings::Settings;
 use crate::os::unix as platform;
 #[cfg(windows)]
 use crate::os::windows as platform;
-use crate::util::background;
+use crate::util::background::WAKERS;
 use crate::util::sync::lock_std;
 
 /// The installed shutdown, and the process that installed it.
@@ -65,7 +65,7 @@ pub(crate) fn install(mut settings: Settings, policy: Policy) -> Result<Arc<Node
     };
     let node = Node::new(Some(Box::new(host)), policy);
     if node.policy().needs_timekeeper() {
-        background::keep().map_err(InstallError::Thread)?;
+        WAKERS.keep().map_err(InstallError::Thread)?;
     }
     platform::listen(&settings, &node)?;
     *lock_std(&INSTALLED) = Some(Installed {

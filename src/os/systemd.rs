@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::model::cause::Cause;
 use crate::node::Node;
-use crate::util::{background, panic};
+use crate::util::background::{NO_OWNER, WAKERS};
+use crate::util::panic;
 
 const STOPPING: &str = "STOPPING=1";
 /// How much longer systemd is to wait after each sign of progress: 15 s, in microseconds.
@@ -41,7 +42,7 @@ pub(crate) fn follow(node: &Arc<Node>) {
     };
     // No owner: a program that drops its last handle at once is stopping all the same. Without the
     // thread the service is stopped as one that knows nothing of systemd.
-    let _ = background::run(background::NO_OWNER, Box::new(tell));
+    let _ = WAKERS.run(NO_OWNER, Box::new(tell));
 }
 
 /// Returns what the cause says. The program's own error may panic there, and no waker was called yet: so it
@@ -79,7 +80,7 @@ struct Follower {
 impl Follower {
     fn look_again(self) {
         let owner = self.owner;
-        let _ = background::run_at(Instant::now() + PAUSE, owner, Box::new(|| self.look()));
+        let _ = WAKERS.run_at(Instant::now() + PAUSE, owner, Box::new(|| self.look()));
     }
 
     fn look(mut self) {

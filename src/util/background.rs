@@ -1,13 +1,16 @@
-//! The one thread of the crate that runs jobs: now, or when their time has come.
+//! The threads of the crate that run jobs: now, or when their time has come.
 //!
-//! Jobs call wakers, so one that hangs keeps the later ones waiting. What ends the process therefore
-//! never depends on this thread. It ends when it has no job left, unless it is kept. On wasm, where there
-//! are no threads, no setting of the program needs it.
+//! `WAKERS` is the background thread. Its jobs call wakers, so one that hangs keeps the later ones waiting.
+//! What ends the process therefore never depends on this thread. Events, which a subscriber may block, go
+//! from it to a second thread, which has no other jobs. A thread ends when it has no job left, unless it is
+//! kept. On wasm, where there are no threads, no setting of the program needs one.
 
+#[cfg(feature = "tracing")]
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::mem;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -28,149 +31,182 @@ struct Jobs {
     kept: bool,
 }
 
-static JOBS: Mutex<Jobs> = Mutex::new(Jobs {
-    waiting: BTreeMap::new(),
-    times: BTreeMap::new(),
-    number: 0,
-    process: 0,
-    running: false,
-    kept: false,
-});
+/// A thread that runs jobs.
+pub(crate) struct Background {
+    name: &'static str,
+    jobs: Mutex<Jobs>,
+    /// Notified when a job is added.
+    added: Condvar,
+}
 
-/// Notified when a job is added.
-static ADDED: Condvar = Condvar::new();
+/// The thread that keeps times and calls wakers.
+pub(crate) static WAKERS: Background = Background::new("winddown-wakers");
+
+/// The thread that emits the events of `WAKERS`.
+#[cfg(feature = "tracing")]
+pub(crate) static EVENTS: Background = Background::new("winddown-events");
+
+#[cfg(feature = "tracing")]
+thread_local! {
+    /// The name of this thread, if it is one of these.
+    static NAME: Cell<&'static str> = const { Cell::new("") };
+}
 
 /// The owner of a job that is never cancelled: no node that cancels its jobs has this number.
-#[cfg(feature = "signals")]
+#[cfg(any(feature = "signals", feature = "tracing"))]
 pub(crate) const NO_OWNER: usize = 0;
 
-/// Runs `job` on the thread when its time has come. `owner` is for `cancel`.
-///
-/// # Errors
-///
-/// The operating system refused to start the thread. The job is dropped.
-pub(crate) fn run_at(time: Instant, owner: usize, job: Job) -> io::Result<()> {
-    let mut jobs = lock_std(&JOBS);
-    if let Err(error) = jobs.start() {
-        drop(jobs); // before the job, which may own anything
-        return Err(error);
-    }
-    let number = jobs.number;
-    jobs.number += 1;
-    jobs.waiting.insert((time, number), (owner, job));
-    jobs.times.insert((owner, number), time);
-    drop(jobs);
-    ADDED.notify_one();
-    Ok(())
-}
-
-/// Runs `job` on the thread as soon as it can.
-///
-/// # Errors
-///
-/// As `run_at`.
-#[cfg(feature = "signals")]
-pub(crate) fn run(owner: usize, job: Job) -> io::Result<()> {
-    run_at(Instant::now(), owner, job)
-}
-
-/// Starts the thread for good, so that later jobs do not depend on whether a thread can be started.
-///
-/// # Errors
-///
-/// The operating system refused to start the thread.
-#[cfg(feature = "signals")]
-pub(crate) fn keep() -> io::Result<()> {
-    let mut jobs = lock_std(&JOBS);
-    jobs.start()?;
-    jobs.kept = true;
-    Ok(())
-}
-
-/// Forgets the jobs of this owner that have not begun.
-pub(crate) fn cancel(owner: usize) {
-    let mut jobs = lock_std(&JOBS);
-    let mut cancelled = Vec::new();
-    while let Some((&(of, number), &time)) = jobs.times.range((owner, 0)..).next() {
-        if of != owner {
-            break;
+impl Background {
+    const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            jobs: Mutex::new(Jobs {
+                waiting: BTreeMap::new(),
+                times: BTreeMap::new(),
+                number: 0,
+                process: 0,
+                running: false,
+                kept: false,
+            }),
+            added: Condvar::new(),
         }
-        jobs.times.remove(&(of, number));
-        cancelled.extend(jobs.waiting.remove(&(time, number)));
     }
-    drop(jobs);
-    ADDED.notify_one(); // the thread may have none left
-    drop(cancelled); // without the lock: a job may own anything
-}
 
-impl Jobs {
-    fn start(&mut self) -> io::Result<()> {
+    /// Runs `job` on the thread when its time has come. `owner` is for `cancel`.
+    ///
+    /// # Errors
+    ///
+    /// The operating system refused to start the thread. The job is dropped.
+    pub(crate) fn run_at(&'static self, time: Instant, owner: usize, job: Job) -> io::Result<()> {
+        let mut jobs = lock_std(&self.jobs);
+        if let Err(error) = self.start(&mut jobs) {
+            drop(jobs); // before the job, which may own anything
+            return Err(error);
+        }
+        let number = jobs.number;
+        jobs.number += 1;
+        jobs.waiting.insert((time, number), (owner, job));
+        jobs.times.insert((owner, number), time);
+        drop(jobs);
+        self.added.notify_one();
+        Ok(())
+    }
+
+    /// Runs `job` on the thread as soon as it can, and after those for which the same thread asked before.
+    ///
+    /// # Errors
+    ///
+    /// As `run_at`.
+    #[cfg(any(feature = "signals", feature = "tracing"))]
+    pub(crate) fn run(&'static self, owner: usize, job: Job) -> io::Result<()> {
+        self.run_at(Instant::now(), owner, job)
+    }
+
+    /// Starts the thread for good, so that later jobs do not depend on whether a thread can be started.
+    ///
+    /// # Errors
+    ///
+    /// The operating system refused to start the thread.
+    #[cfg(feature = "signals")]
+    pub(crate) fn keep(&'static self) -> io::Result<()> {
+        let mut jobs = lock_std(&self.jobs);
+        self.start(&mut jobs)?;
+        jobs.kept = true;
+        Ok(())
+    }
+
+    /// Forgets the jobs of this owner that have not begun.
+    pub(crate) fn cancel(&self, owner: usize) {
+        let mut jobs = lock_std(&self.jobs);
+        let mut cancelled = Vec::new();
+        while let Some((&(of, number), &time)) = jobs.times.range((owner, 0)..).next() {
+            if of != owner {
+                break;
+            }
+            jobs.times.remove(&(of, number));
+            cancelled.extend(jobs.waiting.remove(&(time, number)));
+        }
+        drop(jobs);
+        self.added.notify_one(); // the thread may have none left
+        drop(cancelled); // without the lock: a job may own anything
+    }
+
+    /// Returns whether the caller runs on this thread.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn is_current(&self) -> bool {
+        // While a thread ends, its variables may be gone.
+        NAME.try_with(Cell::get) == Ok(self.name)
+    }
+
+    fn start(&'static self, jobs: &mut Jobs) -> io::Result<()> {
         if cfg!(target_family = "wasm") {
             return Err(io::ErrorKind::Unsupported.into()); // there is no number of the process either
         }
         let process = std::process::id();
-        if self.process != process {
+        if jobs.process != process {
             // Not dropped: they are the parent's, and may own anything.
-            mem::forget(mem::take(&mut self.waiting));
-            self.times.clear();
-            (self.running, self.kept) = (false, false);
-            self.process = process;
+            mem::forget(mem::take(&mut jobs.waiting));
+            jobs.times.clear();
+            (jobs.running, jobs.kept) = (false, false);
+            jobs.process = process;
         }
-        if !self.running {
+        if !jobs.running {
             thread::Builder::new()
-                .name("winddown-wakers".into())
-                .spawn(work)?;
-            self.running = true;
+                .name(self.name.into())
+                .spawn(|| self.work())?;
+            jobs.running = true;
         }
         Ok(())
     }
 
+    /// Runs the thread.
+    fn work(&self) {
+        #[cfg(feature = "tracing")]
+        NAME.set(self.name);
+        let mut jobs = lock_std(&self.jobs);
+        loop {
+            let next = jobs.waiting.first_key_value().map(|((time, _), _)| *time);
+            jobs = match next {
+                None if !jobs.kept => {
+                    jobs.running = false;
+                    return;
+                }
+                None => self.wait(jobs, None),
+                Some(time) if time > Instant::now() => self.wait(jobs, Some(time)),
+                Some(_) => {
+                    let job = jobs.take_first();
+                    drop(jobs);
+                    if let Some(job) = job {
+                        panic::catch(job);
+                    }
+                    lock_std(&self.jobs)
+                }
+            };
+        }
+    }
+
+    /// Waits for a job to be added, or for a time.
+    fn wait<'a>(&self, jobs: MutexGuard<'a, Jobs>, time: Option<Instant>) -> MutexGuard<'a, Jobs> {
+        match time {
+            None => self
+                .added
+                .wait(jobs)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(time) => {
+                let timeout = time.saturating_duration_since(Instant::now());
+                let waited = self.added.wait_timeout(jobs, timeout);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+}
+
+impl Jobs {
     /// Takes out the job whose time comes first.
     fn take_first(&mut self) -> Option<Job> {
         let ((_, number), (owner, job)) = self.waiting.pop_first()?;
         self.times.remove(&(owner, number));
         Some(job)
-    }
-}
-
-/// Runs the thread.
-fn work() {
-    let mut jobs = lock_std(&JOBS);
-    loop {
-        let next = jobs.waiting.first_key_value().map(|((time, _), _)| *time);
-        jobs = match next {
-            None if !jobs.kept => {
-                jobs.running = false;
-                return;
-            }
-            None => wait(jobs, None),
-            Some(time) if time > Instant::now() => wait(jobs, Some(time)),
-            Some(_) => {
-                let job = jobs.take_first();
-                drop(jobs);
-                if let Some(job) = job {
-                    panic::catch(job);
-                }
-                lock_std(&JOBS)
-            }
-        };
-    }
-}
-
-/// Waits for a job to be added, or for a time.
-fn wait(
-    jobs: std::sync::MutexGuard<'static, Jobs>,
-    time: Option<Instant>,
-) -> std::sync::MutexGuard<'static, Jobs> {
-    use std::sync::PoisonError;
-
-    match time {
-        None => ADDED.wait(jobs).unwrap_or_else(PoisonError::into_inner),
-        Some(time) => {
-            let timeout = time.saturating_duration_since(Instant::now());
-            let waited = ADDED.wait_timeout(jobs, timeout);
-            waited.unwrap_or_else(PoisonError::into_inner).0
-        }
     }
 }
 
@@ -193,7 +229,7 @@ mod tests {
         for (time, number) in [(late, 4), (soon, 2), (soon, 3), (now, 1)] {
             let runs = runs.clone();
             let job = move || runs.send((number, Instant::now())).unwrap();
-            run_at(time, OWNER, Box::new(job)).unwrap();
+            WAKERS.run_at(time, OWNER, Box::new(job)).unwrap();
         }
         drop(runs);
         for (number, time) in [(1, now), (2, soon), (3, soon)] {
@@ -201,7 +237,7 @@ mod tests {
             assert_eq!(job, number);
             assert!(at >= time);
         }
-        cancel(OWNER);
+        WAKERS.cancel(OWNER);
         let left = ran.recv_timeout(PATIENCE);
         assert_eq!(left, Err(mpsc::RecvTimeoutError::Disconnected));
     }
