@@ -74,7 +74,8 @@
 //!   reads no signal meanwhile: the handler still forces, but an interrupt that may not force ends no lame
 //!   duck. The events of the background thread come from a third thread, `winddown-events`, which is there
 //!   while there are any: later ones wait, and no timer and no waker does. If the system refuses that thread,
-//!   they do wait. What is not emitted when the process ends is lost.
+//!   they do wait. The end of a drain waits up to 50 ms for them. What is not emitted when the process ends is
+//!   lost.
 //!
 //! # Runtimes
 //!

@@ -35,8 +35,13 @@ pub(crate) fn failed(failure: &Failure, elapsed: Option<Duration>) {
     emit(move || tracing::error!(%failure, ?elapsed, "failed"));
 }
 
+/// For how long the event of a drain waits for those of the background thread, unless a subscriber blocks: it is
+/// to come behind them, and then the program ends.
+const FLUSH: Duration = Duration::from_millis(50);
+
 /// Reports how a drain has ended, and how many guards were dropped by panics.
 pub(crate) fn drained(result: &Result<(), DrainError>, panicked: usize, elapsed: Option<Duration>) {
+    EVENTS.flush(FLUSH);
     let result = result.clone();
     emit(move || match result {
         Ok(()) if panicked == 0 => tracing::info!(?elapsed, panicked, "drained"),

@@ -12,6 +12,8 @@ use std::io;
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+#[cfg(feature = "tracing")]
+use std::time::Duration;
 use std::time::Instant;
 
 use crate::util::panic;
@@ -35,8 +37,8 @@ struct Jobs {
 pub(crate) struct Background {
     name: &'static str,
     jobs: Mutex<Jobs>,
-    /// Notified when a job is added.
-    added: Condvar,
+    /// Notified when a job is added or cancelled, and when the thread ends.
+    changed: Condvar,
 }
 
 /// The thread that keeps times and calls wakers.
@@ -68,7 +70,7 @@ impl Background {
                 running: false,
                 kept: false,
             }),
-            added: Condvar::new(),
+            changed: Condvar::new(),
         }
     }
 
@@ -88,7 +90,7 @@ impl Background {
         jobs.waiting.insert((time, number), (owner, job));
         jobs.times.insert((owner, number), time);
         drop(jobs);
-        self.added.notify_one();
+        self.changed.notify_all();
         Ok(())
     }
 
@@ -127,8 +129,20 @@ impl Background {
             cancelled.extend(jobs.waiting.remove(&(time, number)));
         }
         drop(jobs);
-        self.added.notify_one(); // the thread may have none left
+        self.changed.notify_all(); // the thread may have none left
         drop(cancelled); // without the lock: a job may own anything
+    }
+
+    /// Waits until the thread has no job left, but no longer than this.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn flush(&self, timeout: Duration) {
+        if self.is_current() {
+            return;
+        }
+        let jobs = lock_std(&self.jobs);
+        // The thread of the parent process does not run here.
+        let runs = |jobs: &mut Jobs| jobs.running && jobs.process == std::process::id();
+        let _ = self.changed.wait_timeout_while(jobs, timeout, runs);
     }
 
     /// Returns whether the caller runs on this thread.
@@ -169,6 +183,7 @@ impl Background {
             jobs = match next {
                 None if !jobs.kept => {
                     jobs.running = false;
+                    self.changed.notify_all();
                     return;
                 }
                 None => self.wait(jobs, None),
@@ -189,12 +204,12 @@ impl Background {
     fn wait<'a>(&self, jobs: MutexGuard<'a, Jobs>, time: Option<Instant>) -> MutexGuard<'a, Jobs> {
         match time {
             None => self
-                .added
+                .changed
                 .wait(jobs)
                 .unwrap_or_else(PoisonError::into_inner),
             Some(time) => {
                 let timeout = time.saturating_duration_since(Instant::now());
-                let waited = self.added.wait_timeout(jobs, timeout);
+                let waited = self.changed.wait_timeout(jobs, timeout);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
         }
@@ -213,6 +228,7 @@ impl Jobs {
 #[cfg(all(test, not(any(loom, target_family = "wasm"))))]
 mod tests {
     use std::sync::mpsc;
+    #[cfg(not(feature = "tracing"))]
     use std::time::Duration;
 
     use super::*;
@@ -240,5 +256,23 @@ mod tests {
         WAKERS.cancel(OWNER);
         let left = ran.recv_timeout(PATIENCE);
         assert_eq!(left, Err(mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[cfg(feature = "tracing")]
+    #[test]
+    fn flush_waits_for_the_jobs_but_not_for_one_that_hangs() {
+        static THREAD: Background = Background::new("winddown-test");
+        let (release, released) = mpsc::channel::<()>();
+        let (ends, ended) = mpsc::channel();
+        let hang = move || assert!(released.recv().is_err());
+        THREAD.run(NO_OWNER, Box::new(hang)).unwrap();
+        THREAD
+            .run(NO_OWNER, Box::new(move || ends.send(()).unwrap()))
+            .unwrap();
+        THREAD.flush(Duration::from_millis(1));
+        assert!(ended.try_recv().is_err());
+        drop(release);
+        THREAD.flush(Duration::from_secs(20));
+        assert_eq!(ended.try_recv(), Ok(()));
     }
 }
