@@ -77,7 +77,7 @@
 //! | a loop | [`is_stopping`](Waiter::is_stopping) | true |
 //! | a readiness probe | [`is_requested`](Shutdown::is_requested) | true, also during the lame duck |
 //! | an `accept` that blocks, in a thread | `set_nonblocking(true)`, and [`wait_blocking_timeout`](Waiter::wait_blocking_timeout) when there is none: see [below](#on-plain-threads) | true: the queue is emptied, and the loop ends |
-//! | a `read` or `recv` that blocks, in a thread | its timeout, and [`is_stopping`](Waiter::is_stopping) after each | true: the loop ends |
+//! | a `read` or `recv` that blocks, in a thread | its timeout, and [`is_stopping`](Waiter::is_stopping) after each; a signal may interrupt it: again on `Interrupted` | true: the loop ends |
 //! | a thread that only waits | [`wait_blocking`](Waiter::wait_blocking) | it goes on |
 //! | a function | [`call_on_shutdown`](Shutdown::call_on_shutdown) | it is called |
 //! | work that must be finished | [`guard`](Shutdown::guard), [`track`](Shutdown::track) | [`drain`](Shutdown::drain) waits for it |

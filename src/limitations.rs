@@ -29,6 +29,11 @@
 //!   fork first, and install then. The times of shutdowns that were begun before the fork end in the parent
 //!   alone, and so do the timers of async-io, if its thread was running at the fork: fork before any future
 //!   has waited.
+//! - A read with a timeout that blocks in the main thread is interrupted by the signal, whatever `SA_RESTART`
+//!   says. Try again on [`Interrupted`](std::io::ErrorKind::Interrupted), or the error ends the program in place
+//!   of the shutdown.
+//! - The force takes as long as the kernel takes to free the memory of the process, beside the 50 ms of G4: some
+//!   100 ms for each GiB that is in use.
 //! - For PID 1, the kernel has no default action. Once every handle is gone, a signal ends that process with
 //!   code 128 + n.
 //! - On Windows, console events stand for signals: Ctrl-C and Ctrl-Break for
@@ -62,6 +67,12 @@
 //! - async-io's timer makes its descriptors and its thread when a future first waits for a time, and panics
 //!   without free ones. `install` makes them, and so do the adapters that will need them; a shutdown that
 //!   is not installed makes them for its first [`drain`](crate::Shutdown::drain) at the latest.
+//! - A waker that hangs on async-io's thread, as one may that waits for a timer of smol's, keeps all timers of
+//!   async-io waiting, and so the timeouts of drains and of wrapped futures. Threads that block, the force and
+//!   [`force_at_deadline`](crate::Builder::force_at_deadline) do not depend on it.
+//! - A callback may be called by a thread of this crate that ends soon. A child process that is started there
+//!   with `PR_SET_PDEATHSIG` is killed when it does.
+//! - With `panic = "abort"` the panic of a waker, a callback or a task ends the process, as any does.
 //! - async-io drops wakers under its own lock. One whose drop drops more than a thousand timers may
 //!   deadlock all of them. The force does not depend on it.
 //! - The background thread is started when it is first needed, and the system may refuse that: at the
@@ -111,6 +122,9 @@
 //!
 //! # Guards
 //!
+//! - A guard that is dropped is released, for whatever reason: a task that is aborted, or dropped with its
+//!   runtime, counts as done. [`supervise`](crate::Shutdown::supervise) has the drop of a task begin the
+//!   shutdown, as a failure; once it has begun, it changes nothing.
 //! - A counter refuses guards while it counts `usize::MAX / 16`: 268 million on a 32-bit processor. A
 //!   node counts those of its descendants too. A child has one counter. A shutdown without a parent has
 //!   up to eight, each for some of the threads, so it may hold as many times more.
