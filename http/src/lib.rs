@@ -80,7 +80,11 @@
 //! | answers no PING, and always has a request on HTTP/2 | at the end of the grace period |
 //! | reads its answer slowly | when it has all, or at the end of the grace period |
 //!
-//! So but for the last three the drain ends in a few seconds, in four `client_timeout`s at most, and without an
+//! On HTTP/2 the time of a request body begins anew while the server may be what keeps the client from sending:
+//! while a handler leaves another upload of the connection unread, or the client an answer. Then it ends with the
+//! grace period at the latest.
+//!
+//! So but for the last three and these the drain ends in a few seconds, in four `client_timeout`s at most, and without an
 //! error.
 //!
 //! # Before other parts

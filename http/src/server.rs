@@ -122,7 +122,8 @@ impl<E> Server<E> {
     ///
     /// In this time a client whose connection was just accepted sends its first request. One that keeps
     /// its connection alive sends its next, and learns from `connection: close` that it was the last. A
-    /// server without connections does not wait.
+    /// server without connections does not wait. Of a [`grace_period`](winddown::Builder::grace_period), it
+    /// is half of what is left at most.
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -145,7 +146,8 @@ impl<E> Server<E> {
     /// HTTP/1 from its first byte on. Once connections are told to finish, it also bounds the wait for the
     /// next piece of a request body, and for the end of a connection without a request, such as the answer
     /// to HTTP/2's PING. A client that takes longer loses its connection, or the request. That is no
-    /// error of the server. What a client receives has no limit but the
+    /// error of the server. An upload over HTTP/2 has its time only while no other upload of its connection, and
+    /// no write, keeps it waiting. What a client receives has no limit but the
     /// [`grace_period`](winddown::Builder::grace_period).
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
