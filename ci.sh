@@ -483,7 +483,7 @@ run_sanitized() {
 
 # A sanitizer needs more memory itself than these leave.
 starved=(g4_without_threads g6_without_threads_install_leaves_nothing_and_can_be_retried g12_without_threads
-    without_threads)
+    without_threads without_threads_to_the_end)
 
 # Always with the same set of tests: another set would build std again.
 sanitized_test() {

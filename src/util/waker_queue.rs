@@ -105,17 +105,6 @@ impl WakerQueue {
     /// vacant, if the queue was woken already.
     #[must_use]
     pub(crate) fn register(&self, slot: &mut Slot, waker: &Waker) -> bool {
-        self.register_with(slot, waker, false)
-    }
-
-    /// Does the same with a waker that is a call of a function.
-    #[must_use]
-    pub(crate) fn register_call(&self, slot: &mut Slot, waker: &Waker) -> bool {
-        self.register_with(slot, waker, true)
-    }
-
-    #[inline]
-    fn register_with(&self, slot: &mut Slot, waker: &Waker, call: bool) -> bool {
         let polled = waker;
         let waker = waker.clone(); // W1
         let (data, mut vtable) = identity(&waker);
@@ -137,7 +126,6 @@ impl WakerQueue {
                 // one line.
                 entries.wakers.reserve(256 / size_of::<Waker>());
             }
-            entries.calls |= call;
             slot.key = (entries.wakers.insert(waker) << self.shard_bits()) | index;
             None
         } else {
@@ -154,6 +142,16 @@ impl WakerQueue {
         (slot.data, slot.vtable) = (data, vtable);
         drop(old); // W1
         true
+    }
+
+    /// Stores a waker that is a call of a function, as `register` does.
+    #[must_use]
+    pub(crate) fn register_call(&self, slot: &mut Slot, call: &Waker) -> bool {
+        // First, so that it is not called before. It comes into the same shard.
+        let mut entries = lock(self.shard(shard::thread_index()));
+        entries.calls |= !entries.closed;
+        drop(entries);
+        self.register(slot, call)
     }
 
     /// Removes the waker of the slot, if it is still there.
