@@ -5,10 +5,10 @@
 //! - **G2** When `request_shutdown` has returned `true`, `is_requested` is true and `cause` is
 //!   `Some`, on every thread.
 //! - **G3** At most two sends are ever accepted; the caller that fills the second slot owns the force.
-//! - **G4** The second signal ends the process with the exit code within 50 ms, beside what the kernel
-//!   takes to free its memory, even if every executor thread is blocked, `main` is already inside `exit`, a waker hangs or stdout is blocked. With an
-//!   [`abort_timeout`](crate::Builder::abort_timeout) the next one after the force does, or the end of that
-//!   time. Which signals force, and how the process ends, the program may set:
+//! - **G4** The second signal ends the process with the exit code within 50 ms, beside what the kernel takes to
+//!   free its memory, even if every executor thread is blocked, `main` is already inside `exit`, a waker hangs
+//!   or stdout is blocked. With an [`abort_timeout`](crate::Builder::abort_timeout) the next one after the
+//!   force does, or the end of that time. Which signals force, and how the process ends, the program may set:
 //!   [`force_policy`](crate::Builder::force_policy), [`debounce`](crate::Builder::debounce),
 //!   [`force_by_signal`](crate::Builder::force_by_signal).
 //! - **G5** No foreign code (a waker, a callback) runs under a lock of this crate. A waker or callback that

@@ -35,8 +35,8 @@ pub(crate) fn failed(failure: &Failure, elapsed: Option<Duration>) {
     emit(move || tracing::error!(%failure, ?elapsed, "failed"));
 }
 
-/// For how long the event of a drain waits for those of the background thread, unless a subscriber blocks: it is
-/// to come behind them, and then the program ends.
+/// For how long the event of a drain waits for those of the background thread. It comes behind them, and the
+/// program may end then; but it does not wait for a subscriber that blocks.
 const FLUSH: Duration = Duration::from_millis(50);
 
 /// Reports how a drain has ended, and how many guards were dropped by panics.
