@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use futures_lite::stream::{self, StreamExt};
+use futures_lite::stream::StreamExt;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::server::conn::http1::{Builder, Connection};
@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use winddown::{Shutdown, ShutdownExt};
-use winddown_http::{Server as HttpServer, TokioIncoming, refuse_on_shutdown};
+use winddown_http::{Server as HttpServer, TokioIncoming};
 
 use super::{PATIENCE, Server};
 use crate::harness::OURS;
@@ -49,23 +49,21 @@ fn adopt(listener: StdListener) -> TcpListener {
 
 async fn winddown(listener: StdListener) {
     let shutdown = Shutdown::install().expect("it is the first");
-    let _refusing = refuse_on_shutdown(&listener, &shutdown).expect("there are descriptors");
-    let listener = adopt(listener);
+    let incoming = TokioIncoming::new(adopt(listener)).refuse_on_shutdown(&shutdown);
+    let incoming = incoming.expect("there are descriptors");
     let accepting = shutdown.guard();
-    let mut incoming = stream::poll_fn(|cx| listener.poll_accept(cx).map(Some))
-        .finish_on_shutdown(shutdown.waiter());
+    let mut incoming = incoming.finish_on_shutdown(shutdown.waiter());
     while let Some(accepted) = incoming.next().await {
-        let (stream, _) = accepted.expect("there are descriptors");
+        let stream = accepted.expect("there are descriptors");
         let stop = shutdown.waiter();
         tokio::spawn(shutdown.track(async move {
             let _ = Builder::new()
-                .serve_connection(TokioIo::new(stream), service_fn(answer))
+                .serve_connection(stream, service_fn(answer))
                 .on_shutdown(stop, Connection::graceful_shutdown)
                 .await;
         }));
     }
     drop(incoming);
-    drop(listener);
     drop(accepting);
     let drained = shutdown.drain(PATIENCE).await;
     drained.expect("every connection ends");
