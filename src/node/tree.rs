@@ -67,7 +67,7 @@ impl Node {
         successors(Some(self), |node| node.parent().map(|parent| &**parent))
     }
 
-    fn children(&self) -> Vec<Arc<Self>> {
+    pub(super) fn children(&self) -> Vec<Arc<Self>> {
         let Some(extra) = self.extra.get() else {
             return Vec::new();
         };
