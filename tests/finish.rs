@@ -147,7 +147,7 @@ fn slow_until(poll: usize) -> impl Stream<Item = usize> + Unpin {
 fn finish_looks_again_after_a_slow_look() {
     let shutdown = Shutdown::new();
     shutdown.request_shutdown();
-    // It would end at the 65th.
+    // It would end at the 66th.
     let mut items = slow_until(70).finish_on_shutdown(shutdown.waiter());
     assert_eq!(future::block_on(items.next()), Some(70));
 }
@@ -156,7 +156,7 @@ fn finish_looks_again_after_a_slow_look() {
 fn finish_ends_a_stream_that_is_always_slow() {
     let shutdown = Shutdown::new();
     shutdown.request_shutdown();
-    let mut items = slow_until(90).finish_on_shutdown(shutdown.waiter());
+    let mut items = slow_until(200).finish_on_shutdown(shutdown.waiter());
     assert_eq!(future::block_on(items.next()), None);
 }
 
