@@ -272,7 +272,9 @@ mod tests {
         THREAD.flush(Duration::from_millis(1));
         assert!(ended.try_recv().is_err());
         drop(release);
-        THREAD.flush(Duration::from_secs(20));
+        let (begun, patience) = (Instant::now(), Duration::from_secs(20));
+        THREAD.flush(patience);
         assert_eq!(ended.try_recv(), Ok(()));
+        assert!(begun.elapsed() < patience);
     }
 }
