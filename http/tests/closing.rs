@@ -11,13 +11,13 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use futures_lite::{StreamExt, stream};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use hyper::rt::{Read, ReadBufCursor};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::{Sleep, sleep, timeout};
 use winddown::Shutdown;
 use winddown_http::Server;
 
+use support::pipe::{Change, Inner, Pipe};
 use support::{PATIENCE, PREFACE, SETTINGS_ACK, app, eventually, split_frame, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -25,43 +25,20 @@ const CLIENT_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// A pipe in memory that takes its time to close.
 struct Slow {
-    pipe: TokioIo<DuplexStream>,
     time: Pin<Box<Sleep>>,
     closed: Arc<AtomicBool>,
 }
 
-impl Read for Slow {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_read(cx, buf)
-    }
-}
-
-impl Write for Slow {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+impl Change for Slow {
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.time.as_mut().poll(cx));
         self.closed.store(true, Relaxed);
-        Pin::new(&mut self.pipe).poll_shutdown(cx)
+        Poll::Ready(())
     }
 }
 
-/// Stops a server with an idle connection whose I/O closes in this time from now at the earliest. Returns whether it did, and
-/// how long the stop took.
+/// Stops a server with an idle connection whose I/O closes in this time from now at the earliest. Returns
+/// whether it did, and how long the stop took.
 async fn stop(
     shutdown: &Shutdown,
     pause: Duration,
@@ -70,11 +47,11 @@ async fn stop(
 ) -> (bool, Duration) {
     let (mut client, pipe) = duplex(1024);
     let closed = Arc::<AtomicBool>::default();
-    let io = Slow {
-        pipe: TokioIo::new(pipe),
+    let slow = Slow {
         time: Box::pin(sleep(closes)),
         closed: closed.clone(),
     };
+    let io = Pipe::new(pipe, slow);
     let server = Server::tokio(shutdown)
         .pause(pause)
         .client_timeout(CLIENT_TIMEOUT);
@@ -129,40 +106,26 @@ async fn close_that_hangs_has_the_time_of_a_client() {
 
 /// A pipe in memory that, once it is closed, never runs out of bytes.
 struct Endless {
-    pipe: TokioIo<DuplexStream>,
     closed: bool,
 }
 
-impl Read for Endless {
+impl Change for Endless {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        &mut self,
+        inner: Pin<&mut Inner>,
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.closed {
-            return Pin::new(&mut self.pipe).poll_read(cx, buf);
+            return inner.poll_read(cx, buf);
         }
         buf.put_slice(&[0]);
         Poll::Ready(Ok(()))
     }
-}
 
-impl Write for Endless {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<()> {
         self.closed = true;
-        Pin::new(&mut self.pipe).poll_shutdown(cx)
+        Poll::Ready(())
     }
 }
 
@@ -170,10 +133,7 @@ impl Write for Endless {
 #[test]
 fn http2_client_that_always_sends_has_three_times_of_a_client() {
     let (mut client, pipe) = duplex(1024);
-    let io = Endless {
-        pipe: TokioIo::new(pipe),
-        closed: false,
-    };
+    let io = Pipe::new(pipe, Endless { closed: false });
     let shutdown = Shutdown::new();
     let server = Server::smol(&shutdown).client_timeout(CLIENT_TIMEOUT);
     let incoming = stream::once(Ok(io)).chain(stream::pending());

@@ -10,53 +10,35 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use futures_lite::{StreamExt, stream};
-use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
+use hyper::rt::{Read, ReadBuf, ReadBufCursor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::timeout;
 use winddown::Shutdown;
 use winddown_http::Server;
 
+use support::pipe::{Change, Inner, Pipe};
 use support::{PATIENCE, PREFACE, SETTINGS_ACK, app, get_frame};
 
 /// A pipe in memory that gives so many bytes at most with each read.
 struct Pieces {
-    pipe: TokioIo<DuplexStream>,
     size: usize,
     /// The most that was asked for at once.
     asked: Arc<AtomicUsize>,
 }
 
-impl Read for Pieces {
+impl Change for Pieces {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        &mut self,
+        inner: Pin<&mut Inner>,
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         self.asked.fetch_max(buf.remaining(), Relaxed);
         let mut piece = vec![MaybeUninit::uninit(); self.size.min(buf.remaining())];
         let mut piece = ReadBuf::uninit(&mut piece);
-        ready!(Pin::new(&mut self.pipe).poll_read(cx, piece.unfilled()))?;
+        ready!(inner.poll_read(cx, piece.unfilled()))?;
         buf.put_slice(piece.filled());
         Poll::Ready(Ok(()))
-    }
-}
-
-impl Write for Pieces {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_shutdown(cx)
     }
 }
 
@@ -68,10 +50,10 @@ fn serve(size: usize, client: impl AsyncFnOnce(&mut DuplexStream)) -> usize {
         let (mut near, far) = duplex(64 * 1024);
         let asked = Arc::<AtomicUsize>::default();
         let pieces = Pieces {
-            pipe: TokioIo::new(far),
             size,
             asked: asked.clone(),
         };
+        let pieces = Pipe::new(far, pieces);
         let shutdown = Shutdown::new();
         let incoming = stream::once(Ok(pieces)).chain(stream::pending());
         let server = tokio::spawn(Server::tokio(&shutdown).serve(incoming, app()));

@@ -27,6 +27,7 @@ use winddown::Shutdown;
 use winddown_http::{RequestBody, ServeError, Server};
 
 use support::answer;
+use support::pipe::{Change, Inner, Pipe};
 
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Long enough for all that needs no time.
@@ -107,14 +108,14 @@ async fn upload_that_has_no_window_has_its_time() {
 
 /// The side of a client that reads nothing while it is shut.
 struct Gate {
-    pipe: TokioIo<DuplexStream>,
     /// The task that waits, if it is shut.
     shut: Arc<Mutex<Option<Waker>>>,
 }
 
-impl Read for Gate {
+impl Change for Gate {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        &mut self,
+        inner: Pin<&mut Inner>,
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
@@ -122,25 +123,7 @@ impl Read for Gate {
             *waker = cx.waker().clone();
             return Poll::Pending;
         }
-        Pin::new(&mut self.pipe).poll_read(cx, buf)
-    }
-}
-
-impl Write for Gate {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_shutdown(cx)
+        inner.poll_read(cx, buf)
     }
 }
 
@@ -153,12 +136,8 @@ async fn upload_behind_an_answer_that_is_not_read_has_its_time() {
     let (client, io) = duplex(4096);
     let server = serve(&shutdown, io, hold);
     let shut = Arc::<Mutex<Option<Waker>>>::default();
-    let pipe = TokioIo::new(client);
-    let sender = connect(Gate {
-        pipe,
-        shut: shut.clone(),
-    });
-    let sender = sender.await;
+    let gate = Gate { shut: shut.clone() };
+    let sender = connect(Pipe::new(client, gate)).await;
     sleep(MOMENT).await;
     *shut.lock().unwrap() = Some(Waker::noop().clone());
     let (pieces, mut rest) = unbounded_channel();

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a module of each test, not a crate")]
 
 pub mod load;
+pub mod pipe;
 
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
