@@ -159,7 +159,7 @@ perf() {
     local noise=20
     for what in request connection; do
         # The same server without a shutdown, and those that are compared with it.
-        for peers in "bare winddown guard token hyper-util swansong" "auto http http-guard" \
+        for peers in "bare winddown guard token hyper-util swansong" "auto auto-timed http http-guard" \
             "smol-bare smol-winddown smol-guard smol-token smol-swansong"; do
             read -r base peers <<<"$peers"
             bare=$(count_instructions "$what:$base" 1000)

@@ -16,7 +16,7 @@ use hyper::rt::{Read, Write};
 use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -185,6 +185,24 @@ impl Serve for Auto {
     }
 }
 
+/// The same, with hyper's time limit for a request head, which it has only with a timer.
+struct AutoTimed;
+
+impl Serve for AutoTimed {
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "the future of an `async fn` borrows `self`"
+    )]
+    fn serve(&self, io: impl Io) -> impl Future<Output = ()> + Send + 'static {
+        async {
+            let service = TowerToHyperService::new(tower::service_fn(answer));
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            builder.http1().timer(TokioTimer::new());
+            let _ = builder.serve_connection_with_upgrades(io, service).await;
+        }
+    }
+}
+
 /// `request:NAME` sends so many requests on one connection, `connection:NAME` one on each of so many.
 pub fn count(what: &str, times: u64) {
     let (what, name) = what.split_once(':').expect("what, and the contender");
@@ -209,6 +227,7 @@ pub fn count(what: &str, times: u64) {
         "hyper-util" => plan.on_tokio(HyperUtil(GracefulShutdown::new())),
         "swansong" => plan.on_tokio(Swansong(swansong::Swansong::new())),
         "auto" => plan.on_tokio(Auto),
+        "auto-timed" => plan.on_tokio(AutoTimed),
         "http" => plan.on_winddown_http(|_| tower::service_fn(answer)),
         "http-guard" => plan.on_winddown_http(|shutdown| {
             GuardLayer::new(shutdown, "request").layer(tower::service_fn(answer))
