@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future;
 use support::{Counter, HOUR, PATIENCE, poll, until};
-use winddown::{Cause, ForcePolicy, Shutdown, Signal, Stage};
+use winddown::{Cause, DrainErrorKind, ForcePolicy, Shutdown, Signal, Stage};
 
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -343,7 +343,15 @@ fn deadline_forces_a_shutdown_and_its_children() {
         is_forced(&child);
         future::block_on(child.forced());
         assert!(Instant::now() >= shutdown.deadline().unwrap());
-        assert!(future::block_on(drained).is_err());
+        let others = [shutdown.drain(HOUR), child.drain(HOUR), child.drained()];
+        for drain in [drained].into_iter().chain(others) {
+            // The operator pressed no key.
+            let error = future::block_on(drain).unwrap_err();
+            assert_eq!(error.kind, DrainErrorKind::TimedOut);
+        }
+        let drain = shutdown.drain_until(future::pending::<()>());
+        let error = future::block_on(drain).unwrap_err();
+        assert_eq!(error.kind, DrainErrorKind::TimedOut);
         assert_eq!(shutdown.cause(), cause);
         assert!(!shutdown.request_shutdown(), "as after any force");
     }

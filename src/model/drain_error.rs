@@ -37,10 +37,10 @@ pub struct DrainError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DrainErrorKind {
-    /// Its time was up. A drain whose time ends with the grace period may also find that the shutdown was
-    /// forced at that moment.
+    /// Its time was up; or the grace period was over, where its end forces
+    /// ([`force_at_deadline`](crate::Builder::force_at_deadline)).
     TimedOut,
-    /// The shutdown was forced.
+    /// The shutdown was forced before, by a second signal or request.
     Forced,
 }
 

@@ -111,6 +111,16 @@ impl Node {
         recorded
     }
 
+    /// Returns whether the grace period is over, and its end forces. Whoever is told of the force then may be
+    /// told sooner than a timer of its own for the same moment.
+    pub(crate) fn is_past_forcing_deadline(&self) -> bool {
+        let root = self.and_ancestors().last();
+        root.is_some_and(|root| {
+            let late = |deadline| Instant::now() >= deadline;
+            self.policy().force_at_deadline && root.deadline().is_some_and(late)
+        })
+    }
+
     /// Forces the shutdown because its deadline has passed.
     pub(crate) fn force_late(self: &Arc<Self>, announce: impl FnOnce(&Arc<Self>, Raised)) {
         let raised = self.raise(STOPPING | FORCED);

@@ -162,9 +162,9 @@ impl Shared {
                 }
             }
             let kind = match (self.node.is_forced(), late) {
-                (true, _) => DrainErrorKind::Forced,
-                (false, true) => DrainErrorKind::TimedOut,
+                (true, _) if !self.node.is_past_forcing_deadline() => DrainErrorKind::Forced,
                 (false, false) => return None,
+                _ => DrainErrorKind::TimedOut,
             };
             let report = self.report();
             if report.guards() > 0 {
