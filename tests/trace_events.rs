@@ -24,11 +24,7 @@ impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         match field.name() {
             // Each run has its own, once it was requested.
-            "elapsed" => {
-                if format!("{value:?}").starts_with("Some(") {
-                    self.0.push_str(" elapsed");
-                }
-            }
+            "elapsed" => self.0.push_str(" elapsed"),
             name => write!(self.0, " {name}={value:?}").unwrap(),
         }
     }
@@ -48,6 +44,9 @@ impl Lines {
         let lines = self.clone();
         OnEvent(move |event: &Event<'_>| {
             let mut line = Line(event.metadata().level().to_string());
+            if event.metadata().target() != "winddown" {
+                line.0.push_str(" of another target");
+            }
             event.record(&mut line);
             lines.0.lock().unwrap().push(line.0);
         })
@@ -160,11 +159,12 @@ fn drain_that_times_out_and_drains_later_says_both() {
     );
 }
 
-/// A failure begins the shutdown, which is an event; or comes later, which is another.
+/// Whether it begins the shutdown or comes later: who looks at warnings alone sees it.
 #[test]
 fn one_event_for_a_failure_and_a_warning_for_panics() {
     let lines = lines_of(|| {
         let shutdown = Shutdown::new();
+        assert!(shutdown.child().fail("a child alone is no news"));
         assert!(shutdown.fail("disk full"));
         assert!(!shutdown.fail("a second one is no news"));
 
@@ -189,6 +189,7 @@ fn one_event_for_a_failure_and_a_warning_for_panics() {
         [
             "INFO message=shutdown stage=Requested cause=failed: disk full elapsed in_flight=0",
             "INFO message=shutdown stage=Stopping cause=failed: disk full elapsed in_flight=0",
+            "ERROR message=failed failure=failed: disk full elapsed",
             "INFO message=shutdown stage=Requested cause=done elapsed in_flight=0",
             "INFO message=shutdown stage=Stopping cause=done elapsed in_flight=0",
             "ERROR message=failed failure=failed: mail is lost elapsed",

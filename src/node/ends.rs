@@ -67,7 +67,10 @@ impl Node {
         // be begun by what this node is about to wake.
         let above = self.parent().is_some_and(|parent| parent.record(&failure));
         let began = self.trigger(Cause::Failed(failure.clone()));
-        let here = !began && self.record(&failure);
+        let here = match began {
+            true => !self.is_child(),
+            false => self.record(&failure),
+        };
         if above || here {
             self.trace_failure(&failure);
         }

@@ -5,12 +5,17 @@
 
 use std::time::Duration;
 
+use tracing::field::{Value, debug};
+
 use crate::model::cause::Cause;
 use crate::model::drain_error::DrainError;
 use crate::model::failure::Failure;
 use crate::model::stage::Stage;
 use crate::util::background::{EVENTS, NO_OWNER, WAKERS};
 use crate::util::panic;
+
+/// The target of every event, for filters.
+const TARGET: &str = "winddown";
 
 /// Emits an event. Where the thread for the events of the background thread is refused, it is emitted in
 /// place.
@@ -21,18 +26,23 @@ fn emit(event: impl FnOnce() + Clone + Send + 'static) {
     }
 }
 
+/// Returns the value of a field, which is left out if the shutdown was not requested.
+fn time(elapsed: Option<Duration>) -> Option<impl Value> {
+    elapsed.map(debug)
+}
+
 /// Reports that a shutdown has reached a stage.
 pub(crate) fn reached(stage: Stage, cause: &Cause, elapsed: Option<Duration>, in_flight: usize) {
     let cause = cause.clone();
     emit(move || {
-        tracing::info!(?stage, %cause, ?elapsed, in_flight, "shutdown");
+        tracing::info!(target: TARGET, ?stage, %cause, elapsed = time(elapsed), in_flight, "shutdown");
     });
 }
 
-/// Reports a failure that came after the shutdown had begun.
+/// Reports a failure of the whole, which has begun the shutdown or came later.
 pub(crate) fn failed(failure: &Failure, elapsed: Option<Duration>) {
     let failure = failure.clone();
-    emit(move || tracing::error!(%failure, ?elapsed, "failed"));
+    emit(move || tracing::error!(target: TARGET, %failure, elapsed = time(elapsed), "failed"));
 }
 
 /// For how long the event of a drain waits for those of the background thread. It comes behind them, and the
@@ -44,11 +54,13 @@ pub(crate) fn drained(result: &Result<(), DrainError>, panicked: usize, elapsed:
     EVENTS.flush(FLUSH);
     let result = result.clone();
     emit(move || match result {
-        Ok(()) if panicked == 0 => tracing::info!(?elapsed, panicked, "drained"),
-        Ok(()) => tracing::warn!(?elapsed, panicked, "drained"),
+        Ok(()) if panicked == 0 => {
+            tracing::info!(target: TARGET, elapsed = time(elapsed), panicked, "drained");
+        }
+        Ok(()) => tracing::warn!(target: TARGET, elapsed = time(elapsed), panicked, "drained"),
         Err(error) => {
             let in_flight = error.report.guards();
-            tracing::warn!(?elapsed, in_flight, panicked, %error, "not drained");
+            tracing::warn!(target: TARGET, elapsed = time(elapsed), in_flight, panicked, %error, "not drained");
         }
     });
 }
@@ -59,15 +71,18 @@ pub(crate) fn phase_asked(
     elapsed: Option<Duration>,
     in_flight: usize,
 ) {
-    emit(move || tracing::info!(phase, ?elapsed, in_flight, "phase"));
+    emit(
+        move || tracing::info!(target: TARGET, phase, elapsed = time(elapsed), in_flight, "phase"),
+    );
 }
 
 /// Reports that the time limit of a phase has run out.
 pub(crate) fn phase_late(phase: &'static str, elapsed: Option<Duration>, in_flight: usize) {
     emit(move || {
         tracing::warn!(
+            target: TARGET,
             phase,
-            ?elapsed,
+            elapsed = time(elapsed),
             in_flight,
             "time limit of the phase ran out"
         );
