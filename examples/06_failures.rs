@@ -19,7 +19,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             Timer::after(Duration::from_millis(200)).await;
             Err::<(), _>("connection refused")
         });
-        smol::spawn(shutdown.track(mail)).detach();
+        smol::spawn(shutdown.track_named("mail", mail)).detach();
 
         // Must not end at all before the shutdown.
         let waiter = shutdown.waiter();
@@ -27,7 +27,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             waiter.await;
             println!("cache: saved"); // what has not failed ends in good order
         });
-        smol::spawn(shutdown.track(cache)).detach();
+        smol::spawn(shutdown.track_named("cache", cache)).detach();
 
         println!("ready: press Ctrl-C, or wait for the failure");
         shutdown.drained().await?;

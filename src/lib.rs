@@ -80,7 +80,7 @@
 //! | a `read` or `recv` that blocks, in a thread | its timeout, and [`is_stopping`](Waiter::is_stopping) after each; a signal may interrupt it: again on `Interrupted` | true: the loop ends |
 //! | a thread that only waits | [`wait_blocking`](Waiter::wait_blocking) | it goes on |
 //! | a function | [`call_on_shutdown`](Shutdown::call_on_shutdown) | it is called |
-//! | work that must be finished | [`guard`](Shutdown::guard), [`track`](Shutdown::track) | [`drain`](Shutdown::drain) waits for it |
+//! | work that must be finished | [`guard`](Shutdown::guard), [`track`](Shutdown::track); with a name in the report [`guard_named`](Shutdown::guard_named), [`track_named`](Shutdown::track_named) | [`drain`](Shutdown::drain) waits for it |
 //! | a task that must not fail | [`supervise`](Shutdown::supervise), [`critical`](Shutdown::critical) | nothing; its failure begins the shutdown |
 //! | a scope or a thread that must not end | [`drop_guard`](Shutdown::drop_guard) | nothing; its drop begins the shutdown |
 //! | a part that may end alone, or a library's own task | [`child`](Shutdown::child), of the handle that its user gives it | it is told too, and waited for |

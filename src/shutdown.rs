@@ -568,7 +568,7 @@ impl Shutdown {
     ///
     /// Where there is no [`guard`](Shutdown::guard) to take, the future runs without: no drain waits for
     /// it any more. Where that matters, take a [`guard`](Shutdown::guard) yourself. In a report it has
-    /// the line of this call; for a name, move a [`guard_named`](Shutdown::guard_named) into the future.
+    /// the line of this call.
     ///
     /// A panic of the future is counted in the [`report`](Shutdown::report). Once a shutdown was
     /// requested, it is a [failure](Cause::Failed).
@@ -586,6 +586,31 @@ impl Shutdown {
     #[track_caller]
     pub fn track<F: Future>(&self, future: F) -> Track<F> {
         Track::new(future, self.guard())
+    }
+
+    /// Wraps a future as [`track`](Shutdown::track) does, with a name for the report: where one line starts
+    /// several tasks, the line does not tell which of them is stuck.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use futures_lite::future;
+    /// use winddown::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let tasks = ["import", "mail"].map(|name| {
+    ///     shutdown.track_named(name, future::pending::<()>())
+    /// });
+    /// let error = shutdown.drain_blocking(Duration::ZERO).unwrap_err();
+    /// println!("{error}");
+    /// // timed out; 2 guards are held:
+    /// //   1 'import' at src/main.rs:7
+    /// //   1 'mail' at src/main.rs:7
+    /// # assert!(error.to_string().contains("1 'mail' at "));
+    /// # drop(tasks);
+    /// ```
+    #[track_caller]
+    pub fn track_named<F: Future>(&self, name: &'static str, future: F) -> Track<F> {
+        Track::new(future, self.guard_named(name))
     }
 
     /// Wraps a future that must not end. If it ends, panics or is dropped before a shutdown was

@@ -17,7 +17,7 @@ use crate::node::Node;
 
 pin_project! {
     /// A future that is work in flight until it has ended, and the future inside was dropped. Made by
-    /// [`Shutdown::track`](crate::Shutdown::track).
+    /// [`Shutdown::track`](crate::Shutdown::track) and [`track_named`](crate::Shutdown::track_named).
     ///
     /// # Blocking
     ///

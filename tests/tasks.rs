@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_lite::future;
 use support::{HOUR, drained};
-use winddown::{Failure, Outcome, Shutdown, Stage};
+use winddown::{Failure, Outcome, ReportLine, Shutdown, Stage};
 
 #[test]
 fn track_holds_a_guard_until_the_future_ends() {
@@ -39,6 +39,22 @@ fn track_holds_a_guard_until_the_future_ends() {
     drop(shutdown.track(future::pending::<()>()));
     assert!(drained(&shutdown));
     assert_eq!(future::block_on(shutdown.track(async { 1 })), 1);
+}
+
+/// One line starts both.
+#[test]
+fn report_names_a_tracked_future() {
+    let shutdown = Shutdown::new();
+    let start = |name| shutdown.track_named(name, future::pending::<()>());
+    let tasks = ["import", "mail"].map(start);
+    let named = |line: &ReportLine| (line.name, line.guards, line.location.file());
+    let lines: Vec<_> = shutdown.report().iter().map(named).collect();
+    assert_eq!(
+        lines,
+        ["import", "mail"].map(|name| (Some(name), 1, file!()))
+    );
+    drop(tasks);
+    assert!(drained(&shutdown));
 }
 
 /// Says how many guards are held when it is dropped, as a buffer writes its rest then.

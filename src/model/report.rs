@@ -72,7 +72,8 @@ pub struct ReportLine {
     /// Whether the [time limit](crate::PhaseBuilder::time_limit) of that phase has run out, or of another
     /// below the shutdown of the report that has its name. [`Report::timed_out_phases`] names them for good.
     pub phase_timed_out: bool,
-    /// The name given to [`guard_named`](crate::Shutdown::guard_named).
+    /// The name given to [`guard_named`](crate::Shutdown::guard_named) or
+    /// [`track_named`](crate::Shutdown::track_named).
     pub name: Option<&'static str>,
     /// The line of the call.
     pub location: &'static Location<'static>,
