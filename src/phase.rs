@@ -190,6 +190,7 @@ impl PhaseBuilder {
     /// If it is [`by_hand`](PhaseBuilder::by_hand) and has an [`after`](PhaseBuilder::after) or a
     /// [`delay`](PhaseBuilder::delay) too, which would have no meaning.
     #[track_caller]
+    #[must_use = "a phase without a handle has no waiters and no guards"]
     pub fn build(self) -> Shutdown {
         let PhaseSettings {
             name,

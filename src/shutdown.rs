@@ -489,6 +489,7 @@ impl Shutdown {
     /// # Cost
     ///
     /// Making and dropping one takes the same time however many there are, and leaves nothing behind.
+    #[must_use = "a child without a handle has no waiters and no guards"]
     pub fn child(&self) -> Self {
         Self::below(Node::child(self.node()))
     }

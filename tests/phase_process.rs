@@ -208,7 +208,7 @@ mod cases {
             let mut child = begun(role, &[(HANGS, "workers"), (LIMIT, "300")]);
             child.line("asked: workers");
             child.line("asked: storage");
-            child.line("report: workers: 1 guard: its time limit ran out: 1 at ");
+            child.line("report: workers (its time limit ran out): 1 guard: 1 at ");
             child.line("done: storage");
             assert!(child.runs());
             child.send(SIGTERM);

@@ -1393,7 +1393,7 @@ fn report_says_which_time_limit_ran_out() {
     let at = above(1);
     shutdown.request_shutdown();
     storage.waiter().wait_blocking();
-    let of_workers = format!("workers: 1 guard: its time limit ran out: 1 at {at}");
+    let of_workers = format!("workers (its time limit ran out): 1 guard: 1 at {at}");
     let of_storage = format!("storage: 1 guard: 1 at {at}");
     let text = format!("2 guards are held:\n  {of_storage}\n  {of_workers}");
     for above in [&shutdown, &child] {
@@ -1419,7 +1419,7 @@ fn report_says_which_time_limit_ran_out() {
         let report = above.report();
         assert_eq!(report.timed_out_phases(), ["workers"]);
         assert!(!report.is_empty());
-        let text = "no guards are held, the time limit of workers ran out";
+        let text = "no guards are held; the time limit of workers ran out";
         assert_eq!(report.to_string(), text);
     }
     assert!(workers.report().is_empty());

@@ -217,7 +217,7 @@ fn one_event_for_each_phase_that_is_asked() {
         metrics.request_shutdown();
         let late = shutdown.phase("late").build();
         assert!([storage, late].iter().all(Shutdown::is_stopping));
-        shutdown.phase("forced").by_hand().build();
+        let _ = shutdown.phase("forced").by_hand().build();
         shutdown.request_shutdown();
         shutdown.request_shutdown();
     });

@@ -222,7 +222,7 @@ impl fmt::Display for Report {
         }
         let named = |late| self.lines.iter().any(|line| line.phase == Some(late));
         for late in self.late.iter().filter(|late| !named(**late)) {
-            write!(f, ", the time limit of {late} ran out")?;
+            write!(f, "; the time limit of {late} ran out")?;
         }
         let mut start = ":\n  ";
         for of_phase in self.lines.chunk_by(|one, next| one.phase == next.phase) {
@@ -233,10 +233,11 @@ impl fmt::Display for Report {
             } = of_phase[0]
             {
                 let guards = of_phase.iter().map(|line| line.guards).sum();
-                write!(f, "{start}{phase}: {}: ", Guards(guards))?;
-                if phase_timed_out {
-                    f.write_str("its time limit ran out: ")?;
-                }
+                let late = match phase_timed_out {
+                    true => " (its time limit ran out)",
+                    false => "",
+                };
+                write!(f, "{start}{phase}{late}: {}: ", Guards(guards))?;
                 start = "";
             }
             for line in of_phase {
