@@ -688,7 +688,7 @@ mod cases {
     /// Drops its handles before the thread `winddown` has read the signal.
     fn dropped_with_the_first() {
         let shutdown = Shutdown::install().unwrap();
-        nix::sys::signal::raise(SIGTERM).unwrap();
+        raise(SIGTERM);
         drop(shutdown);
         println!("ready");
         park();
