@@ -105,7 +105,7 @@ impl Limit {
             let sleep = wait.sleep.get_or_insert_with(|| {
                 wait.since = since;
                 wait.settles = false;
-                common.timer.sleep(common.times.client)
+                common.timer.sleep(common.times_at_stop().client)
             });
             ready!(sleep.as_mut().poll(cx));
             if upload.is_some() && (since.is_none() || since != wait.since) {

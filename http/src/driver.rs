@@ -3,12 +3,16 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
-use crate::monitor::{Common, Idle, Monitor, Times};
+use crate::monitor::{Idle, Monitor, Times};
 use crate::timer::{SETTLE, SharedTimer};
+
+/// For how many client timeouts a client may go on to send bytes when its connection of HTTP/2 is over. Nothing
+/// bounds how many: the windows that it was granted may be of any size, and to drop bytes costs little.
+const OVER: u32 = 2;
 
 /// What is to be done about a connection.
 enum Then {
@@ -42,17 +46,18 @@ pub(crate) async fn drive<C: Future + Unpin>(
     finish: impl Fn(&mut C),
     monitor: &Monitor,
 ) {
-    let Common {
-        stop, timer, times, ..
-    } = &**monitor.common();
-    let (mut stop, mut times) = (stop.clone(), *times);
+    let common = &**monitor.common();
+    let (mut stop, mut times) = (common.stop.clone(), common.times);
     let mut stopping = false;
     let mut stopped = None;
     let mut told: Option<Instant> = None;
     let mut was_idle = false;
     // A time that has come, and until when its connection stays open all the same.
     let mut settling: Option<(Instant, Instant)> = None;
-    let mut alarm = Alarm { timer, sleep: None };
+    let mut alarm = Alarm {
+        timer: &common.timer,
+        sleep: None,
+    };
     poll_fn(move |cx| {
         // First, so that what has arrived is known before the connection is told.
         loop {
@@ -63,8 +68,7 @@ pub(crate) async fn drive<C: Future + Unpin>(
             monitor.polled();
             if !stopping && Pin::new(&mut stop).poll(cx).is_ready() {
                 stopping = true;
-                // As the server asks its phase.
-                times.pause = times.pause_of(&stop);
+                times = common.times_at_stop();
                 stopped = stopped.or_else(|| Some(alarm.timer.now()));
             }
             let idle = monitor.idle(cx.waker());
@@ -81,7 +85,8 @@ pub(crate) async fn drive<C: Future + Unpin>(
                 told = Some(at.max(*since));
                 was_idle = true;
             }
-            let Some((time, then)) = next(idle, stopped, told, times) else {
+            let head = common.times.client;
+            let Some((time, then)) = next(idle, stopped, told, times, head) else {
                 return Poll::Pending;
             };
             let due = match settling {
@@ -114,16 +119,25 @@ pub(crate) async fn drive<C: Future + Unpin>(
     .await;
 }
 
-/// Returns what is to be done about a connection, and when.
+/// Returns what is to be done about a connection, and when. `head` is the time of a request head while the
+/// server does not stop.
 fn next(
     idle: Option<Idle>,
     stopped: Option<Instant>,
     told: Option<Instant>,
     times: Times,
+    head: Duration,
 ) -> Option<(Instant, Then)> {
     Some(match (idle, stopped, told) {
-        (Some(Idle::Head { since } | Idle::Over { since }), ..) => {
-            (since + times.client, Then::Drop)
+        (Some(Idle::Head { since }), stopped, _) => {
+            let at_any_time = since + head;
+            let at_stop = |stopped: Instant| stopped.max(since) + times.client;
+            let due = stopped.map_or(at_any_time, |stopped| at_any_time.min(at_stop(stopped)));
+            (due, Then::Drop)
+        }
+        (Some(Idle::Over { since, heard }), ..) => {
+            let last = heard.min(since + OVER * times.client);
+            (last + times.client, Then::Drop)
         }
         (Some(Idle::Http2 { .. } | Idle::Streams), Some(stopped), None) => (stopped, Then::Tell),
         (None | Some(Idle::Streams), ..) => return None,

@@ -15,10 +15,6 @@ use crate::slots::Slot;
 use crate::timer::SharedTimer;
 use crate::uploads::Uploads;
 
-/// For how many client timeouts a client may go on to send bytes when its connection of HTTP/2 is over. Nothing
-/// bounds how many: the windows that it was granted may be of any size, and to drop bytes costs little.
-const OVER: u32 = 2;
-
 /// The times of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
@@ -28,11 +24,17 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// Returns the pause of a shutdown that is stopping: half of the time that is left at most, or connections
-    /// that do nothing would outlast the grace period.
-    pub(crate) fn pause_of(&self, stop: &Waiter) -> Duration {
-        let left = stop.remaining().unwrap_or(Duration::MAX);
-        self.pause.min(left / 2)
+    /// Returns times that fit into what is left of a grace period, or clients that do nothing would outlast
+    /// it. There may be two pauses, of the server and of a connection that was silent for a moment only, and
+    /// then the time of a client; a quarter is left for the rest.
+    fn within(self, left: Duration) -> Self {
+        let pause = self.pause.min(left / 4);
+        let client = self.client.min((left - 2 * pause) / 2);
+        Self {
+            pause,
+            client,
+            ..self
+        }
     }
 }
 
@@ -42,7 +44,28 @@ pub(crate) struct Common {
     /// request body to be finished.
     pub(crate) stop: Waiter,
     pub(crate) timer: SharedTimer,
+    /// Those of a server that does not stop.
     pub(crate) times: Times,
+    at_stop: OnceLock<Times>,
+}
+
+impl Common {
+    pub(crate) fn new(stop: Waiter, timer: SharedTimer, times: Times) -> Self {
+        Self {
+            stop,
+            timer,
+            times,
+            at_stop: OnceLock::new(),
+        }
+    }
+
+    /// Returns the times of a server that stops. Called from then on.
+    pub(crate) fn times_at_stop(&self) -> Times {
+        *self.at_stop.get_or_init(|| {
+            let left = self.stop.remaining();
+            self.times.within(left.unwrap_or(Duration::MAX))
+        })
+    }
 }
 
 /// One connection, as its I/O, its service, its requests and its driver see it.
@@ -138,8 +161,8 @@ pub(crate) enum Idle {
     Head { since: Instant },
     /// HTTP/2 without an open stream, and whether bytes have arrived since it was told to finish.
     Http2 { since: Instant, heard: bool },
-    /// HTTP/2 that is over, for the client to close it. It has sent something last at this time.
-    Over { since: Instant },
+    /// HTTP/2 that is over, for the client to close it, and when bytes have arrived last.
+    Over { since: Instant, heard: Instant },
     /// Nothing: it is HTTP/2 with an open stream.
     Streams,
 }
@@ -234,9 +257,8 @@ impl Monitor {
     /// was taken, which has to be flushed, and when no request is left.
     pub(crate) fn idle(&self, waker: &Waker) -> Option<Idle> {
         let mut state = lock(&self.state);
-        if let (Some(over), Some(heard)) = (state.over, state.heard) {
-            let since = heard.min(over + OVER * self.common.times.client);
-            return Some(Idle::Over { since });
+        if let (Some(since), Some(heard)) = (state.over, state.heard) {
+            return Some(Idle::Over { since, heard });
         }
         if state.in_flight > 0 || state.tunnel {
             if !self.is_http2() {
@@ -447,6 +469,34 @@ mod tests {
     use winddown::Shutdown;
 
     use super::*;
+
+    #[test]
+    fn times_of_a_stop_fit_into_its_grace_period() {
+        let of = |pause, client| Times {
+            pause: Duration::from_millis(pause),
+            client: Duration::from_millis(client),
+            idle: Duration::from_secs(75),
+        };
+        let within = |left| {
+            let Times {
+                pause,
+                client,
+                idle,
+            } = of(500, 5000).within(Duration::from_millis(left));
+            assert_eq!(idle, Duration::from_secs(75));
+            [pause, client].map(|time| time.as_millis())
+        };
+        for (left, times) in [
+            (0, [0, 0]),
+            (1000, [250, 250]),
+            (3000, [500, 1000]),
+            (10_000, [500, 4500]),
+            (11_000, [500, 5000]),
+            (30_000, [500, 5000]),
+        ] {
+            assert_eq!(within(left), times, "{left}");
+        }
+    }
 
     #[test]
     fn appended_guards_are_all_held() {

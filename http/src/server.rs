@@ -123,7 +123,7 @@ impl<E> Server<E> {
     /// In this time a client whose connection was just accepted sends its first request. One that keeps
     /// its connection alive sends its next, and learns from `connection: close` that it was the last. A
     /// server without connections does not wait. Of a [`grace_period`](winddown::Builder::grace_period), it
-    /// is half of what is left at most.
+    /// is a quarter of what is left at most.
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -149,6 +149,9 @@ impl<E> Server<E> {
     /// error of the server. An upload over HTTP/2 has its time only while no other upload of its connection, and
     /// no write, keeps it waiting. What a client receives has no limit but the
     /// [`grace_period`](winddown::Builder::grace_period).
+    ///
+    /// At a stop it is half of that grace period at most, less a [`pause`](Server::pause). So clients that do
+    /// nothing do not outlast one that is short, and `serve` returns no error because of them.
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -398,16 +401,26 @@ impl<E> Server<E> {
             connections.trigger("the server starts after the shutdown");
         }
         drop(starting);
-        let common = Arc::new(Common {
-            stop: connections.waiter(),
-            timer: timer.clone(),
-            times,
-        });
+        let common = Arc::new(Common::new(connections.waiter(), timer.clone(), times));
         let builders = Arc::new(builders);
         let slots = Slots::new(max_connections);
         // Tells the connections that the drain has given them up.
         let abort = Shutdown::new();
 
+        // Connections that do nothing would outlast a grace period that is shorter than the pause.
+        let hurry = {
+            let (stop, connections, common) =
+                (shutdown.waiter(), connections.clone(), common.clone());
+            async move {
+                stop.await;
+                let pause = common.times_at_stop().pause;
+                if pause < times.pause {
+                    common.timer.sleep(pause).await;
+                    connections.trigger("the grace period is short");
+                }
+                future::pending().await
+            }
+        };
         let spawn = {
             let (connections, slots, abort) = (connections.clone(), slots.clone(), abort.clone());
             move |raw: R| {
@@ -420,7 +433,12 @@ impl<E> Server<E> {
                 let (builders, common) = (builders.clone(), common.clone());
                 let task = async move {
                     let timeout = async {
-                        common.timer.sleep(common.times.client).await;
+                        let at_stop = async {
+                            common.stop.clone().await;
+                            common.timer.sleep(common.times_at_stop().client).await;
+                        };
+                        let at_any_time = common.timer.sleep(common.times.client);
+                        at_any_time.or(at_stop).await;
                         common.timer.sleep(SETTLE).await;
                         Err(io::ErrorKind::TimedOut.into())
                     };
@@ -438,21 +456,6 @@ impl<E> Server<E> {
             }
         };
 
-        // Connections that do nothing would outlast a grace period that is shorter than the pause.
-        let hurry = {
-            let (shutdown, connections) = (shutdown.clone(), connections.clone());
-            let timer = timer.clone();
-            async move {
-                let mut stop = shutdown.waiter();
-                (&mut stop).await;
-                let pause = times.pause_of(&stop);
-                if pause < times.pause {
-                    timer.sleep(pause).await;
-                    connections.trigger("half of the time is over");
-                }
-                future::pending().await
-            }
-        };
         let served = async move {
             let Some(listening) = listening else {
                 return Ok(()); // everything is drained, so no connection would be counted

@@ -163,6 +163,41 @@ fn http2_without_pong() {
     });
 }
 
+/// They do nothing, so they are no work that is late.
+///
+/// Mutation: `Times::within` leaves the time of a client as it is.
+#[test]
+fn slow_clients_end_in_a_grace_period_that_is_short() {
+    let unfinished = b"POST /read HTTP/1.1\r\nhost: test\r\ncontent-length: 100\r\n\r\nabc";
+    let without_pong = [PREFACE, SETTINGS, SETTINGS_ACK].concat();
+    let sent: [&[u8]; 4] = [b"GET / HTTP/1.1\r\nHos", unfinished, PREFACE, &without_pong];
+    let servers = RUNTIMES.map(|runtime| {
+        let grace = Duration::from_secs(4);
+        let shutdown = Shutdown::builder().grace_period(grace).build();
+        let settings = Settings {
+            client_timeout: Duration::from_secs(60),
+            ..Settings::default()
+        };
+        let server = Running::start(runtime, &shutdown, settings, app());
+        let clients = sent.map(|bytes| {
+            let mut client = server.connect();
+            client.send(bytes).unwrap();
+            client
+        });
+        until("all are accepted", || shutdown.in_flight() == 5);
+        (server, clients)
+    });
+    // The servers have most likely read what they sent.
+    thread::sleep(Duration::from_millis(20));
+    for (server, _) in &servers {
+        server.shutdown.request_shutdown();
+    }
+    for (server, clients) in servers {
+        server.join().unwrap();
+        drop(clients);
+    }
+}
+
 /// Sends these frames again and again, and reads what comes.
 fn flood(client: &Client, frames: &[u8]) {
     let mut reader = client.stream.try_clone().unwrap();

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::{StreamExt, stream};
 use hyper::rt::{Read, ReadBufCursor};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::{Sleep, sleep, timeout};
 use winddown::Shutdown;
@@ -75,15 +77,32 @@ async fn stop(
 
 /// It does nothing, so it is no work that is late.
 ///
-/// Mutation: `Times::pause_of` is the pause.
+/// Mutation: `Times::within` leaves the pause as it is.
 #[tokio::test]
-async fn idle_connection_ends_in_half_of_a_grace_period_that_is_short() {
+async fn idle_connection_ends_in_a_grace_period_that_is_short() {
     for silent in [true, false] {
         let grace = Duration::from_secs(2);
         let shutdown = Shutdown::builder().grace_period(grace).build();
         let (closed, _) = stop(&shutdown, grace, Duration::ZERO, silent).await;
         assert!(closed, "silent: {silent}");
     }
+}
+
+/// Nor is a client that does not finish its handshake.
+#[tokio::test]
+async fn handshake_ends_in_a_grace_period_that_is_short() {
+    let (_client, pipe) = duplex(1024);
+    let grace = Duration::from_secs(2);
+    let shutdown = Shutdown::builder().grace_period(grace).build();
+    let server = Server::tokio(&shutdown).client_timeout(HOUR);
+    let incoming = stream::once(Ok(TokioIo::new(pipe))).chain(stream::pending());
+    let server = tokio::spawn(server.serve_with(incoming, async |io| {
+        future::pending::<()>().await;
+        Ok((io, app()))
+    }));
+    eventually("it is there", || shutdown.in_flight() == 2).await;
+    shutdown.request_shutdown();
+    timeout(PATIENCE, server).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
