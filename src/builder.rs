@@ -281,7 +281,7 @@ impl Builder {
         self
     }
 
-    /// Makes a shutdown that only the program drives, as [`Shutdown::new`] does.
+    /// Makes a shutdown that listens to no signals: only the program drives it, as [`Shutdown::new`] does.
     ///
     /// ```
     /// use std::time::Duration;

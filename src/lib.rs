@@ -88,17 +88,18 @@
 //!
 //! # The course of a shutdown
 //!
-//! ```
+#![cfg_attr(feature = "signals", doc = "```")]
+#![cfg_attr(not(feature = "signals"), doc = "```ignore")]
 //! # use std::time::Duration;
-//! # use winddown::{DrainError, Shutdown};
+//! # use winddown::Shutdown;
 //! # async fn accept_until_shutdown(_: &Shutdown) {}
-//! # async fn example() -> Result<(), DrainError> {
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let shutdown = Shutdown::builder()
 //!     // Load balancers notice; not for Ctrl-C.
 //!     .lame_duck(Duration::from_secs(5))
 //!     // For all of it.
 //!     .grace_period(Duration::from_secs(30))
-//!     .build(); // or install()?
+//!     .install()?; // in a test `build()`, which listens to no signals
 //!
 //! // Each connection, request or job holds a guard.
 //! accept_until_shutdown(&shutdown).await;

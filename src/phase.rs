@@ -155,6 +155,10 @@ impl PhaseBuilder {
     /// time, kept by a thread of this crate. If the system refuses to start that thread, the limit never
     /// runs out.
     ///
+    /// The limits and delays of phases that follow one another have to add up to less than the
+    /// [grace period](crate::Builder::grace_period). Otherwise the later ones may not have been asked when it ends,
+    /// and if it [forces](crate::Builder::force_at_deadline), they never are.
+    ///
     /// ```
     /// use std::time::Duration;
     /// use winddown::Shutdown;

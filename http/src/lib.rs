@@ -5,6 +5,8 @@
 //!
 #![cfg_attr(feature = "tokio", doc = "```no_run")]
 #![cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+//! use std::error::Error;
+//! use std::process::ExitCode;
 //! use std::time::Duration;
 //! use axum::{Router, routing::get};
 //! use tokio::net::TcpListener;
@@ -12,7 +14,19 @@
 //! use winddown_http::{GuardLayer, Server, TokioIncoming};
 //!
 //! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! async fn main() -> ExitCode {
+//!     // Printed here: what `main` returns is printed when the runtime is gone, and
+//!     // tokio's waits for threads that block.
+//!     match run().await {
+//!         Ok(()) => ExitCode::SUCCESS,
+//!         Err(error) => {
+//!             eprintln!("error: {error}");
+//!             ExitCode::FAILURE
+//!         }
+//!     }
+//! }
+//!
+//! async fn run() -> Result<(), Box<dyn Error>> {
 //!     let shutdown = Shutdown::builder()
 //!         .grace_period(Duration::from_secs(25))
 //!         .force_at_deadline() // whatever the program does, and
@@ -39,12 +53,12 @@
 //! | you have | pass |
 //! |---|---|
 //! | an axum app | its `Router` |
-//! | tonic's services | their `Routes`, by `Routes::new(..).add_service(..).prepare()` |
+//! | tonic's services | their `Routes`, by `Routes::new(..).add_service(..).prepare()`; with a guard for each call `guards.layer(routes)`, of a [`GuardLayer`] and tower's `Layer` |
 //! | any tower service of `Request<RequestBody>` | the service |
 //! | a function | `hyper::service::service_fn`, or tower's |
 //! | tokio's TCP or Unix listener | `TokioIncoming`, with the feature `tokio` |
 //! | smol's TCP or Unix listener | `SmolIncoming`, with the feature `smol` |
-//! | another listener | any `Stream` of `io::Result` of hyper's [`Read`] and [`Write`] |
+//! | another listener | any `Stream` of `io::Result` of hyper's [`Read`] and [`Write`]; a `TcpListener` itself is none |
 //! | TLS, or the address of the client | [`Server::serve_with`] |
 //! | another runtime | [`Server::new`], with hyper's [`Executor`] and [`Timer`] |
 //!
@@ -84,14 +98,15 @@
 //! while a handler leaves another upload of the connection unread, or the client an answer. Then it ends with the
 //! grace period at the latest.
 //!
-//! So but for the last three and these the drain ends in a few seconds, in four `client_timeout`s at most, and without an
-//! error.
+//! But for the last three and for such uploads, the drain ends within a few seconds, four `client_timeout`s at most,
+//! and without an error.
 //!
 //! # Before other parts
 //!
 //! A server on a [phase](winddown::Shutdown::phase) ends before the phases that come after it. A request
-//! that hangs would take their time too, so give the phase a limit, longer than the pause and the
-//! `client_timeout` together. Then they are told, while the server goes on until the grace period is over.
+//! that hangs would take their time too, so give the phase a limit: longer than the pause and the
+//! `client_timeout` together, and shorter than the grace period. Then the later phases are asked in time, while
+//! the server goes on until the grace period is over.
 //!
 #![cfg_attr(feature = "tokio", doc = "```")]
 #![cfg_attr(not(feature = "tokio"), doc = "```ignore")]

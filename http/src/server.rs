@@ -260,6 +260,9 @@ impl<E> Server<E> {
     /// It waits for no other guard, such as a [`RequestGuard`](crate::RequestGuard) in a task that outlives
     /// its connection. For those, [`shutdown.drained()`](winddown::Shutdown::drained) comes after it.
     ///
+    /// On tokio, print its error before `main` returns, as the program in the [crate docs](crate) does: a `main` that
+    /// returns it waits first for threads that block, until the process is ended.
+    ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
     /// use axum::{Router, routing::get};

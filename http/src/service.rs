@@ -26,7 +26,8 @@ use crate::uploads::Uploads;
 /// inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a service that `winddown_http` can serve",
-    note = "it takes tower's or hyper's `Service<Request<winddown_http::RequestBody>>`, with `Clone`"
+    note = "it takes tower's or hyper's `Service<Request<winddown_http::RequestBody>>`, with `Clone`",
+    note = "a `Router` of axum that has a state is one after `with_state`"
 )]
 pub trait HttpService<Kind>: Clone + private::Sealed<Kind> {
     /// The body of the answers.
