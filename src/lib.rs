@@ -135,7 +135,8 @@
 //!
 //! An accept loop of one's own has five parts. A stop without one of them loses connections or requests
 //! whenever clients are busy. [winddown-http](https://docs.rs/winddown-http) has all of them, also for axum
-//! and tonic.
+//! and tonic. Its listeners are for any protocol: this program takes that of the feature `tokio`, beside
+//! futures-lite, tokio, and hyper with `http1` and `server`.
 //!
 //! ```no_run
 //! use std::error::Error;
@@ -200,6 +201,9 @@
 //!     Ok(response)
 //! }
 //! ```
+//!
+//! On smol, the listener is `SmolIncoming`. Both give streams for hyper, whose `into_inner` is the runtime's own.
+//! In another protocol than HTTP, the fourth part is its own farewell once the phase is asked, or nothing.
 //!
 //! ## On plain threads
 //!
