@@ -35,7 +35,11 @@ mod cases {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     use nix::sys::signal::Signal::{self, *};
     use nix::sys::signal::kill;
+    #[cfg(all(target_os = "linux", any(target_arch = "x86", target_arch = "x86_64")))]
+    use nix::sys::wait::{WaitStatus, waitpid};
     use nix::unistd::Pid;
+    #[cfg(all(target_os = "linux", any(target_arch = "x86", target_arch = "x86_64")))]
+    use nix::{errno::Errno, sys::ptrace};
     use winddown::{Builder, InstallError, Shutdown, ShutdownExt};
 
     use crate::support::child::{Role, command, roles, trials};
@@ -79,6 +83,8 @@ mod cases {
         #[cfg(target_os = "linux")]
         no_thread_to_install_at_first,
         installs_twice,
+        #[cfg(all(target_os = "linux", any(target_arch = "x86", target_arch = "x86_64")))]
+        installs_traced,
         all_dropped,
         dropped_with_the_first,
         only_a_waiter,
@@ -111,6 +117,8 @@ mod cases {
             #[cfg(target_os = "linux")]
             g6_without_threads_install_leaves_nothing_and_can_be_retried,
             g6_second_install_changes_nothing,
+            #[cfg(all(target_os = "linux", any(target_arch = "x86", target_arch = "x86_64")))]
+            g7_signal_during_install_ends_the_process_or_requests,
             g7_without_handles_signals_do_their_default,
             g7_handles_dropped_with_the_first,
             g7_waiter_alone_is_woken,
@@ -662,6 +670,58 @@ mod cases {
         child.line("ready");
         child.send(SIGHUP);
         assert_eq!(child.wait().signal(), Some(SIGHUP as i32));
+    }
+
+    /// A parent may see each of its system calls.
+    #[cfg(all(target_os = "linux", any(target_arch = "x86", target_arch = "x86_64")))]
+    fn installs_traced() {
+        ptrace::traceme().unwrap();
+        raise(SIGSTOP);
+        let shutdown = Shutdown::install().unwrap();
+        raise(SIGURG); // ignored, but for the parent
+        shutdown.waiter().wait_blocking();
+    }
+
+    /// Whichever system call of `install` it follows. A test of the time alone would find in one of thousands of
+    /// runs that a handler is half registered. An emulator of other processors has no ptrace.
+    #[cfg(all(target_os = "linux", any(target_arch = "x86", target_arch = "x86_64")))]
+    fn g7_signal_during_install_ends_the_process_or_requests() {
+        let mut whole = false;
+        let mut calls = 0;
+        while !whole {
+            calls += 1;
+            let role = &mut with_default(&[SIGTERM], "installs_traced");
+            let mut child = Program::start(role);
+            child.stopped();
+            let pid = child.pid();
+            ptrace::setoptions(pid, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
+            // At its begin and at its end.
+            for _ in 0..2 * calls {
+                ptrace::syscall(pid, None).unwrap();
+                match waitpid(pid, None).unwrap() {
+                    WaitStatus::PtraceSyscall(_) => {}
+                    status => {
+                        assert_eq!(status, WaitStatus::Stopped(pid, SIGURG));
+                        whole = true;
+                        break;
+                    }
+                }
+            }
+            child.send(SIGTERM);
+            // Another thread may have taken it, and ended the process.
+            let detached = ptrace::detach(pid, None);
+            assert!(
+                matches!(detached, Ok(()) | Err(Errno::ESRCH)),
+                "{detached:?}"
+            );
+            let status = child.wait();
+            let died = status.signal() == Some(SIGTERM as i32);
+            assert!(
+                died || status.success(),
+                "after {calls} system calls: {status}"
+            );
+        }
+        assert!(calls > 20, "{calls}");
     }
 
     fn all_dropped() {

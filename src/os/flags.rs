@@ -7,6 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(unix)]
 pub(crate) static ARMED: AtomicBool = AtomicBool::new(false);
 
+/// The handlers are not all registered.
+#[cfg(unix)]
+pub(crate) static STARTING: AtomicBool = AtomicBool::new(true);
+
 /// No shutdown listens, because none is installed or every handle is gone.
 #[cfg(unix)]
 pub(crate) static IDLE: AtomicBool = AtomicBool::new(true);

@@ -3,10 +3,11 @@
 //!
 //! On Unix the handler of a signal does this, in this order:
 //!
-//! 1. if `ARMED`, it ends the process (if the policy lets this signal force);
-//! 2. if `IDLE`, it does what the system would have done;
-//! 3. it sets `ARMED` (if nothing is to come between the first signal and the second);
-//! 4. it sets the flag of this signal, and writes the number to a socket, which the thread `winddown`
+//! 1. if `STARTING`, it does what the system would have done: what follows may not be registered yet;
+//! 2. if `ARMED`, it ends the process (if the policy lets this signal force);
+//! 3. if `IDLE`, it does what the system would have done;
+//! 4. it sets `ARMED` (if nothing is to come between the first signal and the second);
+//! 5. it sets the flag of this signal, and writes the number to a socket, which the thread `winddown`
 //!    reads.
 //!
 //! So the second signal needs no thread: not `winddown`, which may be inside a waker that hangs, and no

@@ -13,7 +13,7 @@ use async_signal::Signals;
 use futures_lite::{StreamExt, future};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use signal_hook::{SigId, flag};
 
 use crate::model::cause::Cause;
@@ -21,7 +21,7 @@ use crate::model::signal::Signal;
 use crate::node::Node;
 use crate::os::deliver::request;
 use crate::os::error::InstallError;
-use crate::os::flags::{ARMED, IDLE};
+use crate::os::flags::{ARMED, IDLE, STARTING};
 use crate::os::native::native;
 use crate::os::settings::Settings;
 use crate::os::timekeeper;
@@ -40,6 +40,7 @@ pub(crate) fn listen(settings: &Settings, node: &Arc<Node>) -> Result<(), Instal
     if node.policy().needs_timekeeper() {
         timekeeper::prepare().map_err(InstallError::Register)?;
     }
+    let held = Held::hold(settings);
     let (to_thread, from_installer) = mpsc::channel::<Reader>();
     let to_unblock = set_of(&settings.signals);
     start(move || {
@@ -60,8 +61,10 @@ pub(crate) fn listen(settings: &Settings, node: &Arc<Node>) -> Result<(), Instal
         .add_signals(settings.signals.iter().filter_map(|signal| native(*signal)))
         .map_err(InstallError::Register)?;
 
-    // SeqCst: as signal-hook accesses it in the handler.
+    // SeqCst: as signal-hook accesses them in the handler.
     IDLE.store(false, Ordering::SeqCst);
+    STARTING.store(false, Ordering::SeqCst);
+    drop(held);
     let reader = Reader {
         signals,
         seen: handlers.keep(),
@@ -69,6 +72,33 @@ pub(crate) fn listen(settings: &Settings, node: &Arc<Node>) -> Result<(), Instal
     };
     to_thread.send(reader).expect("the thread waits for this");
     Ok(())
+}
+
+/// Signals that wait until it is dropped, so that none comes when half of its handler is registered, and does
+/// nothing. Threads that begin meanwhile inherit that: `winddown`, which unblocks them, and async-io's, which
+/// needs none. Another thread may still take a signal in the instant in which signal-hook-registry sets its handler.
+struct Held {
+    signals: SigSet,
+}
+
+impl Held {
+    fn hold(settings: &Settings) -> Self {
+        let mut blocked = SigSet::empty();
+        let _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, None, Some(&mut blocked));
+        let own = set_of(&settings.signals);
+        let signals: SigSet = own
+            .iter()
+            .filter(|signal| !blocked.contains(*signal))
+            .collect();
+        let _ = signals.thread_block(); // fails for no set of signals
+        Self { signals }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.signals.thread_unblock();
+    }
 }
 
 /// What the thread `winddown` has.
@@ -201,6 +231,13 @@ impl Handlers {
         let first_process = std::process::id() == 1;
         for &signal in &settings.signals {
             let (number, shell_code) = (signal.as_raw(), signal.exit_code());
+            let default_if = |flag| match first_process {
+                true => flag::register_conditional_shutdown(number, shell_code, flag),
+                false => flag::register_conditional_default(number, flag),
+            };
+            // Neither is among `ids`: they stay. This one is the first, so that what is not whole does what the
+            // system does.
+            default_if(&STARTING)?;
             if node.policy().may_force(&Cause::Signal(signal)) {
                 let id = match (settings.force_by_signal, first_process) {
                     (false, _) => {
@@ -211,12 +248,7 @@ impl Handlers {
                 };
                 this.ids.push(id?);
             }
-            // Not among `ids`: it stays.
-            if first_process {
-                flag::register_conditional_shutdown(number, shell_code, &IDLE)?;
-            } else {
-                flag::register_conditional_default(number, &IDLE)?;
-            }
+            default_if(&IDLE)?;
             if node.policy().first_arms() {
                 this.ids.push(flag::register(number, &ARMED)?);
             }
