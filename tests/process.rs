@@ -37,7 +37,7 @@ mod cases {
     use nix::sys::signal::kill;
     #[cfg(all(target_os = "linux", any(target_arch = "x86", target_arch = "x86_64")))]
     use nix::sys::wait::{WaitStatus, waitpid};
-    use nix::unistd::Pid;
+    use nix::unistd::{Pid, close};
     #[cfg(all(target_os = "linux", any(target_arch = "x86", target_arch = "x86_64")))]
     use nix::{errno::Errno, sys::ptrace};
     use winddown::{Builder, InstallError, Shutdown, ShutdownExt};
@@ -78,6 +78,7 @@ mod cases {
         adapters_without_descriptors,
         few_descriptors,
         no_descriptors_to_install,
+        output_closed,
         #[cfg(target_os = "linux")]
         no_thread_to_install,
         #[cfg(target_os = "linux")]
@@ -112,6 +113,7 @@ mod cases {
             without_descriptors_the_thread_sleeps,
             g6_failed_installs_leave_nothing_and_can_be_retried,
             adapters_need_no_descriptors_at_the_shutdown,
+            what_is_printed_to_a_closed_output_is_no_signal,
             every_signal_needs_few_descriptors,
             g6_a_failed_install_leaves_the_default,
             #[cfg(target_os = "linux")]
@@ -644,6 +646,25 @@ mod cases {
         let mut child = Program::ready_role("no_thread_to_install_at_first");
         child.send(SIGTERM);
         child.line("stopping: SIGTERM");
+        assert_eq!(child.code(), 0);
+    }
+
+    /// As a daemon has it, or what was started so and has a `main` that is not Rust's.
+    fn output_closed() {
+        for standard in [0, 1] {
+            close(standard).unwrap();
+        }
+        let shutdown = Shutdown::install().unwrap();
+        println!("into the void");
+        eprintln!("ready");
+        shutdown.waiter().wait_blocking();
+        println!("stopping");
+    }
+
+    fn what_is_printed_to_a_closed_output_is_no_signal() {
+        let mut child = Program::role("output_closed");
+        child.error_line("ready");
+        child.send(SIGTERM);
         assert_eq!(child.code(), 0);
     }
 

@@ -1,7 +1,8 @@
 //! Unix: registers the handlers, and reads the signals on the thread `winddown`.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak, mpsc};
 use std::task::{Context, Poll, Waker};
@@ -36,6 +37,7 @@ pub(crate) fn listen(settings: &Settings, node: &Arc<Node>) -> Result<(), Instal
     // What may fail comes first, because a handler can't be taken back for good: the registry
     // forgets what it should do, but the system's default is not restored. Should the last step fail
     // all the same, because another thread took the descriptors, `Handlers` leaves the default.
+    let _taken = take_standard_descriptors().map_err(InstallError::Register)?;
     descriptors_left(settings.signals.len()).map_err(InstallError::Register)?;
     if node.policy().needs_timekeeper() {
         timekeeper::prepare().map_err(InstallError::Register)?;
@@ -273,11 +275,26 @@ impl Drop for Handlers {
     }
 }
 
+/// Takes the descriptors of standard input, output and error that are closed. A socket of this crate would get
+/// them otherwise, and then read what the program prints in place of signals.
+fn take_standard_descriptors() -> io::Result<Vec<UnixStream>> {
+    let mut taken = Vec::new();
+    loop {
+        let (one, other) = UnixStream::pair()?;
+        let is_standard = |socket: &UnixStream| socket.as_raw_fd() <= 2;
+        let more: Vec<_> = [one, other].into_iter().filter(is_standard).collect();
+        if more.is_empty() {
+            return Ok(taken);
+        }
+        taken.extend(more);
+    }
+}
+
 /// Checks that there are descriptors for `Signals`, which takes one per signal and a socket pair, for
 /// the timekeeper, and for async-io's reactor, which panics if it can't have its own.
 fn descriptors_left(signals: usize) -> io::Result<()> {
     (0..signals + 5)
-        .map(|_| std::os::unix::net::UnixStream::pair())
+        .map(|_| UnixStream::pair())
         .collect::<io::Result<Vec<_>>>()
         .map(drop)
 }
