@@ -495,12 +495,12 @@ tsan() (
     # calls a function that it intercepts. So the signals are blocked, and only the library's own thread, which is in
     # `poll`, unblocks them. In the tests below a thread sends signals to itself, or no handler is installed.
     own=(INT:g4_trigger_then_two_signals USR1:g4_request_then_signal_forces USR1:g4_two_signals_need_no_thread
-        USR1:g6_a_failed_install_leaves_the_default USR1:g7_handles_dropped_with_the_first
+        USR1:g6_a_failed_install_leaves_the_default
         USR1:other_signals_and_exit_code USR1:signals_blocked_at_start)
     # These need both: signals to a running thread and to a waiting one, or to one that hangs; or `winddown` is parked; or
     # `script` unblocks the signals.
     kept_back=(g4_with_a_waker_that_hangs after_the_debounce_the_second_forces without_descriptors_the_thread_sleeps
-        force_by_signal_stops_the_script_of_a_shell)
+        force_by_signal_stops_the_script_of_a_shell g7_handles_dropped_with_the_first)
     # It reports tokio, because it does not know that tokio registers with a copy of the descriptor that it waits for.
     # It has a thread of its own, which a test counts. It ends a process that starts a thread after a fork of several.
     unfit=(axum::.* tokio::.* finish_accepts_the_queue_of_a_tokio_listener.* g14_requests_of_a_crowd_on_tokio.*
