@@ -112,6 +112,8 @@
 //!   [`on_shutdown`](crate::ShutdownExt::on_shutdown) and
 //!   [`finish_on_shutdown`](crate::ShutdownExt::finish_on_shutdown) are real time, also in a test with a
 //!   paused clock: that jumps to the test's own time-out while they run. So test a server in real time.
+//! - A process that is stopped (SIGSTOP, Ctrl-Z) while it shuts down gets no time back: if the grace period is over
+//!   when it goes on, [`force_at_deadline`](crate::Builder::force_at_deadline) ends it.
 //! - Without the feature `signals` there is no timer for futures: deadlines are seen when a task polls, and
 //!   for their few milliseconds `on_shutdown` and `finish_on_shutdown` wake their task all the time, which
 //!   keeps a processor busy. On wasm they wait for 64 polls instead, and for no time.

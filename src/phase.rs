@@ -48,7 +48,9 @@ impl Shutdown {
     /// ```
     ///
     /// The order needs no task or thread of the program: the thread that drops the last guard of a phase
-    /// asks the next one, and calls its wakers. A phase that is dropped keeps no other waiting.
+    /// asks the next one, and calls its wakers. A phase that is dropped keeps no other waiting. One that holds no
+    /// guard is over as it is asked, so that the next is asked in the same step: their wakers and callbacks come in
+    /// no order.
     pub fn phase(&self, name: &'static str) -> PhaseBuilder {
         let settings = PhaseSettings {
             name,

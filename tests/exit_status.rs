@@ -43,6 +43,7 @@ mod cases {
     pub(crate) const ROLES: &[Role] = &roles![
         dies_of_its_signal,
         exits_of_a_stop_signal,
+        exits_of_no_signal,
         gives_up,
         on_smol,
         on_tokio,
@@ -59,6 +60,7 @@ mod cases {
         let mut tests = trials![
             cause_exit_dies_of_the_signal,
             cause_exit_of_a_stop_signal_ends_with_the_code,
+            cause_exit_of_a_number_that_is_no_signal_is_no_success,
             force_by_signal_dies_of_the_second_signal,
             force_by_signal_dies_of_the_signal_after_a_debounce,
             force_by_signal_dies_of_the_second_signal_after_the_abort_timeout,
@@ -163,6 +165,16 @@ mod cases {
     fn cause_exit_of_a_stop_signal_ends_with_the_code() {
         let mut child = Program::role("exits_of_a_stop_signal");
         assert_eq!(child.code(), 128 + SIGTSTP as i32);
+    }
+
+    /// Of whose code the kernel would keep eight bits: those of success.
+    fn exits_of_no_signal() {
+        Cause::Signal(winddown::Signal::from_raw(128)).exit();
+    }
+
+    fn cause_exit_of_a_number_that_is_no_signal_is_no_success() {
+        let mut child = Program::role("exits_of_no_signal");
+        assert_eq!(child.code(), 255);
     }
 
     type Task = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -85,8 +85,7 @@ impl From<&Cause> for ExitCode {
     /// failure, and success after any other cause.
     fn from(cause: &Cause) -> Self {
         match cause {
-            // Only a number that no system knows does not fit.
-            Cause::Signal(signal) => Self::from(u8::try_from(signal.exit_code()).unwrap_or(255)),
+            Cause::Signal(signal) => Self::from(signal.exit_code()),
             Cause::Requested(_) | Cause::Triggered { .. } => Self::SUCCESS,
             Cause::Failed(_) => Self::FAILURE,
         }

@@ -60,9 +60,10 @@ impl Signal {
         self.0
     }
 
-    /// Returns the exit code by which shells report a death by this signal: 128 + n.
-    pub(crate) fn exit_code(self) -> i32 {
-        self.0.saturating_add(128)
+    /// Returns the exit code by which shells report a death by this signal: 128 + n; or 255, for a number that no
+    /// system knows.
+    pub(crate) fn exit_code(self) -> u8 {
+        u8::try_from(self.0.saturating_add(128)).unwrap_or(u8::MAX)
     }
 }
 

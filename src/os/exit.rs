@@ -32,7 +32,7 @@ pub(crate) fn of_signal(signal: Signal) -> ! {
     if std::process::id() != 1 && native(signal).is_some() {
         let _ = signal_hook::low_level::emulate_default_handler(signal.as_raw());
     }
-    now(signal.exit_code())
+    now(signal.exit_code().into())
 }
 
 // Here, because it ends the process.

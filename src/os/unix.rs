@@ -232,7 +232,7 @@ impl Handlers {
         // a death by the signal.
         let first_process = std::process::id() == 1;
         for &signal in &settings.signals {
-            let (number, shell_code) = (signal.as_raw(), signal.exit_code());
+            let (number, shell_code) = (signal.as_raw(), signal.exit_code().into());
             let default_if = |flag| match first_process {
                 true => flag::register_conditional_shutdown(number, shell_code, flag),
                 false => flag::register_conditional_default(number, flag),
