@@ -4,8 +4,9 @@ mod support;
 
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::task::Waker;
+use std::thread;
 use std::time::Duration;
 
 use futures_lite::{StreamExt, future};
@@ -342,6 +343,40 @@ fn g5_subscriber_that_blocks_keeps_no_timer_waiting() {
             "INFO message=phase phase=\"last\" elapsed in_flight=0",
         ]
     );
+}
+
+/// In most runs: it waits 50 ms for that, and no longer.
+///
+/// Mutation: `trace::drained` does not wait for the job that has woken the drain.
+#[test]
+fn event_of_a_drain_comes_behind_that_of_the_stage_that_began_it() {
+    let lines = lines_of_the_process();
+    let moment = Duration::from_millis(1);
+    let is_in_order = |_: &i32| {
+        let shutdown = Shutdown::builder().lame_duck(moment).build();
+        let _guard = shutdown.guard_named("ordered");
+        let (tells, told) = mpsc::channel();
+        let (drains, draining) = mpsc::channel();
+        let _called = shutdown.call_on_shutdown(move || {
+            tells.send(()).unwrap();
+            draining.recv().unwrap();
+            thread::sleep(5 * moment);
+        });
+        let before = lines.so_far().len();
+        shutdown.trigger("ordered");
+        told.recv().unwrap();
+        drains.send(()).unwrap();
+        assert!(shutdown.drain_blocking(Duration::ZERO).is_err());
+        let at = |what: &str| {
+            let mut since = lines.so_far().into_iter().skip(before);
+            since.position(|line| line.contains("ordered") && line.contains(what))
+        };
+        let (stopping, drained) = ("stage=Stopping", "not drained");
+        until("it has stopped", || at(stopping).is_some());
+        at(stopping) < at(drained)
+    };
+    let in_order = (0..20).filter(is_in_order).count();
+    assert!(in_order > 10, "{in_order} of 20");
 }
 
 /// The same for failures that come late: that of a phase, and of a task that panics.

@@ -46,12 +46,14 @@ pub(crate) fn failed(failure: &Failure, elapsed: Option<Duration>) {
 }
 
 /// For how long the event of a drain waits for those of the background thread. It comes behind them, and the
-/// program may end then; but it does not wait for a subscriber that blocks.
+/// program may end then; but it does not wait for a waker that hangs, or a subscriber that blocks.
 const FLUSH: Duration = Duration::from_millis(50);
 
 /// Reports how a drain has ended, and how many guards were dropped by panics.
 pub(crate) fn drained(result: &Result<(), DrainError>, panicked: usize, elapsed: Option<Duration>) {
-    EVENTS.flush(FLUSH);
+    // What has woken the drain has its events yet to emit.
+    let left = WAKERS.flush_current(FLUSH);
+    EVENTS.flush(left);
     let result = result.clone();
     emit(move || match result {
         Ok(()) if panicked == 0 => {

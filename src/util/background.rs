@@ -31,6 +31,8 @@ struct Jobs {
     process: u32,
     running: bool,
     kept: bool,
+    /// Whether a job runs just now.
+    busy: bool,
 }
 
 /// A thread that runs jobs.
@@ -69,6 +71,7 @@ impl Background {
                 process: 0,
                 running: false,
                 kept: false,
+                busy: false,
             }),
             changed: Condvar::new(),
         }
@@ -133,16 +136,29 @@ impl Background {
         drop(cancelled); // without the lock: a job may own anything
     }
 
-    /// Waits until the thread has no job left, but no longer than this.
+    /// Waits until the thread has no job left, but no longer than this. Returns what is left of the time.
     #[cfg(feature = "tracing")]
-    pub(crate) fn flush(&self, timeout: Duration) {
-        if self.is_current() {
-            return;
-        }
-        let jobs = lock_std(&self.jobs);
+    pub(crate) fn flush(&self, timeout: Duration) -> Duration {
+        self.wait_while(timeout, |jobs| jobs.running)
+    }
+
+    /// Waits until the job is done that the thread runs just now, as `flush` does.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn flush_current(&self, timeout: Duration) -> Duration {
+        self.wait_while(timeout, |jobs| jobs.busy)
+    }
+
+    #[cfg(feature = "tracing")]
+    fn wait_while(&self, timeout: Duration, busy: impl Fn(&Jobs) -> bool) -> Duration {
+        let mut jobs = lock_std(&self.jobs);
         // The thread of the parent process does not run here.
-        let runs = |jobs: &mut Jobs| jobs.running && jobs.process == std::process::id();
-        let _ = self.changed.wait_timeout_while(jobs, timeout, runs);
+        let busy = |jobs: &mut Jobs| busy(jobs) && jobs.process == std::process::id();
+        if self.is_current() || !busy(&mut jobs) {
+            return timeout; // without a look at the clock, which some platforms do not have
+        }
+        let begun = Instant::now();
+        let _ = self.changed.wait_timeout_while(jobs, timeout, busy);
+        timeout.saturating_sub(begun.elapsed())
     }
 
     /// Returns whether the caller runs on this thread.
@@ -161,7 +177,7 @@ impl Background {
             // Not dropped: they are the parent's, and may own anything.
             mem::forget(mem::take(&mut jobs.waiting));
             jobs.times.clear();
-            (jobs.running, jobs.kept) = (false, false);
+            (jobs.running, jobs.kept, jobs.busy) = (false, false, false);
             jobs.process = process;
         }
         if !jobs.running {
@@ -190,11 +206,16 @@ impl Background {
                 Some(time) if time > Instant::now() => self.wait(jobs, Some(time)),
                 Some(_) => {
                     let job = jobs.take_first();
+                    jobs.busy = true;
                     drop(jobs);
                     if let Some(job) = job {
                         panic::catch(job);
                     }
-                    lock_std(&self.jobs)
+                    let mut jobs = lock_std(&self.jobs);
+                    jobs.busy = false;
+                    #[cfg(feature = "tracing")] // only `flush_current` waits for it
+                    self.changed.notify_all();
+                    jobs
                 }
             };
         }
@@ -270,11 +291,42 @@ mod tests {
             .run(NO_OWNER, Box::new(move || ends.send(()).unwrap()))
             .unwrap();
         THREAD.flush(Duration::from_millis(1));
+        THREAD.flush_current(Duration::from_millis(1));
         assert!(ended.try_recv().is_err());
         drop(release);
         let (begun, patience) = (Instant::now(), Duration::from_secs(20));
         THREAD.flush(patience);
         assert_eq!(ended.try_recv(), Ok(()));
         assert!(begun.elapsed() < patience);
+    }
+
+    /// Of a thread that goes on.
+    #[cfg(feature = "tracing")]
+    #[test]
+    fn flush_of_the_current_job_does_not_wait_for_the_next() {
+        const OWNER: usize = usize::MAX;
+        static THREAD: Background = Background::new("winddown-test");
+        let hour = Duration::from_secs(3600);
+        let later = Instant::now() + hour;
+        THREAD.run_at(later, OWNER, Box::new(|| ())).unwrap();
+        let (begins, begun) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let (ends, ended) = mpsc::channel();
+        let job = move || {
+            begins.send(()).unwrap();
+            assert!(released.recv().is_err());
+            ends.send(()).unwrap();
+        };
+        THREAD.run(OWNER, Box::new(job)).unwrap();
+        begun.recv().unwrap();
+        let flushes = thread::spawn(move || {
+            let begun = Instant::now();
+            THREAD.flush_current(hour);
+            assert_eq!(ended.try_recv(), Ok(()));
+            assert!(begun.elapsed() < hour);
+        });
+        drop(release);
+        flushes.join().unwrap();
+        THREAD.cancel(OWNER);
     }
 }
