@@ -124,7 +124,7 @@ pub trait ShutdownExt: Sized {
     /// The future is polled first, and told only if it is still pending about 5 ms later, when the
     /// driver of its runtime has had a turn; then it is polled again. So a connection that was never
     /// polled, or whose next request has arrived already, begins with that before it is told. A future
-    /// that has ended is not told any more. Beside tasks that compute, a turn takes up to half a second more.
+    /// that has ended is not told any more. Beside tasks that compute, a turn takes up to a second more.
     ///
     /// That holds where each connection has a task of its own. A single task that polls thousands
     /// (`FuturesUnordered`) keeps the driver from its turn, and so may tasks that compute for tens of milliseconds
@@ -322,7 +322,8 @@ pub trait ShutdownExt: Sized {
     /// unless the kernel refuses new connections from the shutdown on: see [a server that loses
     /// nothing](crate#a-server-that-loses-nothing). For that it waits until the
     /// [callbacks](crate::Shutdown::call_on_shutdown) of this shutdown were called, but no longer than half a
-    /// second more. Tasks of the runtime that compute prolong it, by about as much at most.
+    /// second more. Tasks of the runtime that compute prolong it: by up to a second, and some seconds if a callback
+    /// hangs.
     ///
     /// tokio's `poll_accept` answers from what the runtime has heard, and under load that may be some time
     /// ago. Use the stream

@@ -85,9 +85,12 @@ const TURN: Duration = Duration::from_millis(50);
 /// thread is without a processor, and it resets what the listener has not given out when that closes.
 const FRESH: Duration = Duration::from_micros(50);
 
-/// How often a stream is asked again for that, or given a further turn because a callback was not called.
-/// One that always takes longer, or a callback that hangs, does not keep it from its end.
+/// How often a stream is asked again for that. One that always takes longer is not kept from its end.
 const LOOKS: u8 = 10;
+
+/// For how long it is given further turns because a callback was not called. In time, because a turn of a busy
+/// runtime takes ten times as long as another.
+const CALLS: Duration = Duration::from_millis(500);
 
 pin_project! {
     /// Made by [`ShutdownExt::finish_on_shutdown`](crate::ShutdownExt::finish_on_shutdown).
@@ -105,10 +108,12 @@ pin_project! {
         items: u16,
         // When it ends whatever it has: known once it is stopping.
         over: Option<Instant>,
-        // How often it may be asked again because the last look was not fresh, or came too early.
+        // How often it may be asked again because the last look was not fresh.
         looks: u8,
         // Whether the callbacks were called before the last look: one may have the kernel refuse connections.
         called: bool,
+        // Until when it waits for that: known once a look came too early.
+        calls: Option<Instant>,
         turn: DriverTurn,
     }
 }
@@ -123,6 +128,7 @@ impl<S, W> FinishOnShutdown<S, W> {
             over: None,
             looks: LOOKS,
             called: false,
+            calls: None,
             turn: DriverTurn::new(TURN),
         }
     }
@@ -158,14 +164,18 @@ impl<S: Stream, W: BorrowMut<Waiter>> Stream for FinishOnShutdown<S, W> {
                     ready!(Pin::new(this.waiter.borrow_mut()).poll(cx));
                     ready!(this.turn.poll(cx));
                     let fresh = asked.is_none_or(|asked| asked.elapsed() < FRESH);
-                    if *this.looks == 0 || *this.called && fresh {
+                    let waits = asked.is_some_and(|now| {
+                        !*this.called && now < *this.calls.get_or_insert(now + CALLS)
+                    });
+                    if waits {
+                        *this.turn = DriverTurn::new(TURN);
+                        continue;
+                    }
+                    if *this.looks == 0 || fresh {
                         *this.items = 0;
                         break;
                     }
                     *this.looks -= 1;
-                    if !*this.called {
-                        *this.turn = DriverTurn::new(TURN);
-                    }
                 }
             }
         }
