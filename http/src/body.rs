@@ -80,6 +80,9 @@ impl RequestBody {
     /// }
     /// ```
     pub fn into_incoming(self) -> Incoming {
+        if let Some(upload) = self.limit.upload {
+            upload.leave();
+        }
         self.incoming
     }
 }
@@ -87,9 +90,6 @@ impl RequestBody {
 impl Limit {
     /// Ready when the client has had its time.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(upload) = &mut self.upload {
-            upload.set_waits(true);
-        }
         let (common, upload) = (&*self.common, self.upload.as_ref());
         let wait = self.wait.get_or_insert_with(|| {
             Box::new(Wait {
@@ -105,7 +105,9 @@ impl Limit {
             let sleep = wait.sleep.get_or_insert_with(|| {
                 wait.since = since;
                 wait.settles = false;
-                common.timer.sleep(common.times_at_stop().client)
+                // Not ready at once, or this is a loop without an end while the server keeps the client.
+                let time = common.times_at_stop().client.max(SETTLE);
+                common.timer.sleep(time)
             });
             ready!(sleep.as_mut().poll(cx));
             if upload.is_some() && (since.is_none() || since != wait.since) {
@@ -121,8 +123,8 @@ impl Limit {
 
     /// Gives the client the whole time for what it sends next.
     fn restart(&mut self) {
-        if let Some(upload) = &mut self.upload {
-            upload.set_waits(false);
+        if let Some(upload) = &self.upload {
+            upload.read();
         }
         if let Some(wait) = &mut self.wait {
             wait.sleep = None;
@@ -142,7 +144,10 @@ impl Body for RequestBody {
         if limit.over {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut *incoming).poll_frame(cx) {
+        // Noted first, so that what arrives meanwhile is noted after it.
+        let waits = limit.upload.as_ref().map(|upload| upload.wait(cx.waker()));
+        let waker = waits.as_ref().unwrap_or(cx.waker());
+        match Pin::new(&mut *incoming).poll_frame(&mut Context::from_waker(waker)) {
             Poll::Ready(frame) => {
                 limit.restart();
                 if frame.is_none() || incoming.is_end_stream() {
@@ -304,5 +309,78 @@ impl<D: Buf> Buf for Chunk<D> {
 impl<D> fmt::Debug for Chunk<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Chunk").finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use futures_lite::FutureExt;
+    use hyper_util::rt::TokioTimer;
+    use tokio::task::unconstrained;
+    use tokio::time::{Instant, sleep, timeout};
+    use winddown::Shutdown;
+
+    use super::*;
+    use crate::monitor::Times;
+    use crate::timer::SharedTimer;
+    use crate::uploads::Uploads;
+
+    /// Makes the limit of an upload, at a stop.
+    fn limit(uploads: &Uploads, client: Duration) -> Limit {
+        let shutdown = Shutdown::new();
+        shutdown.request_shutdown();
+        let times = Times {
+            pause: Duration::ZERO,
+            client,
+            idle: client,
+        };
+        let timer = SharedTimer::new(TokioTimer::new());
+        Limit {
+            common: Arc::new(Common::new(shutdown.waiter(), timer, times)),
+            wait: None,
+            over: false,
+            upload: Some(uploads.begin()),
+        }
+    }
+
+    /// Mutation: the time of a client is not `SETTLE` at least. Then this has no end.
+    #[tokio::test(start_paused = true)]
+    async fn upload_without_a_time_yields_while_the_server_keeps_it() {
+        let uploads = Uploads::default();
+        let mut limit = limit(&uploads, Duration::ZERO);
+        let over = unconstrained(poll_fn(|cx| limit.poll(cx)));
+        timeout(10 * SETTLE, over).await.unwrap_err();
+    }
+
+    /// The server kept the client from sending for some of the time, and not at its end.
+    ///
+    /// Mutation: `Limit::poll` asks only whether the client alone is waited for, and not since when.
+    #[tokio::test(start_paused = true)]
+    async fn upload_has_the_whole_time_from_when_the_server_keeps_it_no_longer() {
+        const CLIENT: Duration = Duration::from_secs(1);
+        for blocked in [Duration::ZERO, CLIENT / 2] {
+            let uploads = Uploads::default();
+            let mut limit = limit(&uploads, CLIENT);
+            let waits = |upload: &Upload| upload.wait(Waker::noop());
+            let _waits = limit.upload.as_ref().map(waits);
+            let begun = Instant::now();
+            let blocks = async {
+                sleep(CLIENT / 4).await;
+                if !blocked.is_zero() {
+                    uploads.set_blocked(true);
+                    sleep(blocked).await;
+                    uploads.set_blocked(false);
+                }
+                pending().await
+            };
+            poll_fn(|cx| limit.poll(cx)).or(blocks).await;
+            let times = if blocked.is_zero() { 1 } else { 2 };
+            let more = begun.elapsed() - times * CLIENT;
+            assert!(SETTLE <= more && more < 2 * SETTLE, "{blocked:?}, {more:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! [`Uploads`]: the request bodies of an HTTP/2 connection, and whether the client alone keeps them waiting.
 
 use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
 
 use crate::lock::lock;
 
@@ -24,16 +25,30 @@ struct State {
 
 /// One of them.
 pub(crate) struct Upload {
+    body: Arc<Body>,
+    /// Whether it counts as open when this is gone: no code here sees any more whether it is read.
+    left: bool,
+}
+
+/// The waker that a body is polled with. Once it is woken, the client has sent something, and the handler has to
+/// read that first: it may be busy with something else.
+struct Body {
     uploads: Uploads,
-    waits: bool,
+    /// The task of the handler, if it waits for the client. Locked while that is counted, because the waker may be
+    /// woken at any time.
+    task: Mutex<Option<Waker>>,
 }
 
 impl Uploads {
     pub(crate) fn begin(&self) -> Upload {
         self.change(|state| state.open += 1);
-        Upload {
+        let body = Body {
             uploads: self.clone(),
-            waits: false,
+            task: Mutex::default(),
+        };
+        Upload {
+            body: Arc::new(body),
+            left: false,
         }
     }
 
@@ -54,28 +69,60 @@ impl Uploads {
 }
 
 impl Upload {
-    /// Notes whether the handler waits for the client.
-    pub(crate) fn set_waits(&mut self, waits: bool) {
-        if self.waits == waits {
-            return;
+    /// Has it count as open until the connection ends.
+    pub(crate) fn leave(mut self) {
+        self.left = true;
+    }
+
+    /// Notes that the task of the handler waits for the client, and returns the waker to poll the body with.
+    pub(crate) fn wait(&self, task: &Waker) -> Waker {
+        let mut waiting = lock(&self.body.task);
+        let last = waiting.replace(task.clone());
+        if last.is_none() {
+            self.body.uploads.change(|state| state.waiting += 1);
         }
-        self.waits = waits;
-        self.uploads.change(|state| match waits {
-            true => state.waiting += 1,
-            false => state.waiting -= 1,
-        });
+        drop(waiting);
+        drop(last);
+        self.body.clone().into()
+    }
+
+    /// Notes that the handler does not wait for the client.
+    pub(crate) fn read(&self) {
+        drop(self.body.take());
     }
 
     /// Returns since which change the client alone keeps all uploads waiting, or `None` if it does not.
     pub(crate) fn client_waits_since(&self) -> Option<u64> {
-        let state = lock(&self.uploads.0);
+        let state = lock(&self.body.uploads.0);
         (state.waiting == state.open && !state.blocked).then_some(state.changes)
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        self.set_waits(false);
-        self.uploads.change(|state| state.open -= 1);
+        self.read();
+        if !self.left {
+            self.body.uploads.change(|state| state.open -= 1);
+        }
+    }
+}
+
+impl Body {
+    /// Takes out the task that waits.
+    fn take(&self) -> Option<Waker> {
+        let mut waiting = lock(&self.task);
+        let task = waiting.take();
+        if task.is_some() {
+            self.uploads.change(|state| state.waiting -= 1);
+        }
+        task
+    }
+}
+
+impl Wake for Body {
+    fn wake(self: Arc<Self>) {
+        if let Some(task) = self.take() {
+            task.wake();
+        }
     }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_lite::{StreamExt, stream};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -44,6 +44,33 @@ fn serve(shutdown: &Shutdown, io: DuplexStream, hold: Arc<Notify>) -> Served {
     let app = service_fn(move |request: Request<RequestBody>| {
         let hold = hold.clone();
         async move {
+            if request.uri().path() == "/keep/hold" {
+                // A body that has ended, or ends with its first frame, and is kept.
+                let mut body = request.into_body();
+                if !body.is_end_stream() {
+                    body.frame().await.unwrap().unwrap();
+                    assert!(body.is_end_stream());
+                }
+                hold.notified().await;
+                drop(body);
+                return Ok(Response::new(support::body("kept")));
+            }
+            if request.uri().path() == "/select/hold" {
+                // Looks whether there is a piece already, and does something else.
+                let mut body = request.into_body();
+                let piece = timeout(MOMENT / 2, body.frame()).await;
+                assert!(piece.is_err());
+                hold.notified().await;
+                let length = body.collect().await.unwrap().to_bytes().len();
+                return Ok(Response::new(support::body(format!("{length} bytes"))));
+            }
+            if request.uri().path() == "/raw/hold" {
+                let body = request.into_body().into_incoming();
+                hold.notified().await;
+                let length = body.collect().await.unwrap().to_bytes().len();
+                let body = support::body(format!("{length} bytes"));
+                return Ok(Response::new(body));
+            }
             if request.uri().path() == "/read/hold" {
                 hold.notified().await;
             }
@@ -94,6 +121,53 @@ async fn upload_that_has_no_window_has_its_time() {
     let server = serve(&shutdown, io, hold.clone());
     let sender = connect(TokioIo::new(client)).await;
     let held = send(&sender, "/read/hold", full(2_000_000));
+    sleep(MOMENT).await;
+    let mut other = send(&sender, "/read", full(100_000));
+    sleep(MOMENT).await;
+    shutdown.request_shutdown();
+    let early = timeout(5 * CLIENT_TIMEOUT, &mut other).await;
+    assert!(early.is_err(), "{early:?}");
+    hold.notify_one();
+    assert_answer(other, "100000 bytes").await;
+    assert_answer(held, "2000000 bytes").await;
+    server.await.unwrap().unwrap();
+}
+
+/// The same with the body of hyper, which a proxy has.
+#[tokio::test(start_paused = true)]
+async fn upload_beside_a_body_of_hyper_has_its_time() {
+    let (shutdown, hold) = (Shutdown::new(), Arc::new(Notify::new()));
+    let (client, io) = duplex(64 * 1024);
+    let server = serve(&shutdown, io, hold.clone());
+    let sender = connect(TokioIo::new(client)).await;
+    let held = send(&sender, "/raw/hold", full(2_000_000));
+    sleep(MOMENT).await;
+    let mut other = send(&sender, "/read", full(100_000));
+    sleep(MOMENT).await;
+    shutdown.request_shutdown();
+    let early = timeout(5 * CLIENT_TIMEOUT, &mut other).await;
+    assert!(early.is_err(), "{early:?}");
+    hold.notify_one();
+    assert_answer(other, "100000 bytes").await;
+    assert_answer(held, "2000000 bytes").await;
+    server.await.unwrap().unwrap();
+}
+
+/// The same with a handler that has looked at its body once, before anything came.
+#[tokio::test(start_paused = true)]
+async fn upload_beside_a_body_that_was_looked_at_has_its_time() {
+    let (shutdown, hold) = (Shutdown::new(), Arc::new(Notify::new()));
+    let (client, io) = duplex(64 * 1024);
+    let server = serve(&shutdown, io, hold.clone());
+    let sender = connect(TokioIo::new(client)).await;
+    let (pieces, mut rest) = unbounded_channel();
+    let body = StreamBody::new(stream::poll_fn(move |cx| rest.poll_recv(cx)));
+    let held = send(&sender, "/select/hold", body.boxed_unsync());
+    sleep(MOMENT).await;
+    pieces
+        .send(Ok(Frame::data(Bytes::from(vec![b'x'; 2_000_000]))))
+        .unwrap();
+    drop(pieces);
     sleep(MOMENT).await;
     let mut other = send(&sender, "/read", full(100_000));
     sleep(MOMENT).await;
@@ -163,6 +237,39 @@ async fn upload_behind_an_answer_that_is_not_read_has_its_time() {
     server.await.unwrap().unwrap();
 }
 
+/// A request whose body has ended keeps no client waiting, whatever its handler does.
+///
+/// Mutations: `Adapter::call` begins an upload for a body that has ended; the upload of a body is not over with
+/// its last frame.
+#[tokio::test(start_paused = true)]
+async fn upload_beside_a_body_that_has_ended_has_no_more_than_its_time() {
+    for length in [0, 5] {
+        let (shutdown, hold) = (Shutdown::new(), Arc::new(Notify::new()));
+        let (client, io) = duplex(64 * 1024);
+        let server = serve(&shutdown, io, hold.clone());
+        let sender = connect(TokioIo::new(client)).await;
+        let kept = send(&sender, "/keep/hold", full(length));
+        let (pieces, mut rest) = unbounded_channel();
+        let body = StreamBody::new(stream::poll_fn(move |cx| rest.poll_recv(cx)));
+        let upload = send(&sender, "/read", body.boxed_unsync());
+        pieces
+            .send(Ok(Frame::data(Bytes::from_static(b"piece"))))
+            .unwrap();
+        sleep(MOMENT).await;
+        shutdown.request_shutdown();
+        let response = timeout(3 * CLIENT_TIMEOUT, upload)
+            .await
+            .expect("it has ended");
+        assert_eq!(
+            response.unwrap().unwrap().status(),
+            StatusCode::REQUEST_TIMEOUT
+        );
+        hold.notify_one();
+        assert_answer(kept, "kept").await;
+        server.await.unwrap().unwrap();
+    }
+}
+
 /// Reads until the answer ends so.
 async fn assert_answered(client: &mut DuplexStream, end: &str) {
     let mut answer = Vec::new();
@@ -193,6 +300,26 @@ async fn bytes_that_are_seen_late_are_in_time() {
     sleep(CLIENT_TIMEOUT + MOMENT).await;
     client.write_all(b"def").await.unwrap();
     assert_answered(&mut client, "6 bytes").await;
+    server.await.unwrap().unwrap();
+}
+
+/// Each piece of a body has it.
+///
+/// Mutations: `Limit::restart` leaves the time; `Limit::poll` leaves `settles` from the piece before.
+#[tokio::test(start_paused = true)]
+async fn pieces_that_are_seen_late_are_in_time() {
+    let shutdown = Shutdown::new();
+    let (mut client, io) = duplex(4096);
+    let server = serve(&shutdown, io, Arc::default());
+    let head = "POST /read HTTP/1.1\r\nhost: test\r\ncontent-length: 12\r\n\r\nabc";
+    client.write_all(head.as_bytes()).await.unwrap();
+    sleep(MOMENT).await;
+    shutdown.request_shutdown();
+    for piece in ["def", "ghi", "jkl"] {
+        sleep(CLIENT_TIMEOUT + MOMENT).await;
+        client.write_all(piece.as_bytes()).await.unwrap();
+    }
+    assert_answered(&mut client, "12 bytes").await;
     server.await.unwrap().unwrap();
 }
 
