@@ -254,3 +254,144 @@ mod tests {
         assert_eq!(kind(&io::Error::other("handshake")), Kind::Connection);
     }
 }
+
+#[cfg(test)]
+mod loop_tests {
+    use std::collections::VecDeque;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Poll, Waker};
+    use std::time::Instant;
+
+    use futures_lite::stream;
+    use hyper::rt::Sleep;
+
+    use super::*;
+
+    /// Notes the times that are waited for. They are over at once, or never.
+    #[derive(Clone, Default)]
+    struct Clock {
+        sleeps: Arc<Mutex<Vec<Duration>>>,
+        stands: Arc<AtomicBool>,
+    }
+
+    struct Slept(bool);
+
+    impl Future for Slept {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            match self.0 {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        }
+    }
+
+    impl Sleep for Slept {}
+
+    impl Timer for Clock {
+        fn sleep(&self, time: Duration) -> Pin<Box<dyn Sleep>> {
+            self.sleeps.lock().unwrap().push(time);
+            Box::pin(Slept(!self.stands.load(Ordering::Relaxed)))
+        }
+
+        fn sleep_until(&self, _: Instant) -> Pin<Box<dyn Sleep>> {
+            unreachable!("the loop waits for no such time")
+        }
+    }
+
+    /// What the listener gives out, one after the other. Then it ends.
+    #[derive(Clone, Copy)]
+    enum Gives {
+        Connection,
+        Error(ErrorKind),
+        NoDescriptor,
+    }
+
+    fn listener(
+        gives: impl IntoIterator<Item = Gives>,
+    ) -> Pin<Box<impl Stream<Item = io::Result<()>>>> {
+        let mut gives: VecDeque<_> = gives.into_iter().collect();
+        Box::pin(stream::poll_fn(move |_| {
+            Poll::Ready(gives.pop_front().map(|next| match next {
+                Gives::Connection => Ok(()),
+                Gives::Error(kind) => Err(kind.into()),
+                Gives::NoDescriptor => Err(io::Error::from_raw_os_error(24)),
+            }))
+        }))
+    }
+
+    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Mutations: a connection does not end the errors in a row; there may be any number of them.
+    #[test]
+    fn many_errors_in_a_row_are_met_with_a_pause() {
+        let errors = |count: u32| (0..count).map(|_| Gives::Error(ErrorKind::ConnectionAborted));
+        for (row, pauses) in [(ERRORS - 1, 0), (ERRORS, 2), (ERRORS + 1, 4)] {
+            let both = errors(row).chain([Gives::Connection]).chain(errors(row));
+            let (clock, slots) = (Clock::default(), Slots::new(9));
+            let timer = SharedTimer::new(clock.clone());
+            let mut spawned = 0;
+            let never = Box::pin(future::pending::<()>());
+            let end = accept(listener(both), never, &slots, &timer, async {}, |()| {
+                spawned += 1
+            });
+            future::block_on(end).unwrap();
+            assert_eq!(*clock.sleeps.lock().unwrap(), vec![RETRY; pauses], "{row}");
+            assert_eq!(spawned, 1);
+        }
+    }
+
+    /// Mutation: the loop waits for `RETRY` alone.
+    #[test]
+    fn shortage_is_over_when_a_connection_ends() {
+        let (clock, slots) = (Clock::default(), Slots::new(9));
+        clock.stands.store(true, Ordering::Relaxed);
+        let timer = SharedTimer::new(clock);
+        let open = slots.take();
+        let never = Box::pin(future::pending::<()>());
+        let gives = listener([Gives::NoDescriptor, Gives::Connection]);
+        let mut end = pin!(accept(gives, never, &slots, &timer, async {}, |()| {}));
+        assert!(poll(end.as_mut()).is_pending());
+        assert!(poll(end.as_mut()).is_pending());
+        drop(open);
+        assert!(matches!(poll(end.as_mut()), Poll::Ready(Ok(()))));
+    }
+
+    /// Mutation: the loop never yields.
+    #[test]
+    fn tasks_have_a_turn_between_connections() {
+        let (clock, slots) = (Clock::default(), Slots::new(999));
+        let timer = SharedTimer::new(clock);
+        let spawned = Mutex::new(0);
+        let never = Box::pin(future::pending::<()>());
+        let gives = listener([Gives::Connection; 40]);
+        let spawn = |()| *spawned.lock().unwrap() += 1;
+        let mut end = pin!(accept(gives, never, &slots, &timer, async {}, spawn));
+        for so_far in [TURN, 2 * TURN] {
+            assert!(poll(end.as_mut()).is_pending());
+            assert_eq!(*spawned.lock().unwrap(), so_far);
+        }
+        assert!(poll(end.as_mut()).is_ready());
+    }
+
+    /// Mutations: what is left is no error; the one more is dropped.
+    #[test]
+    fn queue_that_is_left_is_an_error() {
+        for (left, more) in [(Gives::Connection, 1), (Gives::NoDescriptor, 0)] {
+            let (clock, slots) = (Clock::default(), Slots::new(0)); // no room
+            let timer = SharedTimer::new(clock.clone());
+            let mut spawned = 0;
+            let stopped = Box::pin(async {});
+            let end = accept(listener([left]), stopped, &slots, &timer, async {}, |()| {
+                spawned += 1
+            });
+            assert!(future::block_on(end).is_err());
+            assert_eq!(spawned, more);
+            assert_eq!(*clock.sleeps.lock().unwrap(), [TAKE]);
+        }
+    }
+}

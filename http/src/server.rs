@@ -49,7 +49,8 @@ impl<E: Clone> Server<E> {
     /// Makes a server that stops with `shutdown`, for any runtime.
     ///
     /// `executor` runs the tasks of connections and of HTTP/2 streams. `timer` keeps all times but the one
-    /// between the stop and the moment when connections are told, which a thread of winddown keeps. For tokio
+    /// between the stop and the moment when connections are told, which a thread of winddown keeps if the grace
+    /// period is long enough. For tokio
     /// and smol, `Server::tokio` and `Server::smol` bring both.
     ///
     /// It holds a guard, so that a shutdown that comes before `serve` finds a listener whose queue is to be
@@ -407,8 +408,8 @@ impl<E> Server<E> {
         let common = Arc::new(Common::new(connections.waiter(), timer.clone(), times));
         let builders = Arc::new(builders);
         let slots = Slots::new(max_connections);
-        // Tells the connections that the drain has given them up.
-        let abort = Shutdown::new();
+        // Tells the connections that the drain has given them up. A child, because that is no event for a log.
+        let abort = Shutdown::new().child();
 
         // Connections that do nothing would outlast a grace period that is shorter than the pause.
         let hurry = {

@@ -1,6 +1,7 @@
 //! [`poll`]: a poll whose panic is recorded by the guards that it releases.
 
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
 /// Polls what is inside. If that panics, drops it and then calls `release`, while the thread still panics:
@@ -31,7 +32,11 @@ impl<T, R: FnMut()> Drop for Unwinding<'_, T, R> {
     #[cold]
     fn drop(&mut self) {
         // First, because it may hold a clone of the guard, and own what has something left to write.
-        self.inner.set(None);
+        // Caught, because a panic that leaves this drop would end the process. Its payload may panic as well.
+        let drops = AssertUnwindSafe(|| self.inner.set(None));
+        if let Err(payload) = catch_unwind(drops) {
+            mem::forget(payload);
+        }
         (self.release)();
     }
 }

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_lite::{StreamExt, future, stream};
+use futures_lite::{Stream, StreamExt, future, stream};
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, StreamBody};
@@ -634,4 +634,40 @@ async fn all_that_is_ready_comes_before_the_last_item() {
     shutdown.request_shutdown();
     let all = tokio::spawn(items.collect::<Vec<_>>()).await.unwrap();
     assert_eq!(all, (0..=1000).collect::<Vec<_>>());
+}
+
+/// A stream that panics when it is polled, and then when it is dropped.
+struct PanicsTwice {
+    polled: bool,
+}
+
+impl Stream for PanicsTwice {
+    type Item = ();
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<()>> {
+        self.polled = true;
+        panic!("on purpose");
+    }
+}
+
+impl Drop for PanicsTwice {
+    fn drop(&mut self) {
+        assert!(!self.polled, "on purpose, too");
+    }
+}
+
+/// It is dropped while the first panic unwinds. A second that leaves a drop then would end the process.
+///
+/// Mutation: `Unwinding::drop` does not catch it.
+#[test]
+fn panic_of_a_drop_that_a_panic_causes_ends_no_process() {
+    let shutdown = Shutdown::new();
+    let guard = shutdown.guard_named("stream");
+    let mut held = Box::pin(PanicsTwice { polled: false }.hold(guard));
+    let poll = AssertUnwindSafe(|| future::block_on(held.next()));
+    assert!(catch_unwind(poll).is_err());
+    assert_eq!(
+        (shutdown.in_flight(), panicked(&shutdown, "stream")),
+        (0, 1)
+    );
 }
