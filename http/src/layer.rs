@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::request::Parts;
-use http::{Method, Request, Response, Version};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -14,7 +14,7 @@ use tower_service::Service;
 use winddown::{Guard, Shutdown, Waiter};
 
 use crate::hold::Hold;
-use crate::service::{Unsent, close_if_requested};
+use crate::service::{RequestKind, Unsent, close_if_requested};
 use crate::unwind;
 
 /// Returns the name of a request.
@@ -188,13 +188,12 @@ where
                 .into_iter()
                 .for_each(|guard| unsent.keep(guard));
         }
-        let http1 = parts.version < Version::HTTP_2;
-        let connect = parts.method == Method::CONNECT;
+        let kind = RequestKind::new(&parts.method, parts.version);
         GuardFuture {
             future: Some(self.inner.call(Request::from_parts(parts, body))),
             guard,
-            stop: http1.then(|| shutdown.waiter()),
-            connect,
+            stop: kind.is_http1().then(|| shutdown.waiter()),
+            kind,
         }
     }
 }
@@ -210,7 +209,7 @@ pin_project! {
         guard: Option<Arc<Guard>>,
         // On HTTP/1.
         stop: Option<Waiter>,
-        connect: bool,
+        kind: RequestKind,
     }
 }
 
@@ -227,7 +226,7 @@ where
         let poll = unwind::poll(this.future, |future| future.poll(cx), release);
         let mut response = ready!(poll.expect("polled after it has panicked"))?;
         if let Some(stop) = this.stop {
-            close_if_requested(stop, *this.connect, &mut response);
+            close_if_requested(stop, *this.kind, &mut response);
         }
         let guard = this.guard.take();
         Poll::Ready(Ok(response.map(|body| Hold::new(body, guard))))

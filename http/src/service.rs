@@ -182,9 +182,8 @@ impl<S: HttpService<K>, K> hyper::service::Service<Request<Incoming>> for Adapte
     type Future = AnswerFuture<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let http1 = request.version() < Version::HTTP_2;
-        let connect = request.method() == Method::CONNECT;
-        let in_flight = self.monitor.begin(http1);
+        let kind = RequestKind::new(request.method(), request.version());
+        let in_flight = self.monitor.begin(kind.is_http1());
         let common = self.monitor.common();
         let mut request = request.map(|incoming| {
             let uploads = self.monitor.uploads();
@@ -200,7 +199,7 @@ impl<S: HttpService<K>, K> hyper::service::Service<Request<Incoming>> for Adapte
         AnswerFuture {
             future: Some(self.service.respond(request)),
             in_flight: Some(in_flight),
-            connect,
+            kind,
         }
     }
 }
@@ -214,7 +213,7 @@ pin_project! {
         #[pin]
         future: Option<F>,
         in_flight: Option<Arc<InFlight>>,
-        connect: bool,
+        kind: RequestKind,
     }
 }
 
@@ -237,23 +236,45 @@ where
         let poll = unwind::poll(this.future, |future| future.poll(cx), release);
         let mut response = ready!(poll.expect("polled after it has panicked"))?;
         let in_flight = this.in_flight.take().expect("polled after it was ready");
-        if in_flight.is_http1() {
-            close_if_requested(&in_flight.common().stop, *this.connect, &mut response);
+        if this.kind.is_http1() {
+            close_if_requested(&in_flight.common().stop, *this.kind, &mut response);
         }
         // An answer with a body opens no tunnel, though hyper drops the body.
-        if is_tunnel(*this.connect, &response) && response.body().is_end_stream() {
+        if is_tunnel(*this.kind, &response) && response.body().is_end_stream() {
             in_flight.tunnel();
         }
         Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, in_flight))))
     }
 }
 
+/// What of a request its answer depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestKind {
+    version: Version,
+    connect: bool,
+}
+
+impl RequestKind {
+    pub(crate) fn new(method: &Method, version: Version) -> Self {
+        let connect = method == Method::CONNECT;
+        Self { version, connect }
+    }
+
+    pub(crate) fn is_http1(self) -> bool {
+        self.version < Version::HTTP_2
+    }
+}
+
 /// Has an HTTP/1 answer say `connection: close` once the whole was requested, unless it hands the
-/// connection over to another protocol. `connect` is whether it answers CONNECT.
-pub(crate) fn close_if_requested<B>(stop: &Waiter, connect: bool, response: &mut Response<B>) {
+/// connection over to another protocol.
+pub(crate) fn close_if_requested<B>(stop: &Waiter, kind: RequestKind, response: &mut Response<B>) {
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if stop.is_whole_requested() && !switches && !is_tunnel(connect, response) {
+    if stop.is_whole_requested() && !switches && !is_tunnel(kind, response) {
         say_close(response.headers_mut());
+        if kind.version == Version::HTTP_10 {
+            // To an answer of HTTP/1.1 hyper adds the `keep-alive` of the client.
+            *response.version_mut() = kind.version;
+        }
     }
 }
 
@@ -277,7 +298,7 @@ fn say_close(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether an answer, to CONNECT if `connect`, makes a tunnel of its connection or stream.
-fn is_tunnel<B>(connect: bool, response: &Response<B>) -> bool {
-    connect && response.status().is_success()
+/// Whether an answer makes a tunnel of its connection or stream.
+fn is_tunnel<B>(kind: RequestKind, response: &Response<B>) -> bool {
+    kind.connect && response.status().is_success()
 }

@@ -771,6 +771,29 @@ fn close_keeps_other_connection_options() {
     }
 }
 
+/// It would send its next request where it reads `keep-alive`.
+///
+/// Mutation: `close_if_requested` leaves the version of the answer.
+#[test]
+fn client_of_http_1_0_that_keeps_its_connection_is_told() {
+    const GET: &str = "GET / HTTP/1.0\r\nhost: test\r\nconnection: keep-alive\r\n\r\n";
+    for runtime in RUNTIMES {
+        let server = start(runtime, Settings::default(), app());
+        let mut client = server.connect();
+        for (stop, said) in [(false, "keep-alive"), (true, "close")] {
+            if stop {
+                server.shutdown.request_shutdown();
+            }
+            client.send(GET).unwrap();
+            let answer = client.answer().unwrap();
+            assert_eq!(answer.body, b"hello");
+            assert_eq!(options(&answer), [said], "{runtime:?}");
+        }
+        assert_eq!(client.until_closed(), b"");
+        server.join().unwrap();
+    }
+}
+
 /// In the lame duck of the whole, of which a phase hears only when it is over.
 #[test]
 fn answers_close_connections_once_the_whole_is_requested() {
