@@ -36,6 +36,7 @@ enum Then {
 /// | has sent a part of a request head | - | `client` after its first byte |
 /// | is HTTP/2 without a stream | at the stop | `client` later, or after its first moment without one; or if the client was not silent, it is over |
 /// | is HTTP/2, and over | - | `client` after the client's last byte, but three times that at most, or when it closes |
+/// | is HTTP/2 in one of these two, was answered just before, and may be read slowly | - | when it closes, or the grace period is over |
 ///
 /// HTTP/1 is not told while it answers a request: its head may have left before the shutdown, without
 /// `close`, so that the client sends the next one; and hyper would add `close` to an upgrade.
@@ -52,6 +53,8 @@ pub(crate) async fn drive<C: Future + Unpin>(
     let mut stopped = None;
     let mut told: Option<Instant> = None;
     let mut was_idle = false;
+    // Whether it was told behind an answer that the client may still be reading.
+    let mut behind = false;
     // A time that has come, and until when its connection stays open all the same.
     let mut settling: Option<(Instant, Instant)> = None;
     let mut alarm = Alarm {
@@ -85,6 +88,16 @@ pub(crate) async fn drive<C: Future + Unpin>(
                 told = Some(at.max(*since));
                 was_idle = true;
             }
+            // Until the end of the grace period, which others do not have.
+            if stopping && monitor.may_be_reading() {
+                match idle {
+                    Some(Idle::Http2 { heard: false, .. }) if behind && told.is_some() => {
+                        return Poll::Pending;
+                    }
+                    Some(Idle::Over { .. }) => return Poll::Pending,
+                    _ => {}
+                }
+            }
             let head = common.times.client;
             let Some((time, then)) = next(idle, stopped, told, times, head) else {
                 return Poll::Pending;
@@ -105,6 +118,10 @@ pub(crate) async fn drive<C: Future + Unpin>(
                 Then::Stop => stopped = Some(now),
                 Then::Tell => {
                     told = Some(now);
+                    behind = match idle {
+                        Some(Idle::Http2 { since, .. }) => now < since + times.client,
+                        _ => true,
+                    };
                     monitor.tell();
                     finish(connection);
                 }

@@ -1,7 +1,8 @@
 //! [`Monitor`]: what the driver of a connection knows about it; [`InFlight`]: one request of it.
 
+use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -14,6 +15,9 @@ use crate::protocol::Protocol;
 use crate::slots::Slot;
 use crate::timer::SharedTimer;
 use crate::uploads::Uploads;
+
+/// How many bytes a client may need more than its time for: it has to read 3 KiB in each second otherwise.
+const LARGE: usize = 16 * 1024;
 
 /// The times of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +82,8 @@ pub(crate) struct Monitor {
     head: AtomicBool,
     /// Whether a connection of HTTP/2 was told to finish, or is over.
     ending: AtomicBool,
+    /// How many bytes were written since the client has sent anything, if it is HTTP/2.
+    unheard: AtomicUsize,
     /// If it is HTTP/2.
     uploads: OnceLock<Uploads>,
     state: Mutex<State>,
@@ -154,6 +160,7 @@ impl Guards {
 }
 
 /// What an idle connection waits for.
+#[derive(Clone, Copy)]
 pub(crate) enum Idle {
     /// HTTP/1, or not yet known, and no byte of a request has arrived.
     Silent { since: Instant },
@@ -187,6 +194,7 @@ impl Monitor {
             http2: AtomicBool::new(false),
             head: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            unheard: AtomicUsize::new(0),
             uploads: OnceLock::new(),
             state: Mutex::new(state),
             _guard: guard,
@@ -241,9 +249,18 @@ impl Monitor {
         if !self.is_http2() {
             // Without a look at the clock: most heads are complete before the driver asks.
             self.head.store(true, Ordering::Relaxed);
-        } else if self.ending.load(Ordering::Relaxed) {
+            return;
+        }
+        self.unheard.store(0, Ordering::Relaxed);
+        if self.ending.load(Ordering::Relaxed) {
             lock(&self.state).heard = Some(self.common.timer.now());
         }
+    }
+
+    /// Returns whether the client of HTTP/2 may be silent because it reads: a large answer, in the buffers of the
+    /// kernels, with a window for which it sends no WINDOW_UPDATE.
+    pub(crate) fn may_be_reading(&self) -> bool {
+        self.unheard.load(Ordering::Relaxed) > LARGE // as in `note_protocol`
     }
 
     /// Returns whether no byte is read any more: those of an HTTP/2 connection that is over.
@@ -293,10 +310,13 @@ impl Monitor {
     }
 
     /// Notes that bytes are written, or that they wait for the client.
-    pub(crate) fn wrote<T>(&self, written: &Poll<T>) {
+    pub(crate) fn wrote(&self, written: &Poll<io::Result<usize>>) {
         if let Some(uploads) = self.uploads() {
             uploads.set_blocked(written.is_pending());
             lock(&self.state).unflushed = true;
+            if let Poll::Ready(Ok(count)) = written {
+                self.unheard.fetch_add(*count, Ordering::Relaxed); // as in `note_protocol`
+            }
         }
     }
 
@@ -410,10 +430,6 @@ impl InFlight {
         &self.monitor.common
     }
 
-    pub(crate) fn is_http1(&self) -> bool {
-        self.http1
-    }
-
     /// Holds a guard until the answer has been sent.
     pub(crate) fn keep(&self, guard: Arc<Guard>) {
         lock(&self.guards).append(Guards::One(guard));
@@ -467,7 +483,6 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
-    use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
 
     use std::convert::Infallible;
@@ -576,7 +591,7 @@ mod tests {
         /// Polls a connection that writes and flushes all that it has.
         fn poll(&self) {
             self.monitor.poll();
-            self.monitor.wrote(&Poll::Ready(()));
+            self.monitor.wrote(&Poll::Ready(Ok(1)));
             self.monitor.flushed();
             self.monitor.polled();
         }
@@ -633,7 +648,7 @@ mod tests {
         in_flight.end();
         drop(in_flight);
         case.monitor.poll();
-        case.monitor.wrote(&Poll::Ready(()));
+        case.monitor.wrote(&Poll::Ready(Ok(1)));
         case.monitor.polled();
         assert_eq!(case.held(), 1);
         case.monitor.poll();

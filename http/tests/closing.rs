@@ -14,13 +14,16 @@ use std::time::{Duration, Instant};
 use futures_lite::{StreamExt, stream};
 use hyper::rt::{Read, ReadBufCursor};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::{Sleep, sleep, timeout};
 use winddown::Shutdown;
 use winddown_http::Server;
 
 use support::pipe::{Change, Inner, Pipe};
-use support::{PATIENCE, PREFACE, SETTINGS_ACK, app, eventually, split_frame, until};
+use support::{
+    PATIENCE, PREFACE, SETTINGS_ACK, app, eventually, get_frame, split_frame, until,
+    window_settings, window_update,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const CLIENT_TIMEOUT: Duration = Duration::from_millis(400);
@@ -179,4 +182,67 @@ fn http2_client_that_always_sends_has_three_times_of_a_client() {
     let took = begun.elapsed();
     assert!(took >= 3 * CLIENT_TIMEOUT, "{took:?}");
     smol::block_on(server).unwrap();
+}
+
+/// Reads frames until one of this kind, and returns its payload, and how many bytes of bodies came before.
+async fn read_until(
+    client: &mut DuplexStream,
+    received: &mut Vec<u8>,
+    wanted: u8,
+) -> (Vec<u8>, usize) {
+    let mut length = 0;
+    loop {
+        while let Some((kind, _, payload, rest)) = split_frame(received) {
+            let (payload, rest) = (payload.to_vec(), rest.to_vec());
+            *received = rest;
+            if kind == wanted {
+                return (payload, length);
+            }
+            length += if kind == 0 { payload.len() } else { 0 };
+        }
+        assert!(client.read_buf(received).await.unwrap() > 0);
+    }
+}
+
+/// It has a window so large that it sends nothing while it reads. The PING of the stop is within the answer, or
+/// behind one that was written before: a close would have the client reset when it answers that, and what is in
+/// the buffers of the server's kernel would be gone.
+///
+/// Mutations: `Monitor::may_be_reading` is false; `behind` is false, after a stream or for one.
+#[tokio::test(start_paused = true)]
+async fn http2_client_that_reads_slowly_is_not_closed() {
+    const ROOM: usize = 64 * 1024;
+    for size in [ROOM / 2, ROOM * 3 / 2] {
+        let (mut client, io) = duplex(ROOM);
+        let shutdown = Shutdown::builder().grace_period(HOUR).build();
+        let server = Server::tokio(&shutdown)
+            .pause(Duration::ZERO)
+            .client_timeout(CLIENT_TIMEOUT);
+        let incoming = stream::once(Ok(TokioIo::new(io))).chain(stream::pending());
+        let server = tokio::spawn(server.serve(incoming, app()));
+        let get = get_frame(1, &format!("/big/{size}"));
+        let windows = [window_settings(1 << 30), window_update(0, 1 << 30)].concat();
+        let begin = [PREFACE, &windows, SETTINGS_ACK, &get].concat();
+        client.write_all(&begin).await.unwrap();
+        sleep(CLIENT_TIMEOUT / 2).await;
+        shutdown.request_shutdown();
+        sleep(CLIENT_TIMEOUT).await;
+        // There is room for the rest.
+        let mut received = vec![0; ROOM * 5 / 8];
+        let begun = received.len().min(size / 2);
+        received.truncate(begun);
+        client.read_exact(&mut received).await.unwrap();
+        sleep(20 * CLIENT_TIMEOUT).await;
+        let (ping, before) = read_until(&mut client, &mut received, 6).await;
+        let pong = [&[0, 0, 8, 6, 1, 0, 0, 0, 0], &ping[..]].concat();
+        client.write_all(&pong).await.expect("it is open");
+        // And the GOAWAY that is the last.
+        let mut after = 0;
+        while after + before < size {
+            let (payload, _) = read_until(&mut client, &mut received, 0).await;
+            after += payload.len();
+        }
+        drop(client);
+        timeout(PATIENCE, server).await.unwrap().unwrap().unwrap();
+    }
 }
