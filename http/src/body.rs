@@ -340,7 +340,12 @@ mod tests {
         };
         let timer = SharedTimer::new(TokioTimer::new());
         Limit {
-            common: Arc::new(Common::new(shutdown.waiter(), timer, times)),
+            common: Arc::new(Common::new(
+                shutdown.waiter(),
+                shutdown.waiter(),
+                timer,
+                times,
+            )),
             wait: None,
             over: false,
             upload: Some(uploads.begin()),

@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
+use winddown::Waiter;
 
-use crate::monitor::{Idle, Monitor, Times};
+use crate::monitor::{Common, Idle, Monitor, Times};
 use crate::timer::{SETTLE, SharedTimer};
 
 /// For how many client timeouts a client may go on to send bytes when its connection of HTTP/2 is over. Nothing
@@ -41,7 +42,9 @@ enum Then {
 /// HTTP/1 is not told while it answers a request: its head may have left before the shutdown, without
 /// `close`, so that the client sends the next one; and hyper would add `close` to an upgrade.
 ///
-/// The stop is that of the server, or comes when the connection was idle for the `idle` time.
+/// The stop of a connection of HTTP/2 that has had a request is that of the server: what crosses the GOAWAY is
+/// answered, and its client calls elsewhere. That of the others is a pause later. Or it comes when the connection
+/// was idle for the `idle` time.
 pub(crate) async fn drive<C: Future + Unpin>(
     connection: &mut C,
     finish: impl Fn(&mut C),
@@ -49,6 +52,8 @@ pub(crate) async fn drive<C: Future + Unpin>(
 ) {
     let common = &**monitor.common();
     let (mut stop, mut times) = (common.stop.clone(), common.times);
+    // Of most connections there is none: they are HTTP/1.
+    let mut early = None;
     let mut stopping = false;
     let mut stopped = None;
     let mut told: Option<Instant> = None;
@@ -69,7 +74,8 @@ pub(crate) async fn drive<C: Future + Unpin>(
                 break;
             }
             monitor.polled();
-            if !stopping && Pin::new(&mut stop).poll(cx).is_ready() {
+            let is_early = monitor.has_streamed() && !stopping && is_ready(&mut early, common, cx);
+            if is_early || !stopping && Pin::new(&mut stop).poll(cx).is_ready() {
                 stopping = true;
                 times = common.times_at_stop();
                 stopped = stopped.or_else(|| Some(alarm.timer.now()));
@@ -134,6 +140,13 @@ pub(crate) async fn drive<C: Future + Unpin>(
         Poll::Ready(())
     })
     .await;
+}
+
+/// Returns whether connections of HTTP/2 are to be told. Not inlined: most connections are HTTP/1.
+#[inline(never)]
+fn is_ready(early: &mut Option<Waiter>, common: &Common, cx: &mut Context<'_>) -> bool {
+    let early = early.get_or_insert_with(|| common.early.clone());
+    Pin::new(early).poll(cx).is_ready()
 }
 
 /// Returns what is to be done about a connection, and when. `head` is the time of a request head while the

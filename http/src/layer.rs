@@ -14,7 +14,8 @@ use tower_service::Service;
 use winddown::{Guard, Shutdown, Waiter};
 
 use crate::hold::Hold;
-use crate::service::{RequestKind, Unsent, close_if_requested};
+use crate::request_kind::RequestKind;
+use crate::service::{Unsent, close_if_requested};
 use crate::unwind;
 
 /// Returns the name of a request.

@@ -72,10 +72,10 @@
 //!    the same.
 //! 2. **Stopping.** With [`refuse_on_shutdown`](TokioIncoming#method.refuse_on_shutdown), on Linux, the
 //!    kernel refuses new connections. The server takes those that the kernel has accepted, and closes the
-//!    listener.
-//! 3. **Told**, the [`pause`](Server::pause) later, by a [phase](winddown::Shutdown::phase). HTTP/2
-//!    connections get a GOAWAY, and go on with the requests that cross it. HTTP/1 connections without
-//!    a request are closed; those that answer one end by its `connection: close`, or if its head had left
+//!    listener. Connections of HTTP/2 that have had a request get a GOAWAY, and go on with the requests that
+//!    cross it.
+//! 3. **Told**, the [`pause`](Server::pause) later, by a [phase](winddown::Shutdown::phase). The other
+//!    connections of HTTP/2 get a GOAWAY. HTTP/1 connections without a request are closed; those that answer one end by its `connection: close`, or if its head had left
 //!    before the shutdown, when they have been silent for the pause. A request whose head has begun to
 //!    arrive may still arrive.
 //! 4. **Drained.** The last connection has ended, and `serve` returns `Ok`. Or it returns a [`ServeError`]
@@ -306,6 +306,7 @@ mod lock;
 mod monitor;
 mod protocol;
 mod refuse;
+mod request_kind;
 mod rt;
 mod server;
 mod service;

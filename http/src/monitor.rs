@@ -12,6 +12,7 @@ use winddown::{Guard, Waiter};
 
 use crate::lock::lock;
 use crate::protocol::Protocol;
+use crate::request_kind::RequestKind;
 use crate::slots::Slot;
 use crate::timer::SharedTimer;
 use crate::uploads::Uploads;
@@ -44,8 +45,10 @@ impl Times {
 
 /// What all connections of a server have in common.
 pub(crate) struct Common {
-    /// Tells that answers are to say `connection: close`, and then that a connection is to finish, and a
-    /// request body to be finished.
+    /// Tells a connection of HTTP/2 that has had a request to finish: when the server stops accepting.
+    pub(crate) early: Waiter,
+    /// Tells that answers are to say `connection: close`, and then that every other connection is to finish,
+    /// and a request body to be finished: a pause later.
     pub(crate) stop: Waiter,
     pub(crate) timer: SharedTimer,
     /// Those of a server that does not stop.
@@ -54,8 +57,9 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    pub(crate) fn new(stop: Waiter, timer: SharedTimer, times: Times) -> Self {
+    pub(crate) fn new(early: Waiter, stop: Waiter, timer: SharedTimer, times: Times) -> Self {
         Self {
+            early,
             stop,
             timer,
             times,
@@ -80,6 +84,8 @@ pub(crate) struct Monitor {
     /// Whether bytes have arrived since the last answer, if it is HTTP/1: of a request head, if no request is in
     /// flight.
     head: AtomicBool,
+    /// Whether there has been a request of HTTP/2.
+    streamed: AtomicBool,
     /// Whether a connection of HTTP/2 was told to finish, or is over.
     ending: AtomicBool,
     /// How many bytes were written since the client has sent anything, if it is HTTP/2.
@@ -193,6 +199,7 @@ impl Monitor {
             common,
             http2: AtomicBool::new(false),
             head: AtomicBool::new(false),
+            streamed: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             unheard: AtomicUsize::new(0),
             uploads: OnceLock::new(),
@@ -261,6 +268,11 @@ impl Monitor {
     /// kernels, with a window for which it sends no WINDOW_UPDATE.
     pub(crate) fn may_be_reading(&self) -> bool {
         self.unheard.load(Ordering::Relaxed) > LARGE // as in `note_protocol`
+    }
+
+    /// Returns whether there has been a request of HTTP/2.
+    pub(crate) fn has_streamed(&self) -> bool {
+        self.streamed.load(Ordering::Relaxed) // as in `note_protocol`
     }
 
     /// Returns whether no byte is read any more: those of an HTTP/2 connection that is over.
@@ -404,12 +416,13 @@ impl Monitor {
     }
 
     /// Counts a request.
-    pub(crate) fn begin(self: &Arc<Self>, http1: bool) -> Arc<InFlight> {
+    pub(crate) fn begin(self: &Arc<Self>, kind: RequestKind) -> Arc<InFlight> {
+        self.streamed.store(!kind.is_http1(), Ordering::Relaxed); // as in `note_protocol`
         lock(&self.state).in_flight += 1;
         Arc::new(InFlight {
             monitor: self.clone(),
             guards: Mutex::default(),
-            http1,
+            kind,
             ended: AtomicBool::new(false),
         })
     }
@@ -420,7 +433,7 @@ impl Monitor {
 pub(crate) struct InFlight {
     monitor: Arc<Monitor>,
     guards: Mutex<Guards>,
-    http1: bool,
+    kind: RequestKind,
     /// Whether the body of the answer has given its last frame.
     ended: AtomicBool,
 }
@@ -428,6 +441,10 @@ pub(crate) struct InFlight {
 impl InFlight {
     pub(crate) fn common(&self) -> &Common {
         &self.monitor.common
+    }
+
+    pub(crate) fn kind(&self) -> RequestKind {
+        self.kind
     }
 
     /// Holds a guard until the answer has been sent.
@@ -444,7 +461,7 @@ impl InFlight {
 
     /// Notes that the stream is handed over to another protocol.
     pub(crate) fn tunnel(&self) {
-        lock(&self.monitor.state).tunnel |= !self.http1;
+        lock(&self.monitor.state).tunnel |= !self.kind.is_http1();
     }
 
     /// Notes that the body has given its last frame.
@@ -459,17 +476,14 @@ impl Drop for InFlight {
         let guards = self.guards.get_mut();
         let guards = mem::take(guards.unwrap_or_else(PoisonError::into_inner));
         let answer = Answers { count: 1, guards };
+        let http1 = self.kind.is_http1();
         let mut state = lock(&self.monitor.state);
         // An HTTP/1 connection ends with a request that is broken off: it is flushed or dropped. On
         // HTTP/2 no flush may follow.
-        if !state.closed && (self.http1 || self.ended.load(Ordering::Relaxed)) {
+        if !state.closed && (http1 || self.ended.load(Ordering::Relaxed)) {
             state.taken.append(answer);
             // The task may have flushed all that it had, before the answer was counted as taken.
-            let waker = if self.http1 {
-                None
-            } else {
-                state.waker.clone()
-            };
+            let waker = if http1 { None } else { state.waker.clone() };
             drop(state);
             if let Some(waker) = waker {
                 waker.wake();
@@ -490,7 +504,7 @@ mod tests {
 
     use bytes::Bytes;
     use futures_lite::stream;
-    use http::HeaderMap;
+    use http::{HeaderMap, Method, Version};
     use http_body::{Body, Frame};
     use http_body_util::{Empty, Full, StreamBody};
     use hyper::rt::Sleep;
@@ -559,7 +573,12 @@ mod tests {
                 idle: 10 * CLIENT,
             };
             let timer = SharedTimer::new(clock.clone());
-            let common = Arc::new(Common::new(shutdown.waiter(), timer, times));
+            let common = Arc::new(Common::new(
+                shutdown.waiter(),
+                shutdown.waiter(),
+                timer,
+                times,
+            ));
             let guard = shutdown.guard().expect("nothing was drained");
             let monitor = Arc::new(Monitor::new(common, guard, Slots::new(1).take()));
             monitor.note_protocol(protocol);
@@ -573,7 +592,12 @@ mod tests {
 
         /// Begins a request that holds a guard.
         fn begin(&self) -> Arc<InFlight> {
-            let in_flight = self.monitor.begin(!self.monitor.is_http2());
+            let version = match self.monitor.is_http2() {
+                true => Version::HTTP_2,
+                false => Version::HTTP_11,
+            };
+            let kind = RequestKind::new(&Method::GET, version);
+            let in_flight = self.monitor.begin(kind);
             let guard = self.shutdown.guard().expect("nothing was drained");
             in_flight.keep(Arc::new(guard));
             in_flight

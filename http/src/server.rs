@@ -122,7 +122,8 @@ impl<E> Server<E> {
     /// finish. Defaults to 500 ms.
     ///
     /// In this time a client whose connection was just accepted sends its first request. One that keeps
-    /// its connection alive sends its next, and learns from `connection: close` that it was the last. A
+    /// its connection alive sends its next, and learns from `connection: close` that it was the last. On HTTP/2
+    /// a GOAWAY says that, without a pause if there has been a request. A
     /// server without connections does not wait. Of a [`grace_period`](winddown::Builder::grace_period), it
     /// is a quarter of what is left at most.
     ///
@@ -405,7 +406,8 @@ impl<E> Server<E> {
             connections.trigger("the server starts after the shutdown");
         }
         drop(starting);
-        let common = Arc::new(Common::new(connections.waiter(), timer.clone(), times));
+        let (early, stop) = (shutdown.waiter(), connections.waiter());
+        let common = Arc::new(Common::new(early, stop, timer.clone(), times));
         let builders = Arc::new(builders);
         let slots = Slots::new(max_connections);
         // Tells the connections that the drain has given them up. A child, because that is no event for a log.

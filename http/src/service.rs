@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -16,6 +16,7 @@ use winddown::{Guard, Waiter};
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::monitor::{InFlight, Monitor};
+use crate::request_kind::RequestKind;
 use crate::unwind;
 use crate::uploads::Uploads;
 
@@ -183,7 +184,7 @@ impl<S: HttpService<K>, K> hyper::service::Service<Request<Incoming>> for Adapte
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let kind = RequestKind::new(request.method(), request.version());
-        let in_flight = self.monitor.begin(kind.is_http1());
+        let in_flight = self.monitor.begin(kind);
         let common = self.monitor.common();
         let mut request = request.map(|incoming| {
             let uploads = self.monitor.uploads();
@@ -199,7 +200,6 @@ impl<S: HttpService<K>, K> hyper::service::Service<Request<Incoming>> for Adapte
         AnswerFuture {
             future: Some(self.service.respond(request)),
             in_flight: Some(in_flight),
-            kind,
         }
     }
 }
@@ -213,7 +213,6 @@ pin_project! {
         #[pin]
         future: Option<F>,
         in_flight: Option<Arc<InFlight>>,
-        kind: RequestKind,
     }
 }
 
@@ -236,32 +235,15 @@ where
         let poll = unwind::poll(this.future, |future| future.poll(cx), release);
         let mut response = ready!(poll.expect("polled after it has panicked"))?;
         let in_flight = this.in_flight.take().expect("polled after it was ready");
-        if this.kind.is_http1() {
-            close_if_requested(&in_flight.common().stop, *this.kind, &mut response);
+        let kind = in_flight.kind();
+        if kind.is_http1() {
+            close_if_requested(&in_flight.common().stop, kind, &mut response);
         }
         // An answer with a body opens no tunnel, though hyper drops the body.
-        if is_tunnel(*this.kind, &response) && response.body().is_end_stream() {
+        if is_tunnel(kind, &response) && response.body().is_end_stream() {
             in_flight.tunnel();
         }
         Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, in_flight))))
-    }
-}
-
-/// What of a request its answer depends on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RequestKind {
-    version: Version,
-    connect: bool,
-}
-
-impl RequestKind {
-    pub(crate) fn new(method: &Method, version: Version) -> Self {
-        let connect = method == Method::CONNECT;
-        Self { version, connect }
-    }
-
-    pub(crate) fn is_http1(self) -> bool {
-        self.version < Version::HTTP_2
     }
 }
 

@@ -246,3 +246,37 @@ async fn http2_client_that_reads_slowly_is_not_closed() {
         timeout(PATIENCE, server).await.unwrap().unwrap().unwrap();
     }
 }
+
+/// Its client goes elsewhere, and what crosses the GOAWAY is answered. One that has just connected has the pause
+/// for its first request.
+///
+/// Mutations: `Monitor::has_streamed` is always true, or never.
+#[tokio::test]
+async fn http2_connection_that_had_a_request_is_told_without_a_pause() {
+    for used in [true, false] {
+        let (mut client, io) = duplex(4096);
+        let shutdown = Shutdown::new();
+        let server = Server::tokio(&shutdown).pause(HOUR);
+        let incoming = stream::once(Ok(TokioIo::new(io))).chain(stream::pending());
+        let server = tokio::spawn(server.serve(incoming, app()));
+        let begin = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0], SETTINGS_ACK].concat();
+        client.write_all(&begin).await.unwrap();
+        let mut received = Vec::new();
+        if used {
+            client.write_all(&get_frame(1, "/sleep/200")).await.unwrap();
+        }
+        // Of the first frames of the server, which has heard of the client.
+        read_until(&mut client, &mut received, 8).await;
+        shutdown.request_shutdown();
+        let goaway = read_until(&mut client, &mut received, 7);
+        let patience = if used { PATIENCE } else { CLIENT_TIMEOUT };
+        assert_eq!(timeout(patience, goaway).await.is_ok(), used);
+        if used {
+            let (answer, _) = read_until(&mut client, &mut received, 0).await;
+            assert_eq!(answer, b"slept");
+        }
+        drop(client);
+        let ended = timeout(PATIENCE, server).await.unwrap();
+        ended.unwrap().unwrap();
+    }
+}
