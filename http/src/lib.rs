@@ -75,9 +75,9 @@
 //!    listener. Connections of HTTP/2 that have had a request get a GOAWAY, and go on with the requests that
 //!    cross it.
 //! 3. **Told**, the [`pause`](Server::pause) later, by a [phase](winddown::Shutdown::phase). The other
-//!    connections of HTTP/2 get a GOAWAY. HTTP/1 connections without a request are closed; those that answer one end by its `connection: close`, or if its head had left
-//!    before the shutdown, when they have been silent for the pause. A request whose head has begun to
-//!    arrive may still arrive.
+//!    connections of HTTP/2 get a GOAWAY. HTTP/1 connections without a request are closed; those that answer one
+//!    end by its `connection: close`, or if its head had left before the shutdown, when they have been silent for
+//!    the pause. A request whose head has begun to arrive may still arrive.
 //! 4. **Drained.** The last connection has ended, and `serve` returns `Ok`. Or it returns a [`ServeError`]
 //!    with the [`DrainError`](winddown::DrainError) of the end of the grace period, or of the force.
 //!
