@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "a module of each example, not a crate")]
 
 use std::env;
+use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{IpAddr, TcpListener};
@@ -111,7 +112,7 @@ pub fn say_error(line: impl Display) {
 pub async fn serve<C, E>(connection: C, stop: Waiter, finish: impl FnOnce(Pin<&mut C>))
 where
     C: Future<Output = Result<(), E>>,
-    E: Display,
+    E: Error + 'static,
 {
     let served = if stop.is_stopping() {
         // Accepted late, for lack of descriptors: its first request may be on its way, and the answer
@@ -121,7 +122,11 @@ where
         connection.on_shutdown(stop, finish).await
     };
     if let Err(error) = served {
-        say_error(format_args!("connection: {error}"));
+        // A proxy may have closed it as soon as it had read that the answer was the last.
+        let source = error.source().and_then(|source| source.downcast_ref());
+        if source.map(io::Error::kind) != Some(io::ErrorKind::NotConnected) {
+            say_error(format_args!("connection: {error}"));
+        }
     }
 }
 
