@@ -1,5 +1,7 @@
 //! [`WakerQueue`]: wakers that are woken once.
 //!
+//! Long because the loom models of its calls stand below the code.
+//!
 //! Invariants of this file and of `waker_set`, cited in the code as W1..W4:
 //!
 //! - **W1** No foreign code runs under a lock. Wakers are cloned before the lock is taken, and are
