@@ -15,8 +15,8 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> ExitCode {
-//!     // Printed here: what `main` returns is printed when the runtime is gone, and
-//!     // tokio's waits for threads that block.
+//!     // Printed here: what `main` returns is printed when the runtime is gone,
+//!     // and tokio's waits for threads that block.
 //!     match run().await {
 //!         Ok(()) => ExitCode::SUCCESS,
 //!         Err(error) => {

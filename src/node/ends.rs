@@ -67,11 +67,8 @@ impl Node {
         // be begun by what this node is about to wake.
         let above = self.parent().is_some_and(|parent| parent.record(&failure));
         let began = self.trigger(Cause::Failed(failure.clone()));
-        let here = match began {
-            true => !self.is_child(),
-            false => self.record(&failure),
-        };
-        if above || here {
+        let here = !began && self.record(&failure);
+        if above || here || began && !self.is_child() {
             self.trace_failure(&failure);
         }
         began
@@ -114,8 +111,8 @@ impl Node {
         recorded
     }
 
-    /// Returns whether the grace period is over, and its end forces. Whoever is told of the force then may be
-    /// told sooner than a timer of its own for the same moment.
+    /// Returns whether the grace period is over, and its end forces. A task may be told of the force before its own
+    /// timer for the same moment.
     pub(crate) fn is_past_forcing_deadline(&self) -> bool {
         let root = self.and_ancestors().last();
         root.is_some_and(|root| {
