@@ -11,6 +11,7 @@ pub(crate) struct RequestKind {
 }
 
 impl RequestKind {
+    #[inline]
     pub(crate) fn new(method: &Method, version: Version) -> Self {
         let connect = method == Method::CONNECT;
         Self { version, connect }
