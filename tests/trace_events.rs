@@ -247,6 +247,9 @@ fn lines_of_the_process() -> &'static Lines {
     &LINES
 }
 
+/// For tests that keep the subscriber of the process waiting, or the background thread.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// The thread that keeps the limit is the crate's.
 #[test]
 fn one_event_for_a_time_limit_that_ran_out() {
@@ -307,6 +310,7 @@ fn g5_events_of_phases_come_after_the_wakers() {
 /// later, in their order.
 #[test]
 fn g5_subscriber_that_blocks_keeps_no_timer_waiting() {
+    let _alone = ALONE.lock();
     let lines = lines_of_the_process();
     let moment = Duration::from_millis(1);
     // A subscriber of the process can't go on before this is dropped.
@@ -350,6 +354,7 @@ fn g5_subscriber_that_blocks_keeps_no_timer_waiting() {
 /// Mutation: `trace::drained` does not wait for the job that has woken the drain.
 #[test]
 fn event_of_a_drain_comes_behind_that_of_the_stage_that_began_it() {
+    let _alone = ALONE.lock();
     let lines = lines_of_the_process();
     let moment = Duration::from_millis(1);
     let is_in_order = |_: &i32| {
