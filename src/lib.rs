@@ -304,8 +304,8 @@
 //! - `signals` (default): [`Shutdown::install`] and timers, with async-signal, async-io, signal-hook and
 //!   nix, and on Windows winddown-console. Without it, the rest builds wherever std does.
 //! - `futures-io`, `tokio-io`: `seal_on_shutdown` for the I/O traits of the one or the other.
-//! - `tracing`: events of the target `winddown`, with the fields `elapsed` and `in_flight`. At INFO each stage
-//!   of the whole, with its `cause`, each phase that is asked, and each drain that ends well; at WARN a time
+//! - `tracing`: events of the target `winddown`, with the field `elapsed`; those of stages, phases and failed
+//!   drains also with `in_flight`. At INFO each stage of the whole, with its `cause`, each phase that is asked, and each drain that ends well; at WARN a time
 //!   limit of a phase that runs out, and a drain that ends with guards held or after panics; at ERROR the first
 //!   failure of the whole. While the background thread has events, a thread of their own emits them: see
 //!   [limitations](crate::limitations#threads-and-wakers).

@@ -9,8 +9,8 @@
 //! - Two signals that two threads handle in the same instant may both be taken for the first. The
 //!   thread `winddown` then forces when it reads the second; if a waker hangs on that very thread, only a
 //!   third signal forces.
-//! - A signal that another thread takes in the instant in which `install` sets its handler is lost. In a
-//!   program that has no other thread yet, none is.
+//! - A signal that another thread takes in the instant in which `install` sets its handler is lost. A program
+//!   that has no other thread yet loses none.
 //! - Handlers stay registered until the process ends. A program that sets another handler for the same
 //!   signal later, without chaining to the earlier one, takes the signal from this crate.
 //! - A signal that comes while the last handle is dropped may ask no part of the program any more. It ends by

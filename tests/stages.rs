@@ -357,6 +357,24 @@ fn deadline_forces_a_shutdown_and_its_children() {
     }
 }
 
+/// The deadline does not force, and has passed; or it forces, and has not.
+#[test]
+fn second_request_is_no_time_out() {
+    for forces in [false, true] {
+        let grace = if forces { HOUR } else { Duration::ZERO };
+        let builder = Shutdown::builder().grace_period(grace);
+        let shutdown = match forces {
+            true => builder.force_at_deadline().build(),
+            false => builder.build(),
+        };
+        let _guard = shutdown.guard();
+        assert!(shutdown.request_shutdown() && shutdown.request_shutdown());
+        let drain = shutdown.drain_until(future::pending::<()>());
+        let error = future::block_on(drain).unwrap_err();
+        assert_eq!(error.kind, DrainErrorKind::Forced);
+    }
+}
+
 /// One was forced before its deadline, the other is stopping when its deadline comes.
 #[test]
 fn s1_deadline_takes_no_stage_back() {

@@ -61,7 +61,8 @@ impl RequestBody {
         Self { incoming, limit }
     }
 
-    /// Returns hyper's body, for a service that takes nothing else. It has no limit of time.
+    /// Returns hyper's body, for a service that takes nothing else. It has no limit of time. Nor have the other
+    /// request bodies of its HTTP/2 connection from then on: the server does not see whether this one is read.
     ///
     /// ```
     /// use hyper::body::Incoming;
@@ -337,6 +338,7 @@ mod tests {
             pause: Duration::ZERO,
             client,
             idle: client,
+            latest: None,
         };
         let timer = SharedTimer::new(TokioTimer::new());
         Limit {

@@ -34,10 +34,10 @@ enum Then {
 /// | answers a request of HTTP/1 | - (its answer says `close`, or it will be silent) | - |
 /// | answers requests of HTTP/2 | at the stop, and goes on with them | - |
 /// | is silent | `SETTLE` after the stop, and when it has been silent for `pause` | `client` later |
-/// | has sent a part of a request head | - | `client` after its first byte |
+/// | has sent a part of a request head | - | `client` after its first byte; at a stop, no later than the shorter `client` of the stop after that |
 /// | is HTTP/2 without a stream | at the stop | `client` later, or after its first moment without one; or if the client was not silent, it is over |
 /// | is HTTP/2, and over | - | `client` after the client's last byte, but three times that at most, or when it closes |
-/// | is HTTP/2 in one of these two, was answered just before, and may be read slowly | - | when it closes, or the grace period is over |
+/// | is HTTP/2 in one of these two, and was sent much since it was heard | - | later, by what it may take to read that |
 ///
 /// HTTP/1 is not told while it answers a request: its head may have left before the shutdown, without
 /// `close`, so that the client sends the next one; and hyper would add `close` to an upgrade.
@@ -94,20 +94,19 @@ pub(crate) async fn drive<C: Future + Unpin>(
                 told = Some(at.max(*since));
                 was_idle = true;
             }
-            // Until the end of the grace period, which others do not have.
-            if stopping && monitor.may_be_reading() {
-                match idle {
-                    Some(Idle::Http2 { heard: false, .. }) if behind && told.is_some() => {
-                        return Poll::Pending;
-                    }
-                    Some(Idle::Over { .. }) => return Poll::Pending,
-                    _ => {}
-                }
-            }
             let head = common.times.client;
-            let Some((time, then)) = next(idle, stopped, told, times, head) else {
+            let Some((mut time, then)) = next(idle, stopped, told, times, head) else {
                 return Poll::Pending;
             };
+            let may_be_reading = match idle {
+                Some(Idle::Http2 { heard, .. }) => behind && !heard && told.is_some(),
+                Some(Idle::Over { .. }) => stopping,
+                _ => false,
+            };
+            if may_be_reading {
+                let longer = time + monitor.time_to_read(times.client);
+                time = time.max(times.latest.map_or(longer, |latest| longer.min(latest)));
+            }
             let due = match settling {
                 Some((of, until)) if of == time => until,
                 _ => time,
@@ -125,6 +124,7 @@ pub(crate) async fn drive<C: Future + Unpin>(
                 Then::Tell => {
                     told = Some(now);
                     behind = match idle {
+                        _ if !stopping => false,
                         Some(Idle::Http2 { since, .. }) => now < since + times.client,
                         _ => true,
                     };

@@ -91,15 +91,16 @@
 //! | does not finish a request body | the handler has an error, a `client_timeout` after the last piece |
 //! | sends HTTP/2's preface alone, answers no PING, or floods the server with frames | a `client_timeout` after it was told and had its answers; four of them at most, if it goes on to send |
 //! | sends its request body slowly | when it is finished, or at the end of the grace period |
-//! | answers no PING, and on HTTP/2 always has a request, or was sent more than 16 KiB right before | at the end of the grace period |
-//! | reads its answer slowly | when it has all, or at the end of the grace period |
+//! | answers no PING, and on HTTP/2 always has a request | at the end of the grace period |
+//! | reads its answer slowly | when it has all, or at the end of the grace period; on HTTP/2, see [below](#what-remains) |
 //!
 //! On HTTP/2 the time of a request body begins anew while the server may be what keeps the client from sending:
-//! while a handler leaves another upload of the connection unread, or the client an answer. Then it ends with the
-//! grace period at the latest.
+//! while a handler leaves another upload of the connection unread, or the client an answer, and on a connection that
+//! has had an [`into_incoming`](RequestBody::into_incoming). Then it ends with the grace period at the latest.
 //!
-//! But for the last three and for such uploads, the drain ends within a few seconds, four `client_timeout`s at most,
-//! and without an error.
+//! But for the last three and for such uploads, the drain ends within a few seconds, four `client_timeout`s at most. It
+//! ends without an error if the grace period is longer than that; in a shorter one, a client that goes on to send may
+//! still be open at its end.
 //!
 //! # Before other parts
 //!
@@ -142,13 +143,14 @@
 //!   it is idempotent. On HTTP/2 it is answered.
 //! - Clients of HTTP/2 may fail requests by themselves when the GOAWAY comes: Go's net/http, and so Traefik,
 //!   node, tonic's channels and hyper-util's client fail some that they have not sent, and Python's h2, and so
-//!   httpx, all that are in flight. They do so with every server. A lame duck in which a load balancer turns elsewhere avoids it, and so does
-//!   HTTP/1.
+//!   httpx, all that are in flight. They do so with every server. A lame duck in which a load balancer turns
+//!   elsewhere avoids it, and so does HTTP/1.
 //! - The end of an answer over HTTP/2 may wait in the kernel's buffer when the connection is over. The server
-//!   keeps the connection until the end of the grace period if it has written more than 16 KiB since the client
-//!   has sent anything; and otherwise for three `client_timeout`s at most, as long as the client sends its
-//!   WINDOW_UPDATEs, or the rest of an upload that was answered early. One that answers the PING of the stop only
-//!   behind such an upload, and takes longer than a `client_timeout` for it, may be reset.
+//!   keeps the connection for a `client_timeout`, and once more for each 256 KiB that it has written since the client
+//!   has sent anything, but for seven eighths of the grace period at most: a client may have read all, and be
+//!   quiet. Or for three `client_timeout`s at most, as long as the client sends its WINDOW_UPDATEs, or the rest
+//!   of an upload that was answered early. One that answers the PING of the stop only behind such an upload, and
+//!   takes longer than a `client_timeout` for it, may be reset.
 //! - hyper takes no further request from a connection after an answer with `connection: close`. Requests
 //!   that a client has pipelined behind it are not answered, as HTTP/1.1 has it. If they are more than hyper
 //!   reads ahead, the kernel finds them unread at the close and resets the connection, and a client that

@@ -17,8 +17,8 @@ use crate::slots::Slot;
 use crate::timer::SharedTimer;
 use crate::uploads::Uploads;
 
-/// How many bytes a client may need more than its time for: it has to read 3 KiB in each second otherwise.
-const LARGE: usize = 16 * 1024;
+/// For how many bytes that a client may be reading it has its time once more. With the default, 51 KiB/s.
+const READ: u32 = 256 * 1024;
 
 /// The times of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -26,18 +26,20 @@ pub(crate) struct Times {
     pub(crate) pause: Duration,
     pub(crate) client: Duration,
     pub(crate) idle: Duration,
+    /// Until when a client may be reading an answer, at a stop with a grace period.
+    pub(crate) latest: Option<Instant>,
 }
 
 impl Times {
     /// Returns times that fit into what is left of a grace period, or clients that do nothing would outlast
     /// it. There may be two pauses, of the server and of a connection that was silent for a moment only, and
-    /// then the time of a client; a quarter is left for the rest.
-    fn within(self, left: Duration) -> Self {
+    /// then the time of a client. A client of HTTP/2 that sends something, but no PONG, has more.
+    fn within(self, left: Duration, now: Instant) -> Self {
         let pause = self.pause.min(left / 4);
-        let client = self.client.min((left - 2 * pause) / 2);
         Self {
             pause,
-            client,
+            client: self.client.min((left - 2 * pause) / 2),
+            latest: now.checked_add(left / 8 * 7),
             ..self
         }
     }
@@ -70,8 +72,8 @@ impl Common {
     /// Returns the times of a server that stops. Called from then on.
     pub(crate) fn times_at_stop(&self) -> Times {
         *self.at_stop.get_or_init(|| {
-            let left = self.stop.remaining();
-            self.times.within(left.unwrap_or(Duration::MAX))
+            let left = self.stop.remaining().unwrap_or(Duration::MAX);
+            self.times.within(left, self.timer.now())
         })
     }
 }
@@ -264,10 +266,12 @@ impl Monitor {
         }
     }
 
-    /// Returns whether the client of HTTP/2 may be silent because it reads: a large answer, in the buffers of the
-    /// kernels, with a window for which it sends no WINDOW_UPDATE.
-    pub(crate) fn may_be_reading(&self) -> bool {
-        self.unheard.load(Ordering::Relaxed) > LARGE // as in `note_protocol`
+    /// Returns how much longer than its time a client of HTTP/2 may be silent because it reads: an answer in the
+    /// buffers of the kernels, with a window for which it sends no WINDOW_UPDATE.
+    pub(crate) fn time_to_read(&self, client: Duration) -> Duration {
+        let unheard = self.unheard.load(Ordering::Relaxed); // as in `note_protocol`
+        let unheard = u32::try_from(unheard).unwrap_or(u32::MAX);
+        client.saturating_mul(unheard) / READ
     }
 
     /// Returns whether there has been a request of HTTP/2.

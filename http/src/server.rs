@@ -49,9 +49,8 @@ impl<E: Clone> Server<E> {
     /// Makes a server that stops with `shutdown`, for any runtime.
     ///
     /// `executor` runs the tasks of connections and of HTTP/2 streams. `timer` keeps all times but the one
-    /// between the stop and the moment when connections are told, which a thread of winddown keeps if the grace
-    /// period is long enough. For tokio
-    /// and smol, `Server::tokio` and `Server::smol` bring both.
+    /// between the stop and the moment when connections are told: a thread of winddown keeps that one, unless the
+    /// grace period shortens it. For tokio and smol, `Server::tokio` and `Server::smol` bring both.
     ///
     /// It holds a guard, so that a shutdown that comes before `serve` finds a listener whose queue is to be
     /// served. Make it before the shutdown can come, above all on a phase: one that is asked and holds no
@@ -93,6 +92,7 @@ impl<E: Clone> Server<E> {
                 pause: Duration::from_millis(500),
                 client: Duration::from_secs(5),
                 idle: Duration::from_secs(75),
+                latest: None,
             },
             max_connections: usize::MAX,
             starting: shutdown.guard_named("listener"),
@@ -123,9 +123,9 @@ impl<E> Server<E> {
     ///
     /// In this time a client whose connection was just accepted sends its first request. One that keeps
     /// its connection alive sends its next, and learns from `connection: close` that it was the last. On HTTP/2
-    /// a GOAWAY says that, without a pause if there has been a request. A
-    /// server without connections does not wait. Of a [`grace_period`](winddown::Builder::grace_period), it
-    /// is a quarter of what is left at most.
+    /// a GOAWAY says that, without a pause if there has been a request. A server without connections does not
+    /// wait. The pause is at most a quarter of what is left of a
+    /// [`grace_period`](winddown::Builder::grace_period).
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -152,8 +152,8 @@ impl<E> Server<E> {
     /// no write, keeps it waiting. What a client receives has no limit but the
     /// [`grace_period`](winddown::Builder::grace_period).
     ///
-    /// At a stop it is half of that grace period at most, less a [`pause`](Server::pause). So clients that do
-    /// nothing do not outlast one that is short, and `serve` returns no error because of them.
+    /// At a stop it is at most half of what is left of the grace period after two [`pause`](Server::pause)s. So
+    /// clients that do nothing do not outlast a short one, and `serve` returns no error because of them.
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]

@@ -208,10 +208,10 @@ async fn read_until(
 /// behind one that was written before: a close would have the client reset when it answers that, and what is in
 /// the buffers of the server's kernel would be gone.
 ///
-/// Mutations: `Monitor::may_be_reading` is false; `behind` is false, after a stream or for one.
+/// Mutations: `Monitor::time_to_read` is zero; `behind` is false, after a stream or for one.
 #[tokio::test(start_paused = true)]
 async fn http2_client_that_reads_slowly_is_not_closed() {
-    const ROOM: usize = 64 * 1024;
+    const ROOM: usize = 2 * 1024 * 1024;
     for size in [ROOM / 2, ROOM * 3 / 2] {
         let (mut client, io) = duplex(ROOM);
         let shutdown = Shutdown::builder().grace_period(HOUR).build();
@@ -232,7 +232,7 @@ async fn http2_client_that_reads_slowly_is_not_closed() {
         let begun = received.len().min(size / 2);
         received.truncate(begun);
         client.read_exact(&mut received).await.unwrap();
-        sleep(20 * CLIENT_TIMEOUT).await;
+        sleep(3 * CLIENT_TIMEOUT).await;
         let (ping, before) = read_until(&mut client, &mut received, 6).await;
         let pong = [&[0, 0, 8, 6, 1, 0, 0, 0, 0], &ping[..]].concat();
         client.write_all(&pong).await.expect("it is open");
@@ -244,6 +244,47 @@ async fn http2_client_that_reads_slowly_is_not_closed() {
         }
         drop(client);
         timeout(PATIENCE, server).await.unwrap().unwrap().unwrap();
+    }
+}
+
+/// A client that reads nothing between its calls, as Python's httpx, answers no PING. It has read its answer, and is
+/// no work that is late; nor does it hold a stop without a grace period.
+///
+/// Mutations: `Times::within` has no latest time; what may be unread has no bound.
+#[tokio::test(start_paused = true)]
+async fn http2_client_that_is_quiet_after_an_answer_ends_in_time() {
+    let hour = Duration::from_secs(3600);
+    // The grace period first: its end is that of a clock which is not paused.
+    for (size, grace, most) in [
+        (10_000_000, Some(5 * CLIENT_TIMEOUT), 5 * CLIENT_TIMEOUT),
+        (40_000, None, 2 * CLIENT_TIMEOUT),
+        (10_000_000, None, 40 * CLIENT_TIMEOUT),
+    ] {
+        let (mut client, io) = duplex(16 * 1024 * 1024);
+        let builder = Shutdown::builder().grace_period(grace.unwrap_or(Duration::MAX));
+        let shutdown = builder.build();
+        let server = Server::tokio(&shutdown)
+            .pause(Duration::ZERO)
+            .client_timeout(CLIENT_TIMEOUT);
+        let incoming = stream::once(Ok(TokioIo::new(io))).chain(stream::pending());
+        let server = tokio::spawn(server.serve(incoming, app()));
+        let windows = [window_settings(1 << 30), window_update(0, 1 << 30)].concat();
+        let get = get_frame(1, &format!("/big/{size}"));
+        let begin = [PREFACE, &windows, SETTINGS_ACK, &get].concat();
+        client.write_all(&begin).await.unwrap();
+        let (mut received, mut length) = (Vec::new(), 0);
+        while length < size {
+            let (payload, _) = read_until(&mut client, &mut received, 0).await;
+            length += payload.len();
+        }
+        shutdown.request_shutdown();
+        let begun = tokio::time::Instant::now();
+        timeout(hour, server).await.unwrap().unwrap().unwrap();
+        assert!(
+            begun.elapsed() < most,
+            "{size}, {grace:?}: {:?}",
+            begun.elapsed()
+        );
     }
 }
 
@@ -263,7 +304,10 @@ async fn http2_connection_that_had_a_request_is_told_without_a_pause() {
         client.write_all(&begin).await.unwrap();
         let mut received = Vec::new();
         if used {
-            client.write_all(&get_frame(1, "/sleep/200")).await.unwrap();
+            client
+                .write_all(&get_frame(1, "/sleep/2000"))
+                .await
+                .unwrap();
         }
         // Of the first frames of the server, which has heard of the client.
         read_until(&mut client, &mut received, 8).await;

@@ -54,7 +54,7 @@ fn queue_at_the_limit_has_the_pause_too() {
     for runtime in RUNTIMES {
         let settings = Settings {
             pause: Duration::from_millis(1500),
-            client_timeout: Duration::from_millis(300),
+            client_timeout: Duration::from_millis(1200),
             max_connections: 1,
             ..Settings::default()
         };

@@ -40,7 +40,8 @@ pub enum DrainErrorKind {
     /// Its time was up; or the grace period was over, where its end forces
     /// ([`force_at_deadline`](crate::Builder::force_at_deadline)).
     TimedOut,
-    /// The shutdown was forced before, by a second signal or request.
+    /// The shutdown was forced by a second signal or request, and the drain has seen it before the grace period
+    /// was over.
     Forced,
 }
 

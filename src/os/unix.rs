@@ -78,7 +78,8 @@ pub(crate) fn listen(settings: &Settings, node: &Arc<Node>) -> Result<(), Instal
 
 /// Signals that wait until it is dropped, so that none comes when half of its handler is registered, and does
 /// nothing. Threads that begin meanwhile inherit that: `winddown`, which unblocks them, and async-io's, which
-/// needs none. Another thread may still take a signal in the instant in which signal-hook-registry sets its handler.
+/// keeps them blocked and needs none. Another thread may still take a signal in the instant in which
+/// signal-hook-registry sets its handler.
 struct Held {
     signals: SigSet,
 }

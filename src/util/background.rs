@@ -31,8 +31,9 @@ struct Jobs {
     process: u32,
     running: bool,
     kept: bool,
-    /// Whether a job runs just now.
+    /// Whether a job runs just now, and how many have ended.
     busy: bool,
+    done: u64,
 }
 
 /// A thread that runs jobs.
@@ -72,6 +73,7 @@ impl Background {
                 running: false,
                 kept: false,
                 busy: false,
+                done: 0,
             }),
             changed: Condvar::new(),
         }
@@ -145,7 +147,8 @@ impl Background {
     /// Waits until the job is done that the thread runs just now, as `flush` does.
     #[cfg(feature = "tracing")]
     pub(crate) fn flush_current(&self, timeout: Duration) -> Duration {
-        self.wait_while(timeout, |jobs| jobs.busy)
+        let done = lock_std(&self.jobs).done;
+        self.wait_while(timeout, |jobs| jobs.busy && jobs.done == done)
     }
 
     #[cfg(feature = "tracing")]
@@ -213,6 +216,7 @@ impl Background {
                     }
                     let mut jobs = lock_std(&self.jobs);
                     jobs.busy = false;
+                    jobs.done = jobs.done.wrapping_add(1);
                     #[cfg(feature = "tracing")] // only `flush_current` waits for it
                     self.changed.notify_all();
                     jobs
@@ -300,15 +304,13 @@ mod tests {
         assert!(begun.elapsed() < patience);
     }
 
-    /// Of a thread that goes on.
+    /// Which is due at once, and hangs.
     #[cfg(feature = "tracing")]
     #[test]
     fn flush_of_the_current_job_does_not_wait_for_the_next() {
         const OWNER: usize = usize::MAX;
         static THREAD: Background = Background::new("winddown-test");
         let hour = Duration::from_secs(3600);
-        let later = Instant::now() + hour;
-        THREAD.run_at(later, OWNER, Box::new(|| ())).unwrap();
         let (begins, begun) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
         let (ends, ended) = mpsc::channel();
@@ -318,6 +320,9 @@ mod tests {
             ends.send(()).unwrap();
         };
         THREAD.run(OWNER, Box::new(job)).unwrap();
+        let (goes_on, hangs) = mpsc::channel::<()>();
+        let hang = move || assert!(hangs.recv().is_err());
+        THREAD.run(OWNER, Box::new(hang)).unwrap();
         begun.recv().unwrap();
         let flushes = thread::spawn(move || {
             let begun = Instant::now();
@@ -327,6 +332,6 @@ mod tests {
         });
         drop(release);
         flushes.join().unwrap();
-        THREAD.cancel(OWNER);
+        drop(goes_on);
     }
 }

@@ -73,6 +73,7 @@ impl Case {
             pause: Duration::ZERO,
             client: CLIENT,
             idle: 10 * CLIENT,
+            latest: None,
         };
         let timer = SharedTimer::new(clock.clone());
         let common = Arc::new(Common::new(
@@ -306,30 +307,28 @@ fn answer_that_is_whole_is_flushed_before_its_guard_is_released() {
 
 #[test]
 fn times_of_a_stop_fit_into_its_grace_period() {
-    let of = |pause, client| Times {
-        pause: Duration::from_millis(pause),
-        client: Duration::from_millis(client),
+    let times = Times {
+        pause: Duration::from_millis(500),
+        client: Duration::from_secs(5),
         idle: Duration::from_secs(75),
+        latest: None,
     };
-    let within = |left| {
-        let Times {
-            pause,
-            client,
-            idle,
-        } = of(500, 5000).within(Duration::from_millis(left));
-        assert_eq!(idle, Duration::from_secs(75));
-        [pause, client].map(|time| time.as_millis())
-    };
-    for (left, times) in [
-        (0, [0, 0]),
-        (1000, [250, 250]),
-        (3000, [500, 1000]),
-        (10_000, [500, 4500]),
-        (11_000, [500, 5000]),
-        (30_000, [500, 5000]),
+    let now = Instant::now();
+    for (left, expected) in [
+        (0, [0, 0, 0]),
+        (1000, [250, 250, 875]),
+        (3200, [500, 1100, 2800]),
+        (10_000, [500, 4500, 8750]),
+        (11_200, [500, 5000, 9800]),
+        (30_000, [500, 5000, 26_250]),
     ] {
-        assert_eq!(within(left), times, "{left}");
+        let within = times.within(Duration::from_millis(left), now);
+        let latest = within.latest.unwrap() - now;
+        let times = [within.pause, within.client, latest].map(|time| time.as_millis());
+        assert_eq!(times, expected, "{left}");
+        assert_eq!(within.idle, Duration::from_secs(75));
     }
+    assert_eq!(times.within(Duration::MAX, now).latest, None);
 }
 
 #[test]
