@@ -33,6 +33,8 @@ mod cases {
     use futures_lite::{StreamExt, future, stream};
     use libtest_mimic::Trial;
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    #[cfg(all(target_os = "linux", any(target_arch = "x86", target_arch = "x86_64")))]
+    use nix::sys::signal::SigSet;
     use nix::sys::signal::Signal::{self, *};
     use nix::sys::signal::kill;
     #[cfg(all(target_os = "linux", any(target_arch = "x86", target_arch = "x86_64")))]
@@ -696,6 +698,8 @@ mod cases {
     /// A parent may see each of its system calls.
     #[cfg(all(target_os = "linux", any(target_arch = "x86", target_arch = "x86_64")))]
     fn installs_traced() {
+        // One that is blocked waits for the thread `winddown` in any case.
+        SigSet::from(SIGTERM).thread_unblock().unwrap();
         ptrace::traceme().unwrap();
         raise(SIGSTOP);
         let shutdown = Shutdown::install().unwrap();
