@@ -111,62 +111,18 @@ async fn assert_answer(sent: JoinHandle<hyper::Result<Response<Incoming>>>, expe
     assert_eq!(status, StatusCode::OK);
 }
 
-/// Streams share the window of their connection, and a body that is not read has all of it.
-///
-/// Mutation: `client_waits_since` does not compare `waiting` with `open`.
-#[tokio::test(start_paused = true)]
-async fn upload_that_has_no_window_has_its_time() {
-    let (shutdown, hold) = (Shutdown::new(), Arc::new(Notify::new()));
-    let (client, io) = duplex(64 * 1024);
-    let server = serve(&shutdown, io, hold.clone());
-    let sender = connect(TokioIo::new(client)).await;
-    let held = send(&sender, "/read/hold", full(2_000_000));
-    sleep(MOMENT).await;
-    let mut other = send(&sender, "/read", full(100_000));
-    sleep(MOMENT).await;
-    shutdown.request_shutdown();
-    let early = timeout(5 * CLIENT_TIMEOUT, &mut other).await;
-    assert!(early.is_err(), "{early:?}");
-    hold.notify_one();
-    assert_answer(other, "100000 bytes").await;
-    assert_answer(held, "2000000 bytes").await;
-    server.await.unwrap().unwrap();
-}
-
-/// The same with the body of hyper, which a proxy has.
-#[tokio::test(start_paused = true)]
-async fn upload_beside_a_body_of_hyper_has_its_time() {
-    let (shutdown, hold) = (Shutdown::new(), Arc::new(Notify::new()));
-    let (client, io) = duplex(64 * 1024);
-    let server = serve(&shutdown, io, hold.clone());
-    let sender = connect(TokioIo::new(client)).await;
-    let held = send(&sender, "/raw/hold", full(2_000_000));
-    sleep(MOMENT).await;
-    let mut other = send(&sender, "/read", full(100_000));
-    sleep(MOMENT).await;
-    shutdown.request_shutdown();
-    let early = timeout(5 * CLIENT_TIMEOUT, &mut other).await;
-    assert!(early.is_err(), "{early:?}");
-    hold.notify_one();
-    assert_answer(other, "100000 bytes").await;
-    assert_answer(held, "2000000 bytes").await;
-    server.await.unwrap().unwrap();
-}
-
-/// The same with a handler that has looked at its body once, before anything came.
-#[tokio::test(start_paused = true)]
-async fn upload_beside_a_body_that_was_looked_at_has_its_time() {
+/// Sends an upload behind one that has all of the window, and whose handler leaves it unread.
+async fn check_upload_behind(path: &'static str) {
     let (shutdown, hold) = (Shutdown::new(), Arc::new(Notify::new()));
     let (client, io) = duplex(64 * 1024);
     let server = serve(&shutdown, io, hold.clone());
     let sender = connect(TokioIo::new(client)).await;
     let (pieces, mut rest) = unbounded_channel();
     let body = StreamBody::new(stream::poll_fn(move |cx| rest.poll_recv(cx)));
-    let held = send(&sender, "/select/hold", body.boxed_unsync());
+    let held = send(&sender, path, body.boxed_unsync());
     sleep(MOMENT).await;
-    pieces
-        .send(Ok(Frame::data(Bytes::from(vec![b'x'; 2_000_000]))))
-        .unwrap();
+    let piece = Bytes::from(vec![b'x'; 2_000_000]);
+    pieces.send(Ok(Frame::data(piece))).unwrap();
     drop(pieces);
     sleep(MOMENT).await;
     let mut other = send(&sender, "/read", full(100_000));
@@ -178,6 +134,30 @@ async fn upload_beside_a_body_that_was_looked_at_has_its_time() {
     assert_answer(other, "100000 bytes").await;
     assert_answer(held, "2000000 bytes").await;
     server.await.unwrap().unwrap();
+}
+
+/// Streams share the window of their connection, and a body that is not read has all of it.
+///
+/// Mutation: `client_waits_since` does not compare `waiting` with `open`.
+#[tokio::test(start_paused = true)]
+async fn upload_that_has_no_window_has_its_time() {
+    check_upload_behind("/read/hold").await;
+}
+
+/// The same with the body of hyper, which a proxy has.
+///
+/// Mutation: `Upload::leave` drops it.
+#[tokio::test(start_paused = true)]
+async fn upload_behind_a_body_of_hyper_has_its_time() {
+    check_upload_behind("/raw/hold").await;
+}
+
+/// The same with a handler that has looked at its body once, before anything came.
+///
+/// Mutation: `Body::wake` leaves the task.
+#[tokio::test(start_paused = true)]
+async fn upload_behind_a_body_that_was_looked_at_has_its_time() {
+    check_upload_behind("/select/hold").await;
 }
 
 /// The side of a client that reads nothing while it is shut.
