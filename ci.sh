@@ -293,7 +293,7 @@ loom() {
     local test=(env "RUSTFLAGS=--cfg loom" CARGO_TARGET_DIR=target/loom
         cargo test --release --no-default-features)
     run_tests 48 "${test[@]}" --test loom -- --nocapture
-    run_tests 4 "${test[@]}" --lib -- --nocapture task_counter::models
+    run_tests 6 "${test[@]}" --lib -- --nocapture ::models::
 }
 
 # See the head of tests/mutations.py. Those with a text in their names alone: MUTATION=TaskCounter ./ci.sh mutations.
@@ -495,8 +495,7 @@ tsan() (
     # calls a function that it intercepts. So the signals are blocked, and only the library's own thread, which is in
     # `poll`, unblocks them. In the tests below a thread sends signals to itself, or no handler is installed.
     own=(INT:g4_trigger_then_two_signals USR1:g4_request_then_signal_forces USR1:g4_two_signals_need_no_thread
-        USR1:g6_a_failed_install_leaves_the_default
-        USR1:other_signals_and_exit_code USR1:signals_blocked_at_start)
+        USR1:g6_a_failed_install_leaves_the_default USR1:other_signals_and_exit_code USR1:signals_blocked_at_start)
     # These need both: signals to a running thread and to a waiting one, or to one that hangs; or `winddown` is parked; or
     # `script` unblocks the signals.
     kept_back=(g4_with_a_waker_that_hangs after_the_debounce_the_second_forces without_descriptors_the_thread_sleeps

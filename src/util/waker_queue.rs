@@ -389,82 +389,70 @@ mod models {
         }
     }
 
-    fn queues() -> [fn() -> WakerQueue; 2] {
-        [WakerQueue::new, WakerQueue::sharded]
+    /// Checks a model of a queue with one shard, and of one with several.
+    fn check(model: impl Fn(Arc<WakerQueue>, Arc<Call>) + Copy + Send + Sync + 'static) {
+        let queues: [fn() -> WakerQueue; 2] = [WakerQueue::new, WakerQueue::sharded];
+        for queue in queues {
+            let mut builder = loom::model::Builder::new();
+            builder.preemption_bound = Some(3);
+            builder.check(move || model(Arc::new(queue()), Arc::default()));
+        }
+    }
+
+    /// Wakes all, as a node does: after a word that says why.
+    fn wake(queue: &Arc<WakerQueue>, stopping: &Arc<AtomicBool>) -> thread::JoinHandle<()> {
+        let (queue, stopping) = (queue.clone(), stopping.clone());
+        thread::spawn(move || {
+            stopping.store(true, Ordering::Release);
+            queue.wake_all();
+        })
     }
 
     /// One call, taken by either of two threads, while a third asks.
     #[test]
     fn calls_that_are_made_were_called() {
-        for queue in queues() {
-            let mut model = loom::model::Builder::new();
-            model.preemption_bound = Some(3);
-            model.check(move || {
-                let queue = Arc::new(queue());
-                let call = Arc::new(Call::default());
-                let stopping = Arc::new(AtomicBool::new(false));
-                assert!(queue.register_call(&mut Slot::vacant(), &call.clone().into()));
-                let wakes: Vec<_> = (0..2)
-                    .map(|_| {
-                        let (queue, stopping) = (queue.clone(), stopping.clone());
-                        thread::spawn(move || {
-                            stopping.store(true, Ordering::Release);
-                            queue.wake_all();
-                        })
-                    })
-                    .collect();
-                if stopping.load(Ordering::Acquire) && queue.calls_made() {
-                    assert_eq!(call.0.load(Ordering::Relaxed), 1);
-                }
-                for wake in wakes {
-                    wake.join().unwrap();
-                }
-                assert!(queue.calls_made());
+        check(|queue, call| {
+            let stopping = Arc::new(AtomicBool::new(false));
+            assert!(queue.register_call(&mut Slot::vacant(), &call.clone().into()));
+            let wakes = [(); 2].map(|()| wake(&queue, &stopping));
+            if stopping.load(Ordering::Acquire) && queue.calls_made() {
                 assert_eq!(call.0.load(Ordering::Relaxed), 1);
-            });
-        }
+            }
+            for wake in wakes {
+                wake.join().unwrap();
+            }
+            assert!(queue.calls_made());
+            assert_eq!(call.0.load(Ordering::Relaxed), 1);
+        });
     }
 
     /// A call that is registered while the queue is woken, and a third thread that asks.
     #[test]
     fn call_that_is_registered_meanwhile() {
-        for queue in queues() {
-            let mut model = loom::model::Builder::new();
-            model.preemption_bound = Some(3);
-            model.check(move || {
-                let queue = Arc::new(queue());
-                let call = Arc::new(Call::default());
-                let flags = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
-                let registers = {
-                    let (queue, call, flags) = (queue.clone(), call.clone(), flags.clone());
-                    thread::spawn(move || {
-                        let registered =
-                            queue.register_call(&mut Slot::vacant(), &call.clone().into());
-                        if registered {
-                            flags[1].store(true, Ordering::Release);
-                        }
-                        registered
-                    })
-                };
-                let wakes = {
-                    let (queue, flags) = (queue.clone(), flags.clone());
-                    thread::spawn(move || {
-                        flags[0].store(true, Ordering::Release);
-                        queue.wake_all();
-                    })
-                };
-                // Registered, stopping, and made: then it was called.
-                if flags[1].load(Ordering::Acquire)
-                    && flags[0].load(Ordering::Acquire)
-                    && queue.calls_made()
-                {
-                    assert_eq!(call.0.load(Ordering::Relaxed), 1);
-                }
-                let registered = registers.join().unwrap();
-                wakes.join().unwrap();
-                assert_eq!(call.0.load(Ordering::Relaxed), usize::from(registered));
-                assert!(queue.calls_made());
-            });
-        }
+        check(|queue, call| {
+            let [stopping, registered] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+            let registers = {
+                let (queue, call, flag) = (queue.clone(), call.clone(), registered.clone());
+                thread::spawn(move || {
+                    let registered = queue.register_call(&mut Slot::vacant(), &call.into());
+                    if registered {
+                        flag.store(true, Ordering::Release);
+                    }
+                    registered
+                })
+            };
+            let wakes = wake(&queue, &stopping);
+            // Registered, stopping, and made: then it was called.
+            if registered.load(Ordering::Acquire)
+                && stopping.load(Ordering::Acquire)
+                && queue.calls_made()
+            {
+                assert_eq!(call.0.load(Ordering::Relaxed), 1);
+            }
+            let registered = registers.join().unwrap();
+            wakes.join().unwrap();
+            assert_eq!(call.0.load(Ordering::Relaxed), usize::from(registered));
+            assert!(queue.calls_made());
+        });
     }
 }
