@@ -15,9 +15,10 @@ use futures_lite::{StreamExt, stream};
 use hyper::rt::{Read, ReadBufCursor};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep, timeout};
 use winddown::Shutdown;
-use winddown_http::Server;
+use winddown_http::{ServeError, Server};
 
 use support::pipe::{Change, Inner, Pipe};
 use support::{
@@ -204,7 +205,27 @@ async fn read_until(
     }
 }
 
-/// It has a window so large that it sends nothing while it reads. The PING of the stop is within the answer, or
+/// Has a server without a pause send an answer of this size, over HTTP/2 and a pipe with so much room, to a client
+/// with a window so large that it sends nothing while it reads.
+async fn get_big(
+    shutdown: &Shutdown,
+    room: usize,
+    size: usize,
+) -> (DuplexStream, JoinHandle<Result<(), ServeError>>) {
+    let (mut client, io) = duplex(room);
+    let server = Server::tokio(shutdown)
+        .pause(Duration::ZERO)
+        .client_timeout(CLIENT_TIMEOUT);
+    let incoming = stream::once(Ok(TokioIo::new(io))).chain(stream::pending());
+    let server = tokio::spawn(server.serve(incoming, app()));
+    let windows = [window_settings(1 << 30), window_update(0, 1 << 30)].concat();
+    let get = get_frame(1, &format!("/big/{size}"));
+    let begin = [PREFACE, &windows, SETTINGS_ACK, &get].concat();
+    client.write_all(&begin).await.unwrap();
+    (client, server)
+}
+
+/// It sends nothing while it reads. The PING of the stop is within the answer, or
 /// behind one that was written before: a close would have the client reset when it answers that, and what is in
 /// the buffers of the server's kernel would be gone.
 ///
@@ -213,24 +234,13 @@ async fn read_until(
 async fn http2_client_that_reads_slowly_is_not_closed() {
     const ROOM: usize = 2 * 1024 * 1024;
     for size in [ROOM / 2, ROOM * 3 / 2] {
-        let (mut client, io) = duplex(ROOM);
         let shutdown = Shutdown::builder().grace_period(HOUR).build();
-        let server = Server::tokio(&shutdown)
-            .pause(Duration::ZERO)
-            .client_timeout(CLIENT_TIMEOUT);
-        let incoming = stream::once(Ok(TokioIo::new(io))).chain(stream::pending());
-        let server = tokio::spawn(server.serve(incoming, app()));
-        let get = get_frame(1, &format!("/big/{size}"));
-        let windows = [window_settings(1 << 30), window_update(0, 1 << 30)].concat();
-        let begin = [PREFACE, &windows, SETTINGS_ACK, &get].concat();
-        client.write_all(&begin).await.unwrap();
+        let (mut client, server) = get_big(&shutdown, ROOM, size).await;
         sleep(CLIENT_TIMEOUT / 2).await;
         shutdown.request_shutdown();
         sleep(CLIENT_TIMEOUT).await;
         // There is room for the rest.
-        let mut received = vec![0; ROOM * 5 / 8];
-        let begun = received.len().min(size / 2);
-        received.truncate(begun);
+        let mut received = vec![0; (ROOM * 5 / 8).min(size / 2)];
         client.read_exact(&mut received).await.unwrap();
         sleep(3 * CLIENT_TIMEOUT).await;
         let (ping, before) = read_until(&mut client, &mut received, 6).await;
@@ -260,18 +270,9 @@ async fn http2_client_that_is_quiet_after_an_answer_ends_in_time() {
         (40_000, None, 2 * CLIENT_TIMEOUT),
         (10_000_000, None, 40 * CLIENT_TIMEOUT),
     ] {
-        let (mut client, io) = duplex(16 * 1024 * 1024);
         let builder = Shutdown::builder().grace_period(grace.unwrap_or(Duration::MAX));
         let shutdown = builder.build();
-        let server = Server::tokio(&shutdown)
-            .pause(Duration::ZERO)
-            .client_timeout(CLIENT_TIMEOUT);
-        let incoming = stream::once(Ok(TokioIo::new(io))).chain(stream::pending());
-        let server = tokio::spawn(server.serve(incoming, app()));
-        let windows = [window_settings(1 << 30), window_update(0, 1 << 30)].concat();
-        let get = get_frame(1, &format!("/big/{size}"));
-        let begin = [PREFACE, &windows, SETTINGS_ACK, &get].concat();
-        client.write_all(&begin).await.unwrap();
+        let (mut client, server) = get_big(&shutdown, 16 * 1024 * 1024, size).await;
         let (mut received, mut length) = (Vec::new(), 0);
         while length < size {
             let (payload, _) = read_until(&mut client, &mut received, 0).await;
