@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hyper::rt::{Sleep, Timer};
 use winddown::Waiter;
 
-use crate::monitor::{Common, Idle, Monitor, Times};
+use crate::monitor::{Idle, Monitor, Times};
 use crate::timer::{SETTLE, SharedTimer};
 
 /// For how many client timeouts a client may go on to send bytes when its connection of HTTP/2 is over. Nothing
@@ -53,7 +53,7 @@ pub(crate) async fn drive<C: Future + Unpin>(
     let common = &**monitor.common();
     let (mut stop, mut times) = (common.stop.clone(), common.times);
     // Of most connections there is none: they are HTTP/1.
-    let mut early = None;
+    let (mut early, mut is_early) = (None::<Waiter>, false);
     let mut stopping = false;
     let mut stopped = None;
     let mut told: Option<Instant> = None;
@@ -74,8 +74,11 @@ pub(crate) async fn drive<C: Future + Unpin>(
                 break;
             }
             monitor.polled();
-            let is_early = monitor.has_streamed() && !stopping && is_ready(&mut early, common, cx);
-            if is_early || !stopping && Pin::new(&mut stop).poll(cx).is_ready() {
+            if !stopping && monitor.has_streamed() {
+                let early = early.get_or_insert_with(|| common.early.clone());
+                is_early = Pin::new(early).poll(cx).is_ready();
+            }
+            if !stopping && (is_early || Pin::new(&mut stop).poll(cx).is_ready()) {
                 stopping = true;
                 times = common.times_at_stop();
                 stopped = stopped.or_else(|| Some(alarm.timer.now()));
@@ -140,13 +143,6 @@ pub(crate) async fn drive<C: Future + Unpin>(
         Poll::Ready(())
     })
     .await;
-}
-
-/// Returns whether connections of HTTP/2 are to be told. Not inlined: most connections are HTTP/1.
-#[inline(never)]
-fn is_ready(early: &mut Option<Waiter>, common: &Common, cx: &mut Context<'_>) -> bool {
-    let early = early.get_or_insert_with(|| common.early.clone());
-    Pin::new(early).poll(cx).is_ready()
 }
 
 /// Returns what is to be done about a connection, and when. `head` is the time of a request head while the

@@ -415,10 +415,9 @@ impl<E> Server<E> {
 
         // Connections that do nothing would outlast a grace period that is shorter than the pause.
         let hurry = {
-            let (stop, connections, common) =
-                (shutdown.waiter(), connections.clone(), common.clone());
+            let (connections, common) = (connections.clone(), common.clone());
             async move {
-                stop.await;
+                common.early.clone().await;
                 let pause = common.times_at_stop().pause;
                 if pause < times.pause {
                     common.timer.sleep(pause).await;
