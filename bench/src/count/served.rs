@@ -168,36 +168,20 @@ impl Serve for Swansong {
 }
 
 /// A tower service on hyper-util's server for HTTP/1 and HTTP/2, as winddown-http is one.
-struct Auto;
-
-impl Serve for Auto {
-    #[expect(
-        clippy::manual_async_fn,
-        reason = "the future of an `async fn` borrows `self`"
-    )]
-    fn serve(&self, io: impl Io) -> impl Future<Output = ()> + Send + 'static {
-        async {
-            let service = TowerToHyperService::new(tower::service_fn(answer));
-            let _ = auto::Builder::new(TokioExecutor::new())
-                .serve_connection_with_upgrades(io, service)
-                .await;
-        }
-    }
+struct Auto {
+    /// With hyper's time limit for a request head, which it has only with a timer.
+    timed: bool,
 }
 
-/// The same, with hyper's time limit for a request head, which it has only with a timer.
-struct AutoTimed;
-
-impl Serve for AutoTimed {
-    #[expect(
-        clippy::manual_async_fn,
-        reason = "the future of an `async fn` borrows `self`"
-    )]
+impl Serve for Auto {
     fn serve(&self, io: impl Io) -> impl Future<Output = ()> + Send + 'static {
-        async {
+        let timed = self.timed;
+        async move {
             let service = TowerToHyperService::new(tower::service_fn(answer));
             let mut builder = auto::Builder::new(TokioExecutor::new());
-            builder.http1().timer(TokioTimer::new());
+            if timed {
+                builder.http1().timer(TokioTimer::new());
+            }
             let _ = builder.serve_connection_with_upgrades(io, service).await;
         }
     }
@@ -226,8 +210,8 @@ pub fn count(what: &str, times: u64) {
         "token" => plan.on_tokio(Token(CancellationToken::new(), TaskTracker::new())),
         "hyper-util" => plan.on_tokio(HyperUtil(GracefulShutdown::new())),
         "swansong" => plan.on_tokio(Swansong(swansong::Swansong::new())),
-        "auto" => plan.on_tokio(Auto),
-        "auto-timed" => plan.on_tokio(AutoTimed),
+        "auto" => plan.on_tokio(Auto { timed: false }),
+        "auto-timed" => plan.on_tokio(Auto { timed: true }),
         "http" => plan.on_winddown_http(|_| tower::service_fn(answer)),
         "http-guard" => plan.on_winddown_http(|shutdown| {
             GuardLayer::new(shutdown, "request").layer(tower::service_fn(answer))
