@@ -6,6 +6,8 @@
 #[cfg(unix)]
 mod client;
 #[cfg(target_os = "linux")]
+mod clock;
+#[cfg(target_os = "linux")]
 mod fault;
 #[cfg(target_os = "linux")]
 mod proc;

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use winddown::Shutdown;
 
 #[cfg(target_os = "linux")]
-use crate::fault::Clock;
+use crate::clock::Clock;
 
 /// How long a server may take to start, and to stop once its deadline is over.
 const PATIENCE: Duration = Duration::from_secs(20);

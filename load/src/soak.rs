@@ -24,7 +24,8 @@ use nix::sys::signal::Signal;
 use socket2::SockRef;
 
 use crate::client::{Connection, Kind, Load, Lost, Plan, Tally};
-use crate::fault::{Clock, Fault};
+use crate::clock::Clock;
+use crate::fault::Fault;
 use crate::proc::{self, Vitals};
 use crate::restart::failures;
 use crate::server::{Config, End, Server, go_on};
