@@ -14,7 +14,8 @@ use hyper::rt::{Sleep, Timer};
 use pin_project_lite::pin_project;
 use winddown::Waiter;
 
-use crate::monitor::{Common, InFlight};
+use crate::common::Common;
+use crate::monitor::InFlight;
 use crate::timer::SETTLE;
 use crate::unwind;
 use crate::uploads::Upload;
@@ -326,7 +327,7 @@ mod tests {
     use winddown::Shutdown;
 
     use super::*;
-    use crate::monitor::Times;
+    use crate::common::Times;
     use crate::timer::SharedTimer;
     use crate::uploads::Uploads;
 

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use hyper::rt::{Sleep, Timer};
 use winddown::Waiter;
 
-use crate::monitor::{Idle, Monitor, Times};
+use crate::common::Times;
+use crate::monitor::{Idle, Monitor};
 use crate::timer::{SETTLE, SharedTimer};
 
 /// For how many client timeouts a client may go on to send bytes when its connection of HTTP/2 is over. Nothing

@@ -297,7 +297,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept;
+mod answers;
 mod body;
+mod common;
 mod connection;
 mod driver;
 mod error;

@@ -8,75 +8,18 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use hyper::rt::Timer;
-use winddown::{Guard, Waiter};
+use winddown::Guard;
 
+use crate::answers::{Answers, Guards};
+use crate::common::Common;
 use crate::lock::lock;
 use crate::protocol::Protocol;
 use crate::request_kind::RequestKind;
 use crate::slots::Slot;
-use crate::timer::SharedTimer;
 use crate::uploads::Uploads;
 
 /// For how many bytes that a client may be reading it has its time once more. With the default, 51 KiB/s.
 const READ: u32 = 256 * 1024;
-
-/// The times of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
-    pub(crate) pause: Duration,
-    pub(crate) client: Duration,
-    pub(crate) idle: Duration,
-    /// Until when a client may be reading an answer, at a stop with a grace period.
-    pub(crate) latest: Option<Instant>,
-}
-
-impl Times {
-    /// Returns times that fit into what is left of a grace period, or clients that do nothing would outlast
-    /// it. There may be two pauses, of the server and of a connection that was silent for a moment only, and
-    /// then the time of a client. A client of HTTP/2 that sends something, but no PONG, has more.
-    fn within(self, left: Duration, now: Instant) -> Self {
-        let pause = self.pause.min(left / 4);
-        Self {
-            pause,
-            client: self.client.min((left - 2 * pause) / 2),
-            latest: now.checked_add(left / 8 * 7),
-            ..self
-        }
-    }
-}
-
-/// What all connections of a server have in common.
-pub(crate) struct Common {
-    /// Tells a connection of HTTP/2 that has had a request to finish: when the server stops accepting.
-    pub(crate) early: Waiter,
-    /// Tells that answers are to say `connection: close`, and then that every other connection is to finish,
-    /// and a request body to be finished: a pause later.
-    pub(crate) stop: Waiter,
-    pub(crate) timer: SharedTimer,
-    /// Those of a server that does not stop.
-    pub(crate) times: Times,
-    at_stop: OnceLock<Times>,
-}
-
-impl Common {
-    pub(crate) fn new(early: Waiter, stop: Waiter, timer: SharedTimer, times: Times) -> Self {
-        Self {
-            early,
-            stop,
-            timer,
-            times,
-            at_stop: OnceLock::new(),
-        }
-    }
-
-    /// Returns the times of a server that stops. Called from then on.
-    pub(crate) fn times_at_stop(&self) -> Times {
-        *self.at_stop.get_or_init(|| {
-            let left = self.stop.remaining().unwrap_or(Duration::MAX);
-            self.times.within(left, self.timer.now())
-        })
-    }
-}
 
 /// One connection, as its I/O, its service, its requests and its driver see it.
 pub(crate) struct Monitor {
@@ -125,46 +68,6 @@ struct State {
     closed: bool,
     /// The task of the driver.
     waker: Option<Waker>,
-}
-
-/// Answers that are to be sent, and the guards of their requests.
-#[derive(Default)]
-struct Answers {
-    count: usize,
-    guards: Guards,
-}
-
-impl Answers {
-    fn append(&mut self, more: Self) {
-        self.count += more.count;
-        self.guards.append(more.guards);
-    }
-}
-
-/// The guards of requests. One has a place without an allocation, because most requests have one at most.
-#[derive(Default)]
-enum Guards {
-    #[default]
-    None,
-    One(Arc<Guard>),
-    More(Vec<Arc<Guard>>),
-}
-
-impl Guards {
-    fn append(&mut self, more: Self) {
-        *self = match (mem::take(self), more) {
-            (Self::None, guards) | (guards, Self::None) => guards,
-            (Self::One(one), Self::One(other)) => Self::More(vec![one, other]),
-            (Self::More(mut guards), Self::One(one)) | (Self::One(one), Self::More(mut guards)) => {
-                guards.push(one);
-                Self::More(guards)
-            }
-            (Self::More(mut guards), Self::More(mut others)) => {
-                guards.append(&mut others);
-                Self::More(guards)
-            }
-        };
-    }
 }
 
 /// What an idle connection waits for.

@@ -16,11 +16,12 @@ use winddown::{Guard, Shutdown};
 
 use crate::accept::accept;
 use crate::body::ResponseBody;
+use crate::common::{Common, Times};
 use crate::connection::{Builders, Connection};
 use crate::driver::drive;
 use crate::error::ServeError;
 use crate::io::Io;
-use crate::monitor::{Common, Monitor, Times};
+use crate::monitor::Monitor;
 use crate::service::{Adapter, AnswerFuture, HttpService};
 use crate::slots::Slots;
 use crate::timer::{SETTLE, SharedTimer};

@@ -14,7 +14,9 @@ use winddown::Shutdown;
 
 use super::*;
 use crate::body::ResponseBody;
+use crate::common::Times;
 use crate::slots::Slots;
+use crate::timer::SharedTimer;
 
 /// Counts how often the driver is woken.
 #[derive(Default)]
@@ -303,52 +305,4 @@ fn answer_that_is_whole_is_flushed_before_its_guard_is_released() {
     let frames = || StreamBody::new(stream::iter([data(), trailers()]));
     check_answer(1, frames(), false);
     check_answer(2, frames(), true);
-}
-
-#[test]
-fn times_of_a_stop_fit_into_its_grace_period() {
-    let times = Times {
-        pause: Duration::from_millis(500),
-        client: Duration::from_secs(5),
-        idle: Duration::from_secs(75),
-        latest: None,
-    };
-    let now = Instant::now();
-    for (left, expected) in [
-        (0, [0, 0, 0]),
-        (1000, [250, 250, 875]),
-        (3200, [500, 1100, 2800]),
-        (10_000, [500, 4500, 8750]),
-        (11_200, [500, 5000, 9800]),
-        (30_000, [500, 5000, 26_250]),
-    ] {
-        let within = times.within(Duration::from_millis(left), now);
-        let latest = within.latest.unwrap() - now;
-        let times = [within.pause, within.client, latest].map(|time| time.as_millis());
-        assert_eq!(times, expected, "{left}");
-        assert_eq!(within.idle, Duration::from_secs(75));
-    }
-    assert_eq!(times.within(Duration::MAX, now).latest, None);
-}
-
-#[test]
-fn appended_guards_are_all_held() {
-    let shutdown = Shutdown::new();
-    let guards = |count| {
-        let mut guards = Guards::default();
-        for _ in 0..count {
-            let guard = shutdown.guard().expect("nothing was drained");
-            guards.append(Guards::One(Arc::new(guard)));
-        }
-        guards
-    };
-    for count in 0..4 {
-        for more in 0..4 {
-            let mut held = guards(count);
-            held.append(guards(more));
-            assert_eq!(shutdown.in_flight(), count + more);
-            drop(held);
-            assert_eq!(shutdown.in_flight(), 0);
-        }
-    }
 }
