@@ -304,11 +304,12 @@
 //! - `signals` (default): [`Shutdown::install`] and timers, with async-signal, async-io, signal-hook and
 //!   nix, and on Windows winddown-console. Without it, the rest builds wherever std does.
 //! - `futures-io`, `tokio-io`: `seal_on_shutdown` for the I/O traits of the one or the other.
-//! - `tracing`: events of the target `winddown`, with the field `elapsed`; those of stages, phases and failed
-//!   drains also with `in_flight`. At INFO each stage of the whole, with its `cause`, each phase that is asked, and each drain that ends well; at WARN a time
-//!   limit of a phase that runs out, and a drain that ends with guards held or after panics; at ERROR the first
-//!   failure of the whole. While the background thread has events, a thread of their own emits them: see
-//!   [limitations](crate::limitations#threads-and-wakers).
+//! - `tracing`: events of the target `winddown`, with the field `elapsed` once a shutdown was requested;
+//!   those of stages, phases and failed drains also with `in_flight`, and those of a phase and of its drains
+//!   with its name as `phase`. At INFO each stage of the whole, with its `cause`, each phase that is asked,
+//!   and each drain that ends well; at WARN a time limit of a phase that runs out, and a drain that ends
+//!   with guards held or after panics; at ERROR the first failure of the whole. While the background thread
+//!   has events, a thread of their own emits them: see [limitations](crate::limitations#threads-and-wakers).
 //! - `systemd`: tells systemd `STOPPING=1` with the cause and the phases at work as status, and asks for
 //!   15 s more (`EXTEND_TIMEOUT_USEC`) as guards are dropped, once a second at most.
 #![forbid(unsafe_code)]

@@ -139,6 +139,26 @@ fn one_event_for_a_drain_with_progress() {
     assert_eq!(lines, ["INFO message=drained panicked=0"]);
 }
 
+/// A server drains its own phase, while the whole goes on.
+#[test]
+fn events_of_the_drains_of_a_phase_name_it() {
+    let lines = lines_of(|| {
+        let shutdown = Shutdown::new();
+        let phase = shutdown.phase("HTTP").build();
+        let guard = phase.guard_named("request");
+        phase.drain_blocking(Duration::ZERO).unwrap_err();
+        drop(guard);
+        phase.drain_blocking(Duration::ZERO).unwrap();
+    });
+    assert_eq!(
+        lines,
+        [
+            "WARN message=not drained phase=\"HTTP\" in_flight=1 panicked=0 error=timed out; 1 guard is held:\n  1 'request'",
+            "INFO message=drained phase=\"HTTP\" panicked=0",
+        ]
+    );
+}
+
 #[test]
 fn drain_that_times_out_and_drains_later_says_both() {
     let lines = lines_of(|| {

@@ -178,7 +178,9 @@ impl Shared {
     /// Reports how a drain has ended.
     #[cfg(feature = "tracing")]
     pub(crate) fn trace_drained(&self, result: &Result<(), DrainError>) {
-        crate::node::trace::drained(result, self.report().panicked(), self.node.elapsed());
+        let node = &self.node;
+        let panicked = self.report().panicked();
+        crate::node::trace::drained(result, node.phase_name(), panicked, node.elapsed());
     }
 
     /// Does nothing without the feature `tracing`.

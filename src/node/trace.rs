@@ -49,20 +49,27 @@ pub(crate) fn failed(failure: &Failure, elapsed: Option<Duration>) {
 /// program may end then; but it does not wait for a waker that hangs, or a subscriber that blocks.
 const FLUSH: Duration = Duration::from_millis(50);
 
-/// Reports how a drain has ended, and how many guards were dropped by panics.
-pub(crate) fn drained(result: &Result<(), DrainError>, panicked: usize, elapsed: Option<Duration>) {
+/// Reports how a drain has ended, of which phase, and how many guards were dropped by panics.
+pub(crate) fn drained(
+    result: &Result<(), DrainError>,
+    phase: Option<&'static str>,
+    panicked: usize,
+    elapsed: Option<Duration>,
+) {
     // What has woken the drain has its events yet to emit.
     let left = WAKERS.flush_current(FLUSH);
     EVENTS.flush(left);
     let result = result.clone();
     emit(move || match result {
         Ok(()) if panicked == 0 => {
-            tracing::info!(target: TARGET, elapsed = time(elapsed), panicked, "drained");
+            tracing::info!(target: TARGET, phase, elapsed = time(elapsed), panicked, "drained");
         }
-        Ok(()) => tracing::warn!(target: TARGET, elapsed = time(elapsed), panicked, "drained"),
+        Ok(()) => {
+            tracing::warn!(target: TARGET, phase, elapsed = time(elapsed), panicked, "drained");
+        }
         Err(error) => {
             let in_flight = error.report.guards();
-            tracing::warn!(target: TARGET, elapsed = time(elapsed), in_flight, panicked, %error, "not drained");
+            tracing::warn!(target: TARGET, phase, elapsed = time(elapsed), in_flight, panicked, %error, "not drained");
         }
     });
 }
