@@ -16,6 +16,7 @@ use crate::os::deliver::request;
 use crate::os::error::InstallError;
 use crate::os::settings::Settings;
 use crate::os::timekeeper;
+use crate::util::deadline::prepare;
 use crate::util::sync::lock_std;
 
 /// Returns whether a console event stands for the signal.
@@ -25,6 +26,7 @@ pub(crate) fn is_usable(signal: Signal) -> bool {
 
 /// Registers the handler: when it returns, the events of these signals go to `node`.
 pub(crate) fn listen(settings: &Settings, node: &Arc<Node>) -> Result<(), InstallError> {
+    prepare();
     if node.policy().needs_timekeeper() {
         keep_times().map_err(InstallError::Thread)?;
     }
