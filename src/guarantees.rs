@@ -16,10 +16,10 @@
 //!   asleep.
 //! - **G6** Installing twice is an `Err` that changes nothing; after a failed install each signal does
 //!   what it did before, and it can be retried.
-//! - **G7** Dropping a handle never begins a shutdown, and Ctrl-C is never dead: when every handle is
-//!   gone, and every waiter, guard, callback and future that was made by one, a signal does what the
-//!   system does by default. After a first signal the next is the second all the same, and G4 holds, or the
-//!   [`ForcePolicy`](crate::ForcePolicy).
+//! - **G7** Dropping a handle never begins a shutdown (a phase that is dropped keeps no other waiting), and
+//!   Ctrl-C is never dead: when every handle is gone, and every waiter, guard, callback and future that was
+//!   made by one, a signal does what the system does by default. After a first signal the next is the second
+//!   all the same, and G4 holds, or the [`ForcePolicy`](crate::ForcePolicy).
 //! - **G8** A drain returns `Ok` only after every guard was dropped, and what was written before each
 //!   drop is visible after.
 //! - **G9** A drain that runs out of time says how many guards are left and on which lines they were

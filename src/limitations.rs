@@ -121,8 +121,9 @@
 //!   [`limit_on_shutdown_with`](crate::ShutdownExt::limit_on_shutdown_with) with a timer of your own.
 //! - Where std has no clock, as on `wasm32-unknown-unknown`, whatever reads the time panics: a
 //!   [`grace_period`](crate::Builder::grace_period), a [`debounce`](crate::Builder::debounce), and
-//!   timeouts other than zero and `Duration::MAX`. Lame ducks, delays and time limits need a thread, and
-//!   are not there.
+//!   timeouts other than zero and `Duration::MAX`. What needs a thread, or blocks one, is not there on wasm: lame
+//!   ducks, delays, time limits, `force_at_deadline`, and `wait_blocking`, `wait_blocking_timeout` and
+//!   `drain_blocking`.
 //!
 //! # Guards
 //!

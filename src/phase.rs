@@ -26,10 +26,11 @@ impl Shutdown {
     ///
     /// In all else it is a child: its guards count here, its cause and its deadline are those of this
     /// shutdown, and the force reaches it at once. It may be requested alone, as any child; that asks no
-    /// other phase, but it counts as asked. Then it has a cause of its own, also if the whole fails
-    /// later: take the exit code from the cause of the whole. All that goes for a failure too: to stop
-    /// the whole when a task of a phase fails, wrap the task with [`supervise`](Shutdown::supervise) or
-    /// [`critical`](Shutdown::critical) of the whole, and [`track`](Shutdown::track) it in the phase.
+    /// other phase, but it counts as asked. Then it has a cause of its own, also if the whole fails later,
+    /// and a deadline that may be earlier: take the exit code from the cause of the whole. All that goes for
+    /// a failure too: to stop the whole when a task of a phase fails, wrap the task with
+    /// [`supervise`](Shutdown::supervise) or [`critical`](Shutdown::critical) of the whole, and
+    /// [`track`](Shutdown::track) it in the phase.
     ///
     /// ```
     /// use std::time::Duration;
@@ -48,9 +49,9 @@ impl Shutdown {
     /// ```
     ///
     /// The order needs no task or thread of the program: the thread that drops the last guard of a phase
-    /// asks the next one, and calls its wakers. A phase that is dropped keeps no other waiting. One that holds no
-    /// guard is over as it is asked, so that the next is asked in the same step: their wakers and callbacks come in
-    /// no order.
+    /// asks the next one, and calls its wakers and callbacks; so does the thread that drops the last handle
+    /// of a phase without guards, which keeps no other waiting. One that holds no guard is over as it is
+    /// asked, so that the next is asked in the same step: their wakers and callbacks come in no order.
     pub fn phase(&self, name: &'static str) -> PhaseBuilder {
         let settings = PhaseSettings {
             name,
@@ -129,8 +130,9 @@ impl PhaseBuilder {
 
     /// Leaves it to the program to ask the phase, by any verb that requests a shutdown. Defaults to off.
     ///
-    /// The verbs are methods of the handle, so keep one. Once only waiters and guards of the phase are left,
-    /// it can't be asked any more: its waiters and the phases that come after it wait until the force.
+    /// The verbs are methods of the handle, so keep one, or a [`DropGuard`](crate::DropGuard). Once only
+    /// waiters and guards of the phase are left, it can't be asked any more: its waiters and the phases that
+    /// come after it wait until the force.
     ///
     /// ```
     /// use winddown::Shutdown;

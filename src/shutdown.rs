@@ -36,7 +36,8 @@ use crate::waiter::Waiter;
 /// A handle to one shutdown: requests it, and hands out [`Waiter`]s for it.
 ///
 /// Clones are handles to the same shutdown, and equal. Dropping a handle, even the last, never begins
-/// a shutdown.
+/// a shutdown. (Once the whole is stopping, the last handle of a [phase](Shutdown::phase) may have kept others
+/// waiting: its drop asks them.)
 ///
 /// | state | [`request_shutdown`] | a real signal | [`trigger`], [`fail`] |
 /// |---|---|---|---|
@@ -114,12 +115,12 @@ impl Shutdown {
 
     /// Sends a fake signal: as if the operating system had sent one. Returns whether it was taken.
     ///
-    /// The first requests the shutdown. The waiters are ready and their wakers were called when it
-    /// returns; but a [`lame_duck`](crate::Builder::lame_duck) comes first, and wakers that another
-    /// thread is calling at that moment may be called a little later. The second forces: an installed
-    /// shutdown ends the process at once, so this does not return, unless there is an
-    /// [`abort_timeout`](crate::Builder::abort_timeout); one made by [`new`](Shutdown::new) becomes
-    /// forced. A third is not taken.
+    /// The first requests the shutdown. The waiters are ready and their wakers were called when it returns;
+    /// but a [`lame_duck`](crate::Builder::lame_duck) comes first, and wakers that another thread is calling
+    /// at that moment, or that come behind the callback or waker which makes this call, may be called a
+    /// little later. The second forces: an installed shutdown ends the process at once, so this does not
+    /// return, unless there is an [`abort_timeout`](crate::Builder::abort_timeout); one made by
+    /// [`new`](Shutdown::new) becomes forced. A third is not taken.
     ///
     /// For a reason of the program's own that several parts may have, use
     /// [`trigger`](Shutdown::trigger), which never forces.
@@ -419,10 +420,10 @@ impl Shutdown {
     /// thread, if they are. Not during the lame duck.
     ///
     /// It is called by the thread that makes waiters ready: the one that calls
-    /// [`request_shutdown`](Shutdown::request_shutdown), before that returns, or the one that drops the last
-    /// guard of the phase before; after a signal, a lame duck, a delay or a time limit, a thread of this
-    /// crate. So it must not block: the wakers behind it wait for it. Dropping the [`Callback`] deregisters
-    /// it.
+    /// [`request_shutdown`](Shutdown::request_shutdown), before that returns, the one that drops the last
+    /// guard of the phase before, or its last handle, or the one that drains it; after a signal, a lame
+    /// duck, a delay or a time limit, a thread of this crate. So it must not block: the wakers behind it
+    /// wait for it. Dropping the [`Callback`] deregisters it.
     ///
     /// It is a bridge to other notions of shutdown that takes no task:
     ///
@@ -498,7 +499,8 @@ impl Shutdown {
     /// the line of this call.
     ///
     /// Returns `None` once a drain of this shutdown, or of an ancestor, has returned `Ok`, and once a phase
-    /// among them was asked and held no guard: nothing would wait for the work, so don't begin it. (And at
+    /// among them was asked and held no guard, unless its time limit had run out before: nothing would wait
+    /// for the work, so don't begin it. (And at
     /// the limit of the counter, `usize::MAX / 16` guards.)
     ///
     /// A drain ends at the first moment without a guard. So the guard of a queue of jobs belongs to the
@@ -691,9 +693,10 @@ impl Shutdown {
     /// So it closes when it is polled, not when the last guard is dropped. Await a [`Waiter`] first, and
     /// stop accepting work; or use [`drained`](Shutdown::drained), which waits for the request.
     ///
-    /// Several drains may wait at once, and after a time-out one may try again. A timeout of zero is
-    /// a check, which closes the shutdown if it finds no guard; `Duration::MAX` never ends. The timeout is real time; for the time of another clock,
-    /// such as the paused one of a test, see [`drain_until`](Shutdown::drain_until).
+    /// Several drains may wait at once, and after a time-out one may try again. A timeout of zero is a
+    /// check, which closes the shutdown if it finds no guard; `Duration::MAX` never ends. The timeout is
+    /// real time; for the time of another clock, such as the paused one of a test, see
+    /// [`drain_until`](Shutdown::drain_until).
     ///
     /// ```
     /// # use std::time::{Duration, Instant};
@@ -771,7 +774,8 @@ impl Shutdown {
     /// of the process.
     ///
     /// For threads: `waiter.wait_blocking()`, and then
-    /// `drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))`. On tokio, print the error before
+    /// `drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))`. That does not end at a deadline which
+    /// comes before waiters are ready. On tokio, print the error before
     /// `main` returns: see [limitations](crate::limitations#runtimes).
     ///
     /// ```
@@ -902,7 +906,7 @@ impl fmt::Debug for Shutdown {
 
 /// Sends a fake signal to the installed shutdown, from anywhere in the program; see
 /// [`Shutdown::request_shutdown`], also for what it returns. Returns `false` also when none is installed, or
-/// every handle to it was dropped before the first signal.
+/// every handle to it, and all that was made by one, was dropped before the first signal.
 ///
 /// # Blocking
 ///

@@ -19,7 +19,7 @@ use crate::util::waker_queue::Slot;
 /// Made by [`Shutdown::waiter`](crate::Shutdown::waiter), cloned at will, awaited on any runtime or
 /// on none. Its output is `()`, so it goes wherever a server takes a shutdown future:
 /// `.with_graceful_shutdown(shutdown.waiter())`. (Such a server may reset what is in its listen queue;
-/// [winddown-http](https://docs.rs/winddown-http) does not.) [`cause`](Waiter::cause) says why.
+/// [winddown-http](https://docs.rs/winddown-http) answers it.) [`cause`](Waiter::cause) says why.
 ///
 /// It is fused: polled again after it was ready, it is ready again. By `&mut` it can be awaited
 /// many times, as in a loop:

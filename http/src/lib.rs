@@ -246,7 +246,7 @@
 //!
 //! - `axum::serve`, tonic's `serve_with_shutdown`, warp's `graceful` and hyper-util's `GracefulShutdown`
 //!   stop accepting and tell all connections at the same moment. Connections in the listen queue are
-//!   reset. One that was just accepted, whose request was not read, is closed. Likewise one that is
+//!   reset; tonic's listener stays open until its last connection has ended. One that was just accepted, whose request was not read, is closed. Likewise one that is
 //!   kept alive, when its next request has arrived and was not read. Two lines help: the kernel refuses, and
 //!   the server is told half a second later, so that it reads what has come first.
 //! - None of them bounds a client that sends half a request head, or HTTP/2's preface and then nothing, or

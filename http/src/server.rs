@@ -172,7 +172,7 @@ impl<E> Server<E> {
     }
 
     /// Sets how long a connection may be without a request before it is told to finish. Defaults to
-    /// 75 s.
+    /// 75 s. It is no shorter than the [`pause`](Server::pause).
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]

@@ -81,8 +81,8 @@ impl Cause {
 }
 
 impl From<&Cause> for ExitCode {
-    /// Returns 128 + n after a signal, as shells report it (143 for SIGTERM), failure (1) after a
-    /// failure, and success after any other cause.
+    /// Returns 128 + n after a signal, as shells report it (143 for SIGTERM), or 255 for a number that no system
+    /// has, failure (1) after a failure, and success after any other cause.
     fn from(cause: &Cause) -> Self {
         match cause {
             Cause::Signal(signal) => Self::from(signal.exit_code()),

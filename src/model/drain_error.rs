@@ -29,7 +29,8 @@ use crate::model::report::Report;
 pub struct DrainError {
     /// Why the drain ended.
     pub kind: DrainErrorKind,
-    /// The guards that are held.
+    /// The guards that are held. Beside them the lines whose guards were dropped by panics, and the phases whose
+    /// time limits ran out.
     pub report: Report,
 }
 

@@ -114,7 +114,7 @@ impl Failure {
     }
 
     /// Returns where the task was made known: the line that called `critical`, `supervise`, `fail`,
-    /// `guard`, `guard_named`, `track` or `drop_guard`.
+    /// `guard`, `guard_named`, `track`, `track_named` or `drop_guard`.
     ///
     /// ```
     /// use winddown::Shutdown;

@@ -118,7 +118,7 @@ impl<L: AsSocket> TokioIncoming<L> {
     ///
     /// # Errors
     ///
-    /// Those of [`refuse_on_shutdown`](crate::refuse_on_shutdown).
+    /// That of the system, if the listener can't be copied.
     pub fn refuse_on_shutdown(mut self, shutdown: &Shutdown) -> io::Result<Self> {
         self.refusing = Some(Refusal::new(&self.listener, shutdown)?);
         Ok(self)
