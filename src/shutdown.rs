@@ -95,7 +95,7 @@ impl Shutdown {
         &self.shared.node
     }
 
-    /// Returns a future that is ready when work is to be finished: when a shutdown was requested, and
+    /// Returns a future that is ready when the program is to finish its work: when a shutdown was requested, and
     /// its [`lame_duck`](crate::Builder::lame_duck), if it has one, is over. Cheap; make one wherever
     /// one is needed.
     ///
@@ -109,11 +109,13 @@ impl Shutdown {
     /// future::block_on(waiter);
     /// ```
     #[inline]
+    #[doc(alias = "cancelled")]
     pub fn waiter(&self) -> Waiter {
         Waiter::new(self.shared.node.clone())
     }
 
-    /// Sends a fake signal: as if the operating system had sent one. Returns whether it was taken.
+    /// Sends a fake signal: as if the operating system had sent one. Returns whether it was taken. A second
+    /// call ends the process, or forces: to cancel from several places, use [`trigger`](Shutdown::trigger).
     ///
     /// The first requests the shutdown. The waiters are ready and their wakers were called when it returns;
     /// but a [`lame_duck`](crate::Builder::lame_duck) comes first, and wakers that another thread is calling
@@ -121,9 +123,6 @@ impl Shutdown {
     /// little later. The second forces: an installed shutdown ends the process at once, so this does not
     /// return, unless there is an [`abort_timeout`](crate::Builder::abort_timeout); one made by
     /// [`new`](Shutdown::new) becomes forced. A third is not taken.
-    ///
-    /// For a reason of the program's own that several parts may have, use
-    /// [`trigger`](Shutdown::trigger), which never forces.
     ///
     /// The cause names the line of the call. For a call through a function that was handed on, such as
     /// `then(Shutdown::request_shutdown)`, that is a line of the standard library: hand on a closure.
@@ -190,6 +189,7 @@ impl Shutdown {
     ///
     /// As [`request_shutdown`](Shutdown::request_shutdown).
     #[track_caller]
+    #[doc(alias = "cancel")]
     pub fn trigger(&self, reason: impl Into<Arc<str>>) -> bool {
         self.node().trigger(Cause::Triggered {
             reason: reason.into(),
@@ -245,7 +245,8 @@ impl Shutdown {
         self.node().has_reached(Stage::Requested)
     }
 
-    /// Returns whether work is to be finished: whether waiters are ready. One atomic load.
+    /// Returns whether the program is to begin no new work, and to finish what it has: whether waiters are
+    /// ready. One atomic load.
     ///
     /// ```
     /// use std::time::Duration;
@@ -257,6 +258,7 @@ impl Shutdown {
     /// assert!(shutdown.is_requested() && !shutdown.is_stopping());
     /// ```
     #[inline]
+    #[doc(alias = "is_cancelled")]
     pub fn is_stopping(&self) -> bool {
         self.node().has_reached(Stage::Stopping)
     }
@@ -380,6 +382,38 @@ impl Shutdown {
         self.node().cause()
     }
 
+    /// Returns the [failure](Cause::Failed) that is the cause of the shutdown, as an error: for the end of
+    /// `main`, when all is drained. `Ok` after any other cause, and if none was requested.
+    ///
+    /// So the exit code of a service is a failure if a task has failed, and a success after a signal. For that
+    /// of a tool, see [`Cause::exit`].
+    ///
+    /// ```
+    /// # use std::error::Error;
+    /// use winddown::Shutdown;
+    ///
+    /// async fn serve(shutdown: &Shutdown) -> Result<(), Box<dyn Error>> {
+    ///     // ...
+    ///     shutdown.drained().await?;
+    ///     shutdown.result()?;
+    ///     Ok(())
+    /// }
+    /// # let shutdown = Shutdown::new();
+    /// # shutdown.fail("disk full");
+    /// # let error = futures_lite::future::block_on(serve(&shutdown)).unwrap_err();
+    /// # assert_eq!(error.to_string(), "failed: disk full");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The [`Failure`], also if it came after the request.
+    pub fn result(&self) -> Result<(), Failure> {
+        match self.cause() {
+            Some(Cause::Failed(failure)) => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns when the [`grace_period`](crate::Builder::grace_period) is over; `None` if nothing was
     /// requested, here or in an ancestor, or if no grace period was set.
     ///
@@ -491,6 +525,7 @@ impl Shutdown {
     ///
     /// Making and dropping one takes the same time however many there are, and leaves nothing behind.
     #[must_use = "a child without a handle has no waiters and no guards"]
+    #[doc(alias = "child_token")]
     pub fn child(&self) -> Self {
         Self::below(Node::child(self.node()))
     }
@@ -535,7 +570,7 @@ impl Shutdown {
     /// its own. A guard of a [`child`](Shutdown::child) on another line than its first is one small
     /// allocation.
     #[track_caller]
-    #[must_use = "without the guard, no drain waits for the work"]
+    #[must_use = "bind it to a name, such as `_guard`: `let _ =` drops it, and no drain waits for the work"]
     pub fn guard(&self) -> Option<Guard> {
         let location = Location::caller();
         let name = None;
@@ -557,7 +592,7 @@ impl Shutdown {
     /// assert!(report.starts_with("1 guard is held:\n  1 'export' at "));
     /// ```
     #[track_caller]
-    #[must_use = "without the guard, no drain waits for the work"]
+    #[must_use = "bind it to a name, such as `_guard`: `let _ =` drops it, and no drain waits for the work"]
     pub fn guard_named(&self, name: &'static str) -> Option<Guard> {
         let location = Location::caller();
         let name = Some(name);
@@ -587,6 +622,7 @@ impl Shutdown {
     /// assert_eq!(shutdown.in_flight(), 0);
     /// ```
     #[track_caller]
+    #[doc(alias = "spawn")]
     pub fn track<F: Future>(&self, future: F) -> Track<F> {
         Track::new(future, self.guard())
     }
@@ -650,9 +686,10 @@ impl Shutdown {
     /// is a failure afterwards, too.
     ///
     /// The [`cause`](Shutdown::cause) names the task and has the error. The wrapped future returns the
-    /// [`Failure`] in place of the error, which is to be `Send` and `Sync`. The future holds no guard; see
-    /// [`track`](Shutdown::track). On a child or a phase, it is the shutdown of that part alone that
-    /// begins, as with [`critical`](Shutdown::critical).
+    /// [`Failure`] in place of the error. A `Box<dyn Error>` won't do as error, because it is neither `Send` nor
+    /// `Sync`: use `Box<dyn Error + Send + Sync>`. A task without a result ends with `Ok::<(), Infallible>(())`.
+    /// The future holds no guard; see [`track`](Shutdown::track). On a child or a phase, it is the shutdown of
+    /// that part alone that begins, as with [`critical`](Shutdown::critical).
     ///
     /// ```
     /// use futures_lite::future;
@@ -773,10 +810,7 @@ impl Shutdown {
     /// [`abort_timeout`](crate::Builder::abort_timeout), which leaves time between the force and the end
     /// of the process.
     ///
-    /// For threads: `waiter.wait_blocking()`, and then
-    /// `drain_blocking(shutdown.remaining().unwrap_or(Duration::MAX))`. That does not end at a deadline which
-    /// comes before waiters are ready. On tokio, print the error before
-    /// `main` returns: see [limitations](crate::limitations#runtimes).
+    /// On tokio, print the error before `main` returns: see [limitations](crate::limitations#runtimes).
     ///
     /// ```
     /// use futures_lite::future;
@@ -797,6 +831,11 @@ impl Shutdown {
     /// # Panics
     ///
     /// As `drain`, where there is a grace period.
+    ///
+    /// # Without the feature `signals`
+    ///
+    /// As with `drain`, no timer wakes the task at the deadline. Await a [`Waiter`], and then
+    /// [`drain_until`](Shutdown::drain_until) with a timer of your runtime.
     pub fn drained(&self) -> Drain {
         Drain::for_request(self.shared.clone())
     }
@@ -822,8 +861,54 @@ impl Shutdown {
     /// Blocks this thread. In a task, await `drain` instead.
     #[cfg(not(target_family = "wasm"))]
     pub fn drain_blocking(&self, timeout: Duration) -> Result<(), DrainError> {
+        self.drain_blocking_until(deadline_after(timeout))
+    }
+
+    /// Blocks this thread until [`drained`](Shutdown::drained) would be ready. The deadline ends it also
+    /// without the feature `signals`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use winddown::Shutdown;
+    ///
+    /// let grace = Duration::from_secs(10);
+    /// let shutdown = Shutdown::builder().grace_period(grace).build();
+    /// let guard = shutdown.guard();
+    /// std::thread::spawn({
+    ///     let shutdown = shutdown.clone();
+    ///     move || {
+    ///         shutdown.request_shutdown();
+    ///         drop(guard); // done
+    ///     }
+    /// });
+    /// shutdown.drained_blocking().unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `drain`.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks this thread. In a task, await `drained` instead.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn drained_blocking(&self) -> Result<(), DrainError> {
+        let node = self.node();
+        let stopping = || node.has_reached(Stage::Stopping);
+        // A request wakes this thread, also one above, and sets the deadline. In this order: what is stopping
+        // has its deadline.
+        let requested = || match (stopping(), node.deadline()) {
+            (false, None) => None,
+            (_, deadline) => Some(deadline),
+        };
+        let deadline = node.block(None, requested).flatten();
+        node.block(deadline, || stopping().then_some(()));
+        self.drain_blocking_until(deadline)
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn drain_blocking_until(&self, deadline: Option<Instant>) -> Result<(), DrainError> {
         let settled = |late| self.shared.settled(false, late, || ());
-        let deadline = deadline_after(timeout);
         let result = match self.node().block(deadline, || settled(false)) {
             Some(result) => result,
             None => settled(true).expect("a drain that is late has ended"),

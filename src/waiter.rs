@@ -13,8 +13,8 @@ use crate::reached::{Reached, WholeRequested};
 use crate::util::deadline;
 use crate::util::waker_queue::Slot;
 
-/// A future that is ready when work is to be finished: when a shutdown was requested, and its
-/// [`lame_duck`](crate::Builder::lame_duck), if it has one, is over.
+/// A future that is ready when the program is to begin no new work, and to finish what it has: when a shutdown
+/// was requested, and its [`lame_duck`](crate::Builder::lame_duck), if it has one, is over.
 ///
 /// Made by [`Shutdown::waiter`](crate::Shutdown::waiter), cloned at will, awaited on any runtime or
 /// on none. Its output is `()`, so it goes wherever a server takes a shutdown future:
@@ -93,7 +93,7 @@ impl Waiter {
         WholeRequested::new(self.node.clone())
     }
 
-    /// Returns whether the waiter is ready: whether work is to be finished. One atomic load.
+    /// Returns whether the waiter is ready: whether the program is to finish its work. One atomic load.
     ///
     /// ```
     /// use winddown::Shutdown;

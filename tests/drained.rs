@@ -3,15 +3,15 @@
 mod support;
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
 use futures_lite::{Stream, future};
 use support::{Counter, HOUR, poll, until};
-use winddown::{Builder, DrainErrorKind, Shutdown, Signal, Stage};
+use winddown::{Builder, DrainError, DrainErrorKind, Shutdown, Signal, Stage};
 
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -316,5 +316,92 @@ fn g8_drained_races_the_last_guard_and_the_request() {
             shutdown.request_shutdown();
             drains.join().unwrap();
         });
+    }
+}
+
+/// Runs `then` while a thread blocks until the shutdown is drained, or is about to, and returns how that has ended.
+fn blocked(shutdown: &Shutdown, then: impl FnOnce()) -> Result<(), DrainError> {
+    let (drains, barrier) = (shutdown.clone(), Arc::new(Barrier::new(2)));
+    let begun = barrier.clone();
+    let thread = thread::spawn(move || {
+        begun.wait();
+        drains.drained_blocking()
+    });
+    barrier.wait();
+    then();
+    support::in_time(|| thread.join()).unwrap()
+}
+
+/// How often a thread is to be found blocked, or about to.
+const ROUNDS: usize = 50;
+
+/// Mutation: `drained_blocking` does not wait for the stop, but for the request.
+#[test]
+fn g8_thread_is_drained_after_the_lame_duck() {
+    for _ in 0..ROUNDS {
+        let shutdown = lame_duck().grace_period(HOUR).build();
+        let result = blocked(&shutdown, || {
+            shutdown.trigger("enough");
+            for _ in 0..10 {
+                thread::yield_now();
+                drop(shutdown.guard().expect("work is accepted in the lame duck"));
+            }
+            let guard = shutdown.guard();
+            shutdown.send(Signal::INT);
+            drop(guard);
+        });
+        assert_eq!(result, Ok(()));
+        assert!(shutdown.is_stopping() && shutdown.guard().is_none());
+    }
+}
+
+#[test]
+fn g8_thread_is_drained_without_a_grace_period() {
+    for _ in 0..ROUNDS {
+        let shutdown = Shutdown::new();
+        let guard = shutdown.guard();
+        let result = blocked(&shutdown, || {
+            shutdown.trigger("enough");
+            drop(guard);
+        });
+        assert_eq!(result, Ok(()));
+    }
+}
+
+/// Mutation: `drained_blocking` waits for the stop alone.
+#[test]
+fn thread_is_drained_at_a_deadline_before_the_stop() {
+    for round in 0..ROUNDS {
+        let held = round % 2 == 0;
+        let shutdown = lame_duck().grace_period(MOMENT).build();
+        let phase = shutdown.phase("by hand").by_hand().build();
+        for drained in [&shutdown, &phase] {
+            let guard = held.then(|| phase.guard());
+            let result = blocked(drained, || {
+                shutdown.trigger("enough");
+            });
+            let kind = result.map_err(|error| error.kind);
+            let expected = if held {
+                Err(DrainErrorKind::TimedOut)
+            } else {
+                Ok(())
+            };
+            assert_eq!(kind, expected);
+            assert!(!drained.is_stopping());
+            drop(guard);
+        }
+    }
+}
+
+#[test]
+fn thread_is_drained_with_the_force() {
+    for _ in 0..ROUNDS {
+        let shutdown = lame_duck().build();
+        let _guard = shutdown.guard();
+        let error = blocked(&shutdown, || {
+            shutdown.request_shutdown();
+            shutdown.request_shutdown();
+        });
+        assert_eq!(error.unwrap_err().kind, DrainErrorKind::Forced);
     }
 }

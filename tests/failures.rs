@@ -592,19 +592,22 @@ fn parent_that_a_failed_child_triggers_is_a_success() {
     assert_eq!(parent.cause().unwrap().to_string(), "a part is missing");
 }
 
-/// Shown to compile: what `main` may do with a failure.
+/// Shown to compile too: what `main` may do with a failure.
 #[test]
 fn failure_is_an_error_for_main() {
     fn end(shutdown: &Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
-        match shutdown.cause().as_ref().and_then(Cause::error) {
-            Some(failure) => Err(failure.clone().into()),
-            None => Ok(()),
-        }
+        shutdown.result()?;
+        Ok(())
     }
     let shutdown = Shutdown::new();
     assert!(end(&shutdown).is_ok());
+    let child = shutdown.child();
+    shutdown.send(Signal::TERM);
+    assert!(end(&shutdown).is_ok());
     shutdown.fail("disk full");
-    assert_eq!(end(&shutdown).unwrap_err().to_string(), "failed: disk full");
+    for failed in [shutdown, child] {
+        assert_eq!(end(&failed).unwrap_err().to_string(), "failed: disk full");
+    }
 }
 
 /// Pinned, as an executor holds it.

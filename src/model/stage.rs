@@ -20,7 +20,7 @@ pub enum Stage {
     /// A shutdown was requested. Work is still accepted while the
     /// [lame duck](crate::Builder::lame_duck) lasts.
     Requested,
-    /// [`Waiter`](crate::Waiter)s are ready: work in flight is to be finished.
+    /// [`Waiter`](crate::Waiter)s are ready: the program is to finish its work.
     Stopping,
     /// The shutdown was forced: work in flight is to be given up.
     Forced,
