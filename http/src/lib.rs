@@ -139,11 +139,14 @@
 //! - The kernel also resets a client of a listener with `TCP_DEFER_ACCEPT` that has sent nothing yet, since it
 //!   is not in the queue; and the rest of a queue of more than 4,096, if `net.core.somaxconn` permits one.
 //! - A client that keeps its connection alive, and sends nothing within the pause, may send a request at
-//!   the moment when the connection is closed. Clients repeat such a request, as HTTP/1.1 has it, if
-//!   it is idempotent. On HTTP/2 it is answered.
+//!   the moment when the connection is closed. Many clients repeat such a request if it is idempotent, as
+//!   HTTP/1.1 has it; node's `http.Agent` and `fetch` do not, and aiohttp not always. Of 48 of them that
+//!   pause for up to a second between two requests, in 20 stops, 11 and 39 requests failed, as many as with
+//!   other servers. In a lame duck that is longer than such a pause each hears of the stop by an answer; there
+//!   none failed. On HTTP/2 such a request is answered.
 //! - Clients of HTTP/2 may fail requests by themselves when the GOAWAY comes: Go's net/http, and so Traefik,
 //!   node, tonic's channels and hyper-util's client fail some that they have not sent, and Python's h2, and so
-//!   httpx, all that are in flight. They do so with every server. A lame duck in which a load balancer turns
+//!   httpx, and Java's `HttpClient` all that are in flight. They do so with every server. A lame duck in which a load balancer turns
 //!   elsewhere avoids it, and so does HTTP/1.
 //! - The end of an answer over HTTP/2 may wait in the kernel's buffer when the connection is over. The server
 //!   keeps the connection for a `client_timeout`, and once more for each 256 KiB that it has written since the client
@@ -181,7 +184,8 @@
 //!
 //! A websocket belongs to the task of its handler. The connection keeps its guard until that task drops
 //! the websocket. With the [`RequestGuard`] of a [`GuardLayer`] the name of the request is in the report too,
-//! and the task has a waiter:
+//! and the task has a waiter. Its route takes `any` method: on HTTP/2, which browsers speak over TLS, they open a
+//! websocket by CONNECT.
 //!
 //! ```
 //! use std::time::Duration;
@@ -205,21 +209,29 @@
 //!     while let Some(received) =
 //!         socket.recv().cancel_on_shutdown(&mut stop).await
 //!     {
-//!         let Some(Ok(message)) = received else {
-//!             return; // the client has gone
-//!         };
-//!         if socket.send(message).await.is_err() {
-//!             return;
+//!         match received {
+//!             // It is answered by itself, and the next `recv` returns `None`.
+//!             Some(Ok(Message::Close(_))) => continue,
+//!             Some(Ok(message)) => {
+//!                 // A client that reads no more must not hold up the stop.
+//!                 let sent = socket.send(message).cancel_on_shutdown(&mut stop).await;
+//!                 if sent.is_some_and(|sent| sent.is_err()) {
+//!                     return;
+//!                 }
+//!             }
+//!             _ => return, // the client has gone
 //!         }
 //!     }
 //!     let close = CloseFrame {
 //!         code: close_code::AWAY, // 1001
 //!         reason: "restarting".into(),
 //!     };
-//!     let _ = socket.send(Message::Close(Some(close))).await;
 //!     // Until the client's close, which may never come.
-//!     let rest = async { while let Some(Ok(_)) = socket.recv().await {} };
-//!     let _ = timeout(Duration::from_secs(5), rest).await;
+//!     let farewell = async {
+//!         let _ = socket.send(Message::Close(Some(close))).await;
+//!         while let Some(Ok(_)) = socket.recv().await {}
+//!     };
+//!     let _ = timeout(Duration::from_secs(5), farewell).await;
 //! }
 //! ```
 //!

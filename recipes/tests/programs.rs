@@ -6,6 +6,8 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -83,6 +85,13 @@ fn job_queue_late() {
 }
 
 #[test]
+fn job_queue_that_panics() {
+    let mut program = recipe!("job_queue", "0");
+    let status = program.end("the panic of a job stopped it");
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
 fn spawn_blocking() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spawn_blocking"));
     let mut program = Program::start("spawn_blocking", command.stdin(Stdio::piped()));
@@ -136,23 +145,104 @@ fn cpu_threads() {
 
 #[test]
 fn cli() {
-    let folder = std::env::temp_dir().join(format!("winddown-cli-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("it can be made");
-    let files = ["one", "two", "three"].map(|name| folder.join(name));
-    for file in &files {
-        fs::write(file, "text").expect("it can be written");
-    }
-    let mut program = recipe!("cli", &files[0], &files[1], &files[2]);
+    let folder = Folder::new("three");
+    let [one, two, three] = ["one", "two", "three"].map(|name| folder.file(name));
+    let mut program = recipe!("cli", one, three, two);
     program.line("working on ");
     program.line("working on ");
     program.send(Signal::SIGINT);
     program.line("done: ");
     program.line("2 of 3 files");
     let status = program.end("the current file was finished");
-    assert_eq!(status.code(), Some(130));
-    let texts = files.map(|file| fs::read_to_string(file).expect("it is there"));
-    assert_eq!(texts, ["TEXT", "TEXT", "text"]);
-    fs::remove_dir_all(folder).expect("it can be removed");
+    assert_eq!(status.signal(), Some(Signal::SIGINT as i32));
+    assert_eq!(folder.texts(), ["TEXT", "TEXT", "text"]);
+}
+
+#[test]
+fn cli_second_signal() {
+    let folder = Folder::new("second");
+    let mut program = recipe!("cli", folder.file("one"));
+    program.line("working on ");
+    program.send(Signal::SIGINT);
+    // Two equal ones that are both pending would be one. Of two others either may be the first.
+    program.send(Signal::SIGTERM);
+    program.line("0 of 1 files");
+    let status = program.end("no half of the file was left");
+    let signals = [Signal::SIGINT, Signal::SIGTERM].map(|signal| Some(signal as i32));
+    assert!(signals.contains(&status.signal()), "{status}");
+    assert_eq!(folder.texts(), ["text", "text", "text"]);
+}
+
+/// Ctrl-C reaches bash and the recipe. bash ends its loop if what it waits for dies of the signal.
+#[test]
+fn cli_in_a_loop() {
+    let folder = Folder::new("loop");
+    let mut command = Command::new("bash");
+    command
+        .arg("-c")
+        .arg("cd $1; for file in *; do $2 $file; done; echo the loop goes on")
+        .args(["bash".as_ref(), folder.0.as_os_str()])
+        .arg(env!("CARGO_BIN_EXE_cli"));
+    let mut program = Program::start("cli in a loop", &mut command);
+    program.line("working on ");
+    program.send_to_group(Signal::SIGINT);
+    program.line("1 of 1 files");
+    let status = program.end("the loop was stopped");
+    assert_eq!(program.rest(), [""; 0]);
+    assert_eq!(status.signal(), Some(Signal::SIGINT as i32));
+    assert_eq!(folder.texts(), ["TEXT", "text", "text"]);
+}
+
+/// The end of what reads the output, as in `cli ... | head`.
+#[test]
+fn cli_without_a_reader() {
+    let folder = Folder::new("reader");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cli"));
+    let mut child = command
+        .arg(folder.file("one"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(folder.texts(), ["TEXT", "text", "text"]);
+}
+
+/// A folder with three files, until this is dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let pid = std::process::id();
+        let folder = Self(std::env::temp_dir().join(format!("winddown-cli-{name}-{pid}")));
+        fs::create_dir_all(&folder.0).expect("it can be made");
+        for name in ["one", "two", "three"] {
+            fs::write(folder.file(name), "text").expect("it can be written");
+        }
+        folder
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Returns the texts of all files, by name.
+    fn texts(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).expect("it is there");
+        let mut files: Vec<_> = entries
+            .map(|entry| entry.expect("it is there").path())
+            .collect();
+        files.sort();
+        let text = |file| fs::read_to_string(file).expect("it is there");
+        files.into_iter().map(text).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Prints when it is sent SIGTERM, and ends.

@@ -4,9 +4,11 @@
 mod support;
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{WHOLE, ask, body, head, queued, server};
+use support::{Program, WHOLE, ask, body, head, queued, server};
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -100,14 +102,20 @@ fn axum_sse() {
     assert_eq!(status.code(), Some(0));
 }
 
-#[test]
-fn axum_ws() {
-    let mut program = recipe!("axum_ws");
+/// Opens a websocket.
+fn websocket(program: &Program) -> TcpStream {
     let upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let mut client = ask(program.address(), upgrade);
     assert!(head(&mut client).starts_with("HTTP/1.1 101 "));
     program.line("in flight");
+    client
+}
+
+#[test]
+fn axum_ws() {
+    let mut program = recipe!("axum_ws");
+    let mut client = websocket(&program);
     // Frames of a client are masked; a mask of zeros leaves the text as it is.
     client.write_all(b"\x81\x82\0\0\0\0hi").expect("it is sent");
     let mut echo = [0; 4];
@@ -123,6 +131,31 @@ fn axum_ws() {
         .write_all(b"\x88\x82\0\0\0\0\x03\xe9")
         .expect("it is sent");
     let status = program.end("closed with code 1001");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn axum_ws_closed_by_the_client() {
+    let program = recipe!("axum_ws");
+    let mut client = websocket(&program);
+    let close = b"\x88\x82\0\0\0\0\x03\xe8"; // 1000
+    client.write_all(close).expect("it is sent");
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).expect("it is closed");
+    assert_eq!(answer, b"\x88\x02\x03\xe8");
+}
+
+#[test]
+fn axum_ws_client_that_reads_no_more() {
+    let mut program = recipe!("axum_ws");
+    let mut client = websocket(&program);
+    // A binary frame of 60,000 bytes, until no more is echoed.
+    let frame = [&b"\x82\xfe\xea\x60\0\0\0\0"[..], &[0; 60_000]].concat();
+    let time = Some(Duration::from_millis(300));
+    client.set_write_timeout(time).expect("it is not zero");
+    while client.write_all(&frame).is_ok() {}
+    program.send(Signal::SIGTERM);
+    let status = program.end("a client that reads no more has 5 s");
     assert_eq!(status.code(), Some(0));
 }
 

@@ -20,6 +20,7 @@
 
 use std::error::Error;
 use std::net::TcpListener;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_http::ConnectionType;
@@ -34,7 +35,18 @@ use winddown_http::refuse_on_shutdown;
 const PAUSE: Duration = Duration::from_millis(500);
 
 #[actix_web::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // Printed here: when `main` has returned, tokio waits for threads that block.
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(25))
         .force_at_deadline()
@@ -58,6 +70,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .shutdown_timeout(20) // seconds
         .listen(listener)?;
     http.track(server.run()).await?;
+    shutdown.result()?;
     println!("stopped: every request was answered");
     Ok(())
 }

@@ -13,6 +13,7 @@
 //!   after 1.0 s. Of connections in the listen queue, 8 of 8 were answered.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::Router;
@@ -22,7 +23,18 @@ use winddown::Shutdown;
 use winddown_http::{GuardLayer, Server, TokioIncoming};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // Printed here: when `main` has returned, tokio waits for threads that block.
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(25))
         .force_at_deadline()
@@ -37,6 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Until a signal, and then until the last answer is sent.
     Server::tokio(&shutdown).serve(incoming, app).await?;
+    shutdown.result()?;
     println!("stopped: every request was answered");
     Ok(())
 }

@@ -12,6 +12,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::Router;
@@ -27,7 +28,18 @@ use winddown::Shutdown;
 use winddown_http::{Server, StreamingExt, TokioIncoming};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // Printed here: when `main` has returned, tokio waits for threads that block.
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(25))
         .force_at_deadline()
@@ -40,6 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("ready: {}", listener.local_addr()?);
     let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown)?;
     Server::tokio(&shutdown).serve(incoming, app).await?;
+    shutdown.result()?;
     println!("stopped: every stream was ended");
     Ok(())
 }

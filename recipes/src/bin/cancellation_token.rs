@@ -11,6 +11,7 @@
 //! With the argument `token`, a part of the program cancels its token, and that stops the whole.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,18 @@ fn begin_with(shutdown: &Shutdown, token: &CancellationToken, reason: &'static s
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // Printed here: when `main` has returned, tokio waits for threads that block.
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(10))
         .install()?;
@@ -53,6 +65,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         other.cancel();
     }
     shutdown.drained().await?;
+    shutdown.result()?;
     task.await?;
     println!("stopped: {}", shutdown.cause().ok_or("it was requested")?);
     Ok(())

@@ -13,6 +13,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -22,10 +23,22 @@ use winddown::Shutdown;
 use winddown_http::{RequestBody, Server, TokioIncoming};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // Printed here: when `main` has returned, tokio waits for threads that block.
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(25))
         .force_at_deadline()
+        .abort_timeout(Duration::from_secs(1)) // to say what is not done
         .install()?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("ready: {}", listener.local_addr()?);
@@ -33,6 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Server::tokio(&shutdown)
         .serve(incoming, service_fn(slow))
         .await?;
+    shutdown.result()?;
     println!("stopped: every request was answered");
     Ok(())
 }

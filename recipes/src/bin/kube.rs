@@ -12,6 +12,7 @@
 //! talks to the API server at the URL that is its argument, or to that of the environment.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,18 @@ use kube::{Api, Client, Config, ResourceExt};
 use winddown::{Shutdown, ShutdownExt};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // Printed here: when `main` has returned, tokio waits for threads that block.
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(25))
         .force_at_deadline()
@@ -43,10 +55,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
         });
     // The controller has no deadline of its own.
-    match controller.until_deadline(shutdown.waiter()).await {
-        Some(()) => println!("stopped: every reconciliation has ended"),
-        None => return Err("a reconciliation ran at the deadline".into()),
-    }
+    let ended = controller.until_deadline(shutdown.waiter()).await;
+    ended.ok_or("a reconciliation ran at the deadline")?;
+    shutdown.result()?;
+    println!("stopped: every reconciliation has ended");
     Ok(())
 }
 

@@ -12,6 +12,7 @@
 //! - **Measured:** SIGTERM: three rows were written, exit code 0 after 0.3 s.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use winddown::{Shutdown, Waiter};
@@ -58,7 +59,18 @@ mod poller {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // Printed here: when `main` has returned, tokio waits for threads that block.
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(10))
         .install()?;
@@ -73,6 +85,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     by_future.await?;
     println!("the future has ended it");
     println!("the library {}", by_waiter.await?);
+    shutdown.result()?;
     println!("stopped");
     Ok(())
 }

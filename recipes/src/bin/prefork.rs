@@ -36,7 +36,8 @@ use winddown_http::{Server, TokioIncoming, refuse_new};
 fn main() -> Result<(), Box<dyn Error>> {
     let builder = Shutdown::builder()
         .grace_period(Duration::from_secs(10))
-        .force_at_deadline();
+        .force_at_deadline()
+        .abort_timeout(Duration::from_secs(1)); // to say what is not done
     match std::env::args().nth(1) {
         None => parent(&builder.install()?),
         // One SIGTERM from the parent, and one at its end: SIGTERM does not force.
@@ -90,6 +91,7 @@ async fn worker(shutdown: &Shutdown) -> Result<(), Box<dyn Error>> {
     Server::tokio(shutdown)
         .serve(TokioIncoming::new(listener), app)
         .await?;
+    shutdown.result()?;
     Ok(())
 }
 

@@ -17,6 +17,7 @@
 
 use std::collections::HashSet;
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use rocket::config::{Config, LogLevel, Shutdown as ShutdownConfig};
@@ -25,7 +26,18 @@ use rocket::{get, routes};
 use winddown::Shutdown;
 
 #[rocket::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // Printed here: when `main` has returned, tokio waits for threads that block.
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(25))
         .force_at_deadline()
@@ -61,6 +73,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // The callback is deregistered when this is dropped.
     let _stop = shutdown.call_on_shutdown(move || handle.notify());
     rocket.launch().await?;
+    shutdown.result()?;
     println!("stopped: every request was answered");
     Ok(())
 }

@@ -13,6 +13,7 @@
 //!   after 1.0 s. Of connections in the listen queue, 8 of 8 were answered; 0 to 8 without the pause.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use salvo::conn::{Listener, TcpListener};
@@ -24,7 +25,18 @@ use winddown_http::refuse_on_shutdown;
 const PAUSE: Duration = Duration::from_millis(500);
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // Printed here: when `main` has returned, tokio waits for threads that block.
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(25))
         .force_at_deadline()
@@ -42,6 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     let served = server.try_serve(Router::with_path("slow").get(slow));
     http.track(served).await?;
+    shutdown.result()?;
     println!("stopped: every request was answered");
     Ok(())
 }

@@ -25,15 +25,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(25))
         .force_at_deadline()
+        .abort_timeout(Duration::from_secs(1)) // to say what is not done
         .install()?;
     let runtime = Runtime::new()?;
-    runtime.block_on(run(shutdown))?;
-    println!("drained");
+    let drained = runtime.block_on(run(shutdown));
+    println!(
+        "{}",
+        if drained.is_ok() {
+            "drained"
+        } else {
+            "not drained"
+        }
+    );
     if std::env::args().nth(1).as_deref() == Some("drop") {
         drop(runtime); // as `#[tokio::main]` does
     } else {
         runtime.shutdown_background();
     }
+    // Not above, where it would drop the runtime before the error is printed.
+    drained?;
     println!("stopped");
     Ok(())
 }
@@ -56,5 +66,6 @@ async fn run(shutdown: Shutdown) -> Result<(), Box<dyn Error>> {
         std::io::stdin().read_line(&mut line)
     });
     shutdown.drained().await?;
+    shutdown.result()?;
     Ok(())
 }

@@ -31,6 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(25))
         .force_at_deadline()
+        .abort_timeout(Duration::from_secs(1)) // to say what is not done
         .install()?;
     let mut app = tide::new();
     app.with(GuardResponses(shutdown.clone()));
@@ -51,6 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     drop(listener);
     drop(accepting);
     shutdown.drained().await?;
+    shutdown.result()?;
     println!("stopped: every request was answered");
     Ok(())
 }

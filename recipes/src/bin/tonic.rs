@@ -15,6 +15,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::process::ExitCode;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,7 +31,18 @@ use winddown::Shutdown;
 use winddown_http::{Server, TokioIncoming};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // Printed here: when `main` has returned, tokio waits for threads that block.
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(25))
         .force_at_deadline()
@@ -43,6 +55,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("ready: {}", listener.local_addr()?);
     let incoming = TokioIncoming::new(listener).refuse_on_shutdown(&shutdown)?;
     Server::tokio(&shutdown).serve(incoming, app).await?;
+    shutdown.result()?;
     println!("stopped: every call was answered");
     Ok(())
 }

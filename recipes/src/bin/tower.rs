@@ -12,6 +12,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -20,10 +21,22 @@ use tower::{Service, ServiceExt, service_fn};
 use winddown::{Shutdown, ShutdownExt};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // Printed here: when `main` has returned, tokio waits for threads that block.
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(25))
         .force_at_deadline()
+        .abort_timeout(Duration::from_secs(1)) // to say what is not done
         .install()?;
     let calls = shutdown.clone();
     let service = service_fn(slow).map_future(move |call| calls.track(call));
@@ -40,6 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     drop(listener);
     shutdown.drained().await?;
+    shutdown.result()?;
     println!("stopped: every call was answered");
     Ok(())
 }

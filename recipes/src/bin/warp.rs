@@ -13,6 +13,7 @@
 //!   after 1.0 s. Of connections in the listen queue, 8 of 8 were answered; 0 to 8 without the pause.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -24,7 +25,18 @@ use winddown_http::refuse_on_shutdown;
 const PAUSE: Duration = Duration::from_millis(500);
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // Printed here: when `main` has returned, tokio waits for threads that block.
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder()
         .grace_period(Duration::from_secs(25))
         .install()?;
@@ -39,10 +51,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .incoming(listener)
         .graceful(http.waiter())
         .run();
-    match http.track(server).until_deadline(shutdown.waiter()).await {
-        Some(()) => println!("stopped: every request was answered"),
-        None => return Err("connections were open at the deadline".into()),
-    }
+    let ended = http.track(server).until_deadline(shutdown.waiter()).await;
+    ended.ok_or("connections were open at the deadline")?;
+    shutdown.result()?;
+    println!("stopped: every request was answered");
     Ok(())
 }
 
