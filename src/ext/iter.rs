@@ -1,6 +1,6 @@
 //! Iterators that end when a shutdown comes.
 
-use std::borrow::BorrowMut;
+use std::borrow::Borrow;
 use std::iter::FusedIterator;
 
 use crate::ext::inner::inner;
@@ -25,7 +25,7 @@ impl<I, W> StopOnShutdown<I, W> {
     }
 }
 
-impl<I: Iterator, W: BorrowMut<Waiter>> Iterator for StopOnShutdown<I, W> {
+impl<I: Iterator, W: Borrow<Waiter>> Iterator for StopOnShutdown<I, W> {
     type Item = I::Item;
 
     #[inline]
@@ -48,6 +48,6 @@ impl<I: Iterator, W: BorrowMut<Waiter>> Iterator for StopOnShutdown<I, W> {
     }
 }
 
-impl<I: Iterator, W: BorrowMut<Waiter>> FusedIterator for StopOnShutdown<I, W> {}
+impl<I: Iterator, W: Borrow<Waiter>> FusedIterator for StopOnShutdown<I, W> {}
 
 inner!(StopOnShutdown<I, W>, iterator, I);

@@ -10,7 +10,7 @@ pub(crate) mod iter;
 pub(crate) mod on_shutdown;
 pub(crate) mod stream;
 
-use std::borrow::BorrowMut;
+use std::borrow::{Borrow, BorrowMut};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -164,7 +164,7 @@ pub trait ShutdownExt: Sized {
     /// let done = work.abort_on_force(shutdown.waiter());
     /// assert_eq!(future::block_on(done), Some("done"));
     /// ```
-    fn abort_on_force<W: BorrowMut<Waiter>>(self, waiter: W) -> AbortOnForce<Self>
+    fn abort_on_force<W: Borrow<Waiter>>(self, waiter: W) -> AbortOnForce<Self>
     where
         Self: Future,
     {
@@ -204,7 +204,7 @@ pub trait ShutdownExt: Sized {
     /// # Without the feature `signals`
     ///
     /// There is no timer: the clock is read when the future is polled, but no timer wakes its task.
-    fn until_deadline<W: BorrowMut<Waiter>>(self, waiter: W) -> UntilDeadline<Self>
+    fn until_deadline<W: Borrow<Waiter>>(self, waiter: W) -> UntilDeadline<Self>
     where
         Self: Future,
     {
@@ -416,7 +416,7 @@ pub trait ShutdownExt: Sized {
     /// shutdown.request_shutdown();
     /// assert_eq!(files.next(), None);
     /// ```
-    fn stop_on_shutdown<W: BorrowMut<Waiter>>(self, waiter: W) -> StopOnShutdown<Self, W>
+    fn stop_on_shutdown<W: Borrow<Waiter>>(self, waiter: W) -> StopOnShutdown<Self, W>
     where
         Self: Iterator,
     {
