@@ -40,7 +40,7 @@ pub(crate) struct Entry<N> {
     pub(crate) time_limit: Option<Duration>,
     pub(crate) by_hand: bool,
     pub(crate) step: Step,
-    /// The phases that are to be over first, as long as they are not.
+    /// The phases that are to be over first, as long as they are not; sorted, backwards.
     pub(crate) after: Vec<usize>,
     /// The phases that wait for this one.
     pub(crate) before: Vec<usize>,
@@ -77,12 +77,17 @@ impl<N> Order<N> {
         }
     }
 
-    /// Lets the phases that wait for this one wait no longer. Returns them.
+    /// Lets the phases that wait for this one wait no longer. Returns those that wait for no other.
     pub(crate) fn release(&mut self, key: usize) -> Vec<usize> {
-        let next = mem::take(&mut self.phases[key].before);
-        for next in &next {
-            self.phases[*next].after.retain(|before| *before != key);
-        }
+        let mut next = mem::take(&mut self.phases[key].before);
+        next.retain(|next| {
+            let after = &mut self.phases[*next].after;
+            // Mostly it is the last, because the phases that were made first are mostly over first.
+            if let Ok(place) = after.binary_search_by(|other| key.cmp(other)) {
+                after.remove(place);
+            }
+            after.is_empty()
+        });
         next
     }
 
@@ -113,12 +118,12 @@ impl<N> Order<N> {
     }
 }
 
-/// Puts other keys in the place of one. Each is there once, or the lists would grow with each phase that
-/// is ever dropped.
+/// Puts other keys in the place of one, and sorts all, backwards. Each is there once, or the lists would grow with
+/// each phase that is ever dropped.
 fn replace(keys: &mut Vec<usize>, key: usize, by: &[usize]) {
     keys.retain(|other| *other != key);
     keys.extend(by);
-    keys.sort_unstable();
+    keys.sort_unstable_by(|one, other| other.cmp(one));
     keys.dedup();
 }
 
