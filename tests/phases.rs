@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use futures_lite::future;
-use support::{Call, Counter, HOUR, PanicsWhenDropped, drained, in_time, poll};
+use support::{Call, Counter, HOUR, PATIENCE, PanicsWhenDropped, drained, in_time, poll};
 use winddown::{Callback, DrainErrorKind, Guard, PhaseBuilder, Shutdown, Stage, Waiter};
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -691,6 +691,41 @@ fn phase_is_closed_when_it_is_over() {
     assert_eq!(seen.load(Ordering::SeqCst), 1, "when the next is asked");
     assert!(shutdown.guard().is_some(), "the parent is open");
     assert!(next.guard().is_none(), "it had none");
+}
+
+/// The callback of a phase releases its last guard, and goes on. Threads that wait for the next phase need no
+/// other thread to return.
+///
+/// Mutation: `Asked::wake` leaves the threads of phases to the calls further up the stack.
+#[test]
+fn threads_of_the_next_phase_are_woken_within_a_callback() {
+    for round in 0..20 {
+        let first = round % 2 == 0;
+        let shutdown = Shutdown::new();
+        let zeroth = shutdown.phase("zeroth").build();
+        let phase = shutdown.phase("phase");
+        let phase = if first { phase } else { phase.after(&zeroth) }.build();
+        let next = shutdown.phase("next").after(&phase).build();
+        let [before, last, working] = [&zeroth, &phase, &next].map(take);
+        let (waiter, begun) = (next.waiter(), Arc::new(Barrier::new(2)));
+        let begins = begun.clone();
+        let worker = thread::spawn(move || {
+            begins.wait();
+            waiter.wait_blocking();
+            drop(working);
+        });
+        begun.wait();
+        (0..100).for_each(|_| thread::yield_now()); // until it blocks, most likely
+        let (says, said) = channel();
+        let _callback = phase.call_on_shutdown(move || {
+            drop(last);
+            says.send(next.drain_blocking(PATIENCE)).unwrap();
+        });
+        shutdown.request_shutdown();
+        drop(before);
+        assert_eq!(said.recv().unwrap(), Ok(()));
+        worker.join().unwrap();
+    }
 }
 
 #[test]

@@ -133,6 +133,8 @@ impl Asked<Node> {
         // P4. While a thread ends, its variables may be gone. Then it calls at once.
         let nested = LATER.try_with(|later| match &mut *later.borrow_mut() {
             Some(later) => {
+                // That can't hang, and the caller of this thread may.
+                next.iter().for_each(|node| node.wake_threads());
                 later.append(&mut next);
                 true
             }
@@ -180,7 +182,7 @@ impl Node {
             .iter()
             .filter_map(|node| node.phase_key())
             .collect();
-        after.sort_unstable();
+        after.sort_unstable_by(|one, other| other.cmp(one));
         after.dedup();
         after.retain(|key| order.phases[*key].step != Step::Over);
         let key = order.phases.vacant_key();
