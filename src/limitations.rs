@@ -55,13 +55,15 @@
 //! - A waker or callback that hangs, as opposed to one that panics, keeps those behind it waiting: the
 //!   wakers of the same request, and on the background thread also later lame ducks, delays and time
 //!   limits, of every shutdown of the process, what systemd is told, and the wakers of the force if there is
-//!   an [`abort_timeout`](crate::Builder::abort_timeout). Threads that wait for the installed shutdown
-//!   itself are woken all the same. Neither its force nor its deadline waits for a waker. The deadline of a
-//!   shutdown that is not installed does.
+//!   an [`abort_timeout`](crate::Builder::abort_timeout). Threads that wait, for the installed shutdown or
+//!   what is below it, are woken all the same. Neither its force nor its deadline waits for a waker. The
+//!   deadline of a shutdown that is not installed does.
 //! - With a [`debounce`](crate::Builder::debounce), an
 //!   [`abort_timeout`](crate::Builder::abort_timeout) or
 //!   [`force_at_deadline`](crate::Builder::force_at_deadline), the thread `winddown` has to run for the
-//!   process to end. It calls no foreign code then.
+//!   process to end. It calls no foreign code then, and takes no memory: a thread that has the lock of the
+//!   allocator for good, as after a handler of another crate that allocates, does not keep it. Nor does the force
+//!   by the handler need it.
 //! - Should descriptors run out in the middle of `install`, after it has made sure that there are
 //!   enough, a handler stays that does what the system does by default. Should threads run out then,
 //!   async-io panics; at the very limit they may, because a thread that has ended still counts for an

@@ -338,13 +338,41 @@ mod cases {
             println!("stopping");
             park();
         });
+        // What is below hears of both as well, in a thread that waits and one that drains.
+        let child = shutdown.child();
+        let phase = child
+            .phase("phase")
+            .after(&child.phase("first").build())
+            .build();
+        for part in [child, phase] {
+            let guard = part.guard();
+            let waiter = part.waiter();
+            thread::spawn(move || {
+                waiter.wait_blocking();
+                println!("part: stopping");
+            });
+            thread::spawn(move || {
+                assert!(part.drain_blocking(HOUR).is_err() && part.is_forced());
+                println!("part: forced");
+                drop(guard);
+            });
+        }
         println!("ready");
         drain_until_forced(&shutdown);
     }
 
-    /// Mutation: `announce` in `deliver` wakes no threads.
+    /// Mutations: `hand_over` tells no descendants; `Node::tell` wakes no threads.
     fn thread_hears_of_the_force_though_a_callback_hangs() {
-        ends_by_a_third_signal("abort_timeout_callback_hangs", SIGTERM);
+        let mut child = begun("abort_timeout_callback_hangs", SIGTERM);
+        for _ in 0..2 {
+            child.line("part: stopping");
+        }
+        child.send(SIGTERM);
+        let mut heard = [child.line(""), child.line(""), child.line("")];
+        heard.sort();
+        assert_eq!(heard, ["forced", "part: forced", "part: forced"]);
+        child.send(SIGTERM);
+        assert_eq!(child.code(), 1);
     }
 
     /// Prints the stage once the shutdown is requested, and ends once it is stopping.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::model::cause::Cause;
 use crate::model::failure::{Failure, Outcome};
 use crate::model::stage::Stage;
-use crate::node::request::Raised;
+use crate::node::request::FollowUp;
 #[cfg(feature = "tracing")]
 use crate::node::trace;
 use crate::node::{FORCED, Node, STOPPING};
@@ -121,14 +121,15 @@ impl Node {
         })
     }
 
-    /// Forces the shutdown because its deadline has passed.
-    pub(crate) fn force_late(self: &Arc<Self>, announce: impl FnOnce(&Arc<Self>, Raised)) {
+    /// Forces the shutdown because its deadline has passed. Takes no memory.
+    pub(crate) fn force_late(&self) -> Option<FollowUp> {
         let raised = self.raise(STOPPING | FORCED);
-        if raised.has(Stage::Forced) {
-            if let Some(host) = self.host() {
-                host.forced(self.policy(), None);
-            }
-            announce(self, raised);
+        if !raised.has(Stage::Forced) {
+            return None;
         }
+        if let Some(host) = self.host() {
+            host.forced(self.policy(), None);
+        }
+        Some(raised.into())
     }
 }

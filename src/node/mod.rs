@@ -165,13 +165,17 @@ struct Root {
 
 /// What a process adds to the shutdown that is installed in it.
 ///
-/// Every method is called without a lock, and at most a few times in the life of a process.
+/// Every method is called without a lock, and at most a few times in the life of a process. All but `follow` take no
+/// memory: a thread that can't allocate calls them too.
 pub(crate) trait Host: Send + Sync + UnwindSafe + RefUnwindSafe {
     /// The first slot was taken. Called before any waker, because a waker may hang.
     fn first(&self, node: &Arc<Node>);
 
     /// The shutdown has begun. Called before any waker.
     fn begun(&self, node: &Arc<Node>);
+
+    /// Tells others that the shutdown has begun. Called before any waker.
+    fn follow(&self, node: &Arc<Node>);
 
     /// The shutdown was forced, by this signal if it was one. Returns only if the process has time
     /// before it ends.

@@ -71,6 +71,45 @@ impl Raised {
     }
 }
 
+/// Which nodes were told of a change, and which phases were asked for that.
+#[must_use]
+pub(crate) struct Told {
+    below: Vec<Arc<Node>>,
+    asked: Asked<Node>,
+}
+
+impl Told {
+    /// Emits the events of the phases. What has told them leaves it to another thread to call the wakers.
+    #[cfg(feature = "signals")]
+    pub(crate) fn trace(self) {
+        self.asked.trace();
+    }
+}
+
+/// What is left to do after a change: it may take memory, and calls wakers, so that it may hang.
+#[must_use]
+pub(crate) struct FollowUp {
+    /// The lame duck of a shutdown that the change has begun.
+    begun: Option<Duration>,
+    raised: Raised,
+}
+
+impl FollowUp {
+    /// Adds what a later change of the same node has left.
+    #[cfg(feature = "signals")]
+    pub(crate) fn append(&mut self, later: Self) {
+        self.begun = self.begun.or(later.begun);
+        self.raised.0 |= later.raised.0;
+    }
+}
+
+impl From<Raised> for FollowUp {
+    fn from(raised: Raised) -> Self {
+        let begun = None;
+        Self { begun, raised }
+    }
+}
+
 impl Node {
     pub(crate) fn stage(&self) -> Stage {
         // Acquire: as in `has_reached`.
@@ -118,15 +157,16 @@ impl Node {
     /// Takes a slot for a signal, real or fake, if one is free, and does what that slot means. The
     /// wakers have been called when it returns.
     pub(crate) fn request(self: &Arc<Self>, cause: Cause) -> bool {
-        self.request_with(cause, |node, raised| node.announce(raised))
+        let (taken, follow_up) = self.take_slot(cause);
+        if let Some(follow_up) = follow_up {
+            self.follow_up(follow_up);
+        }
+        taken
     }
 
-    /// Takes a slot as `request` does, with another way to call the wakers.
-    pub(crate) fn request_with(
-        self: &Arc<Self>,
-        cause: Cause,
-        announce: impl FnOnce(&Arc<Self>, Raised),
-    ) -> bool {
+    /// Takes a slot for a signal, if one is free, and sees to it that the process ends in time. Takes no
+    /// memory. Returns whether it was taken, and what is left to do.
+    pub(crate) fn take_slot(self: &Arc<Self>, cause: Cause) -> (bool, Option<FollowUp>) {
         let lame_duck = self.lame_duck_for(&cause);
         let (signal, may_force) = (cause.signal(), self.policy().may_force(&cause));
         let now = self.now();
@@ -155,38 +195,47 @@ impl Node {
             }
         });
         match transition {
-            Transition::Refused => {
-                if !raised.is_empty() {
-                    announce(self, raised);
-                }
-                return false;
-            }
+            Transition::Refused => (false, (!raised.is_empty()).then(|| raised.into())),
             Transition::Third => {
                 if let Some(host) = self.host() {
                     host.third(signal);
                 }
-                return false;
+                (false, None)
             }
             Transition::Counted => {
                 self.arm();
                 // Also if no flag is new: the thread that triggered may not have told every
                 // descendant yet, and `true` says that they all know (G2).
-                announce(self, raised);
+                (true, Some(raised.into()))
             }
             Transition::Began => {
                 // Before any waker is called: a waker may hang.
                 self.arm();
-                self.begin(lame_duck);
-                announce(self, raised);
+                self.begin();
+                let begun = Some(lame_duck);
+                (true, Some(FollowUp { begun, raised }))
             }
             Transition::Forced => {
                 if let Some(host) = self.host() {
                     host.forced(self.policy(), signal);
                 }
-                announce(self, raised);
+                (true, Some(raised.into()))
             }
         }
-        true
+    }
+
+    /// Does what is left to do after a change.
+    pub(crate) fn follow_up(self: &Arc<Self>, left: FollowUp) {
+        let raised = self.set_timers(left);
+        self.announce(raised);
+    }
+
+    /// Does what is left to do after a change, but for what it returns, which is to be announced.
+    pub(crate) fn set_timers(self: &Arc<Self>, left: FollowUp) -> Raised {
+        if let Some(lame_duck) = left.begun {
+            self.begin_timers(lame_duck);
+        }
+        left.raised
     }
 
     /// Begins the shutdown without taking a slot, unless it has begun.
@@ -197,10 +246,11 @@ impl Node {
         });
         let began = raised.has(Stage::Requested);
         if began {
-            self.begin(lame_duck);
+            self.begin();
         }
         if !raised.is_empty() {
-            self.announce(raised);
+            let begun = began.then_some(lame_duck);
+            self.follow_up(FollowUp { begun, raised });
         }
         began
     }
@@ -302,6 +352,17 @@ impl Node {
     /// Announces the change of a node. If it is a phase, `note_phase` was called before. Leaves the events
     /// to the caller.
     pub(super) fn announce_asked(&self) -> Asked<Self> {
+        let told = self.tell();
+        self.wake();
+        for child in &told.below {
+            child.wake();
+        }
+        told.asked
+    }
+
+    /// Tells every descendant, and wakes the threads that wait for one. That can't hang, but takes memory, and
+    /// what it returns may own what is the program's.
+    pub(crate) fn tell(&self) -> Told {
         // All nodes are told before any waker is called: a waker may hang. A child that knew is visited
         // as well: another thread may have told it just now, and not yet its own children.
         let mut asked = Asked::none();
@@ -310,11 +371,9 @@ impl Node {
             node.inherit();
             node.publish(&mut asked);
         });
-        self.wake();
-        for child in &below {
-            child.wake();
-        }
-        asked
+        self.wake_threads();
+        below.iter().for_each(|child| child.wake_threads());
+        Told { below, asked }
     }
 
     /// Makes sure that what waits for the word of this node is found from now on, and asks its phases

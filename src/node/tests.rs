@@ -236,6 +236,8 @@ mod policies {
 
         fn begun(&self, _: &Arc<Node>) {}
 
+        fn follow(&self, _: &Arc<Node>) {}
+
         fn forced(&self, _: &Policy, _: Option<Signal>) {
             self.forced.fetch_add(1, Ordering::Relaxed);
         }

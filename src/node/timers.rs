@@ -8,14 +8,23 @@ use crate::util::background::WAKERS;
 use crate::util::deadline::deadline_after;
 
 impl Node {
-    /// Sets the timers of a shutdown that has begun.
-    pub(super) fn begin(self: &Arc<Self>, lame_duck: Duration) {
+    /// Sets the times of the process, for a shutdown that has begun.
+    pub(super) fn begin(self: &Arc<Self>) {
+        if let Some(host) = self.host() {
+            host.begun(self);
+        }
+    }
+
+    /// Sets the timers of a shutdown that has begun, which the background thread keeps.
+    pub(super) fn begin_timers(self: &Arc<Self>, lame_duck: Duration) {
         match self.host() {
-            Some(host) => host.begun(self),
+            Some(host) => host.follow(self),
             None if self.policy().force_at_deadline && !self.is_child() => {
                 if let Some(deadline) = self.deadline() {
                     self.run_at(deadline, |node| {
-                        node.force_late(|node, raised| node.announce(raised))
+                        if let Some(follow_up) = node.force_late() {
+                            node.follow_up(follow_up);
+                        }
                     });
                 }
             }

@@ -77,10 +77,9 @@ impl Node {
         }
     }
 
-    /// Wakes the tasks and threads that wait for a stage that was reached. `publish` was called before.
+    /// Wakes the tasks that wait for a stage that was reached. `tell` was called before.
     pub(super) fn wake(&self) {
-        // Threads first, which cannot hang; then drains, of which there are few.
-        self.wake_threads();
+        // Drains first, of which there are few. The threads were woken before.
         let extra = self.extra.get();
         if let Some(extra) = extra {
             extra.watchers.wake_all();

@@ -1,39 +1,37 @@
 //! What the thread that has read a signal or keeps the times does with a shutdown, on both platforms.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use crate::model::cause::Cause;
 use crate::model::signal::Signal;
 use crate::node::Node;
-use crate::node::request::Raised;
+use crate::node::request::FollowUp;
 use crate::util::background::{NO_OWNER, WAKERS};
+use crate::util::sync::lock_std;
 
 /// Takes a slot for a signal. Returns `false` if the node is gone.
 pub(crate) fn request(node: &Weak<Node>, signal: Signal) -> bool {
-    with_node(node, |node| {
-        node.request_with(Cause::Signal(signal), announce);
-    })
+    with_node(node, |node| node.take_slot(Cause::Signal(signal)).1)
 }
 
 /// Forces the shutdown, whose deadline has passed. Returns `false` if the node is gone.
 pub(crate) fn force_late(node: &Weak<Node>) -> bool {
-    with_node(node, |node| node.force_late(announce))
+    with_node(node, |node| node.force_late())
 }
 
-/// Calls `act` with the node. Returns `false` if the node is gone.
-fn with_node(node: &Weak<Node>, act: impl FnOnce(&Arc<Node>)) -> bool {
+/// Calls `act` with the node, and does what that leaves to do, or has it done. Returns `false` if the node is gone.
+fn with_node(node: &Weak<Node>, act: impl FnOnce(&Arc<Node>) -> Option<FollowUp>) -> bool {
     let Some(node) = node.upgrade() else {
         return false;
     };
-    act(&node);
+    let left = act(&node);
     if runs_foreign_code(&node) {
-        return true;
+        if let Some(left) = left {
+            node.follow_up(left);
+        }
+    } else {
+        hand_over(node, left);
     }
-    // The program may have dropped its last handle meanwhile. Then the node drops an error of the program's
-    // with its cause, which may hang as a waker may.
-    let release = || drop(node);
-    // Where the thread is refused, `run` drops it here.
-    let _ = WAKERS.run(NO_OWNER, Box::new(release));
     true
 }
 
@@ -43,23 +41,51 @@ fn runs_foreign_code(node: &Node) -> bool {
     cfg!(unix) && !node.policy().needs_timekeeper()
 }
 
-/// Calls the wakers from this thread; or, if the end of the process depends on this thread, from the
-/// background thread, because a waker may hang.
-fn announce(node: &Arc<Node>, raised: Raised) {
-    if runs_foreign_code(node) {
-        node.announce(raised);
-        return;
+/// What the background thread has yet to do for the installed shutdown, of which a process has one. Then it drops the
+/// node: the program may have dropped its last handle meanwhile, and an error of the program's may hang in its drop,
+/// as a waker may.
+///
+/// Here and not in a job, which takes memory: a thread may have the lock of the allocator for good, and the end of the
+/// process depends on the thread that hands it over.
+static HANDED: Mutex<Option<(Arc<Node>, Option<FollowUp>)>> = Mutex::new(None);
+
+/// Has the background thread do what is left.
+fn hand_over(node: Arc<Node>, left: Option<FollowUp>) {
+    if left.is_some() && WAKERS.is_busy() {
+        // A waker may hang there. Threads that drain, and descendants, have to hear of the force all the same.
+        let told = node.tell();
+        let _ = WAKERS.run(NO_OWNER, Box::new(|| told.trace()));
     }
-    // That can't hang, and a thread that drains has to hear of the force even if a waker of the request hangs.
-    node.wake_threads();
-    let to_announce = Arc::downgrade(node);
-    let job = move || {
-        if let Some(node) = to_announce.upgrade() {
-            node.announce(raised);
+    let mut handed = lock_std(&HANDED);
+    match &mut *handed {
+        Some((of, before)) if Arc::ptr_eq(of, &node) => {
+            drop(node); // not the last
+            match (before, left) {
+                (Some(before), Some(left)) => before.append(left),
+                (before, Some(left)) => *before = Some(left),
+                (_, None) => {}
+            }
         }
-    };
+        other => *other = Some((node, left)),
+    }
+    drop(handed);
     // Only on Windows the thread may have to be started now, and may be refused.
-    if WAKERS.run(node.owner(), Box::new(job)).is_err() {
+    if WAKERS.call(do_handed).is_err() {
+        do_handed();
+    }
+}
+
+/// Does what was handed over, on the background thread.
+fn do_handed() {
+    let handed = lock_std(&HANDED).take();
+    let Some((node, Some(left))) = handed else {
+        return;
+    };
+    let raised = node.set_timers(left);
+    // As a job of its own, behind the one that tells systemd: a waker may hang.
+    let announces = node.clone();
+    let announce = move || announces.announce(raised);
+    if WAKERS.run(NO_OWNER, Box::new(announce)).is_err() {
         node.announce(raised);
     }
 }
@@ -94,18 +120,69 @@ mod tests {
 
     impl Error for Foreign {}
 
+    /// As in a process, one node is handed over at a time.
+    static ALONE: Mutex<()> = Mutex::new(());
+
     /// It may hang, and the end of the process depends on this thread.
     #[test]
     fn g12_last_reference_is_dropped_on_the_background_thread() {
+        let _alone = lock_std(&ALONE);
         let hour = Duration::from_secs(3600);
         let builder = Shutdown::builder().grace_period(hour);
         let shutdown = builder.force_at_deadline().build();
         let (says, dropped) = mpsc::channel();
         shutdown.fail(Foreign(says));
         let node = Arc::downgrade(shutdown.node());
-        assert!(with_node(&node, |_| drop(shutdown)));
+        assert!(with_node(&node, |_| {
+            drop(shutdown);
+            None
+        }));
         let thread = dropped.recv_timeout(Duration::from_secs(20));
         assert_eq!(thread, Ok(Some("winddown-wakers".to_owned())));
         assert!(!with_node(&node, |_| unreachable!("it is gone")));
+    }
+
+    /// A thread may have the lock of the allocator for good. Other tests keep the background thread busy now and
+    /// then, so it is tried again.
+    ///
+    /// Mutation: `hand_over` hands a job to the background thread.
+    #[test]
+    fn g12_signals_and_the_deadline_take_no_memory() {
+        let _alone = lock_std(&ALONE);
+        let hour = Duration::from_secs(3600);
+        WAKERS.keep().unwrap();
+        let signal: fn(&Weak<Node>) -> bool = |node| request(node, Signal::TERM);
+        let acts = [&[signal, signal][..], &[force_late]];
+        for (lame_duck, acts) in [(Duration::ZERO, acts), (hour, acts)] {
+            let takes_none = |_| {
+                acts.iter().all(|acts| {
+                    let builder = Shutdown::builder().grace_period(hour).lame_duck(lame_duck);
+                    let shutdown = builder.force_at_deadline().build();
+                    let node = Arc::downgrade(shutdown.node());
+                    let took = acts.iter().map(|act| memory_of(|| assert!(act(&node))));
+                    let took: u64 = took.sum();
+                    assert!(shutdown.is_forced());
+                    took == 0
+                })
+            };
+            assert!((0..20).any(takes_none), "{lame_duck:?}");
+        }
+    }
+
+    /// Returns how often this takes memory on this thread, while the background thread does nothing.
+    fn memory_of(run: impl FnOnce()) -> u64 {
+        let idle = || {
+            while WAKERS.is_busy() || lock_std(&HANDED).is_some() {
+                thread::yield_now();
+            }
+        };
+        idle();
+        // Behind what was handed over.
+        let (says, said) = mpsc::channel();
+        let last = move || says.send(()).expect("it is waited for");
+        WAKERS.run(NO_OWNER, Box::new(last)).unwrap();
+        said.recv().unwrap();
+        idle();
+        allocation_counter::measure(run).count_total
     }
 }

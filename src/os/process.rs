@@ -50,8 +50,12 @@ impl Host for Process {
                 timekeeper::force_at(deadline, node, self.end(None));
             }
         }
+    }
+
+    fn follow(&self, node: &Arc<Node>) {
         #[cfg(all(unix, feature = "systemd"))]
         systemd::follow(node);
+        let _ = node;
     }
 
     fn forced(&self, policy: &Policy, by: Option<Signal>) {

@@ -10,8 +10,10 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::mem;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+#[cfg(feature = "tracing")]
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::thread::{self, Thread};
 #[cfg(feature = "tracing")]
 use std::time::Duration;
 use std::time::Instant;
@@ -40,7 +42,13 @@ struct Jobs {
 pub(crate) struct Background {
     name: &'static str,
     jobs: Mutex<Jobs>,
-    /// Notified when a job is added or cancelled, and when the thread ends.
+    /// What is to be called before the next job. Not among the jobs: a thread that adds one may be waiting for memory,
+    /// with their lock.
+    called: Mutex<Option<fn()>>,
+    /// What the thread waits for, unless it has ended: unparked when anything is added or cancelled.
+    thread: Mutex<Option<Thread>>,
+    /// Notified when a job has ended, and when the thread ends.
+    #[cfg(feature = "tracing")]
     changed: Condvar,
 }
 
@@ -75,6 +83,9 @@ impl Background {
                 busy: false,
                 done: 0,
             }),
+            called: Mutex::new(None),
+            thread: Mutex::new(None),
+            #[cfg(feature = "tracing")]
             changed: Condvar::new(),
         }
     }
@@ -95,7 +106,7 @@ impl Background {
         jobs.waiting.insert((time, number), (owner, job));
         jobs.times.insert((owner, number), time);
         drop(jobs);
-        self.changed.notify_all();
+        self.unpark();
         Ok(())
     }
 
@@ -107,6 +118,41 @@ impl Background {
     #[cfg(any(feature = "signals", feature = "tracing"))]
     pub(crate) fn run(&'static self, owner: usize, job: Job) -> io::Result<()> {
         self.run_at(Instant::now(), owner, job)
+    }
+
+    /// Calls `function` on the thread as soon as it can, before all jobs. It is the only one that is ever called so, and
+    /// is called once for several calls that come before it begins. Where the thread is kept, this takes no memory.
+    ///
+    /// # Errors
+    ///
+    /// As `run_at`.
+    #[cfg(feature = "signals")]
+    pub(crate) fn call(&'static self, function: fn()) -> io::Result<()> {
+        let mut called = lock_std(&self.called);
+        *called = Some(function);
+        // Under the lock of `called`, as the thread ends: it finds the function, or is started again.
+        let ended = lock_std(&self.thread).is_none();
+        drop(called);
+        if ended {
+            self.start(&mut lock_std(&self.jobs))?;
+        }
+        self.unpark();
+        Ok(())
+    }
+
+    /// Returns whether the thread is in the middle of a job, or has one to begin.
+    #[cfg(feature = "signals")]
+    pub(crate) fn is_busy(&self) -> bool {
+        let is_due = |((time, _), _): (&(Instant, u64), &_)| *time <= Instant::now();
+        // What has the lock may be waiting for memory.
+        let jobs = self.jobs.try_lock();
+        jobs.is_ok_and(|jobs| jobs.busy || jobs.waiting.first_key_value().is_some_and(is_due))
+    }
+
+    fn unpark(&self) {
+        if let Some(thread) = &*lock_std(&self.thread) {
+            thread.unpark();
+        }
     }
 
     /// Starts the thread for good, so that later jobs do not depend on whether a thread can be started.
@@ -134,7 +180,7 @@ impl Background {
             cancelled.extend(jobs.waiting.remove(&(time, number)));
         }
         drop(jobs);
-        self.changed.notify_all(); // the thread may have none left
+        self.unpark(); // the thread may have none left
         drop(cancelled); // without the lock: a job may own anything
     }
 
@@ -184,9 +230,9 @@ impl Background {
             jobs.process = process;
         }
         if !jobs.running {
-            thread::Builder::new()
-                .name(self.name.into())
-                .spawn(|| self.work())?;
+            let work = thread::Builder::new().name(self.name.into());
+            let thread = work.spawn(|| self.work())?.thread().clone();
+            *lock_std(&self.thread) = Some(thread);
             jobs.running = true;
         }
         Ok(())
@@ -196,47 +242,47 @@ impl Background {
     fn work(&self) {
         #[cfg(feature = "tracing")]
         NAME.set(self.name);
-        let mut jobs = lock_std(&self.jobs);
         loop {
+            let mut jobs = lock_std(&self.jobs);
             let next = jobs.waiting.first_key_value().map(|((time, _), _)| *time);
-            jobs = match next {
-                None if !jobs.kept => {
-                    jobs.running = false;
-                    self.changed.notify_all();
-                    return;
-                }
-                None => self.wait(jobs, None),
-                Some(time) if time > Instant::now() => self.wait(jobs, Some(time)),
-                Some(_) => {
-                    let job = jobs.take_first();
-                    jobs.busy = true;
+            let mut called = lock_std(&self.called);
+            if called.is_none() && next.is_none() && !jobs.kept {
+                jobs.running = false;
+                *lock_std(&self.thread) = None;
+                #[cfg(feature = "tracing")]
+                self.changed.notify_all();
+                return;
+            }
+            let function = called.take();
+            drop(called);
+            let job = match (function, next) {
+                (Some(function), _) => Some(Box::new(function) as Job),
+                // What comes from here on unparks the thread, so that it does not wait.
+                (None, None) => {
                     drop(jobs);
-                    if let Some(job) = job {
-                        panic::catch(job);
+                    thread::park();
+                    continue;
+                }
+                (None, Some(time)) => {
+                    let left = time.saturating_duration_since(Instant::now());
+                    if !left.is_zero() {
+                        drop(jobs);
+                        thread::park_timeout(left);
+                        continue;
                     }
-                    let mut jobs = lock_std(&self.jobs);
-                    jobs.busy = false;
-                    jobs.done = jobs.done.wrapping_add(1);
-                    #[cfg(feature = "tracing")] // only `flush_current` waits for it
-                    self.changed.notify_all();
-                    jobs
+                    jobs.take_first()
                 }
             };
-        }
-    }
-
-    /// Waits for a job to be added, or for a time.
-    fn wait<'a>(&self, jobs: MutexGuard<'a, Jobs>, time: Option<Instant>) -> MutexGuard<'a, Jobs> {
-        match time {
-            None => self
-                .changed
-                .wait(jobs)
-                .unwrap_or_else(PoisonError::into_inner),
-            Some(time) => {
-                let timeout = time.saturating_duration_since(Instant::now());
-                let waited = self.changed.wait_timeout(jobs, timeout);
-                waited.unwrap_or_else(PoisonError::into_inner).0
+            jobs.busy = true;
+            drop(jobs);
+            if let Some(job) = job {
+                panic::catch(job);
             }
+            let mut jobs = lock_std(&self.jobs);
+            jobs.busy = false;
+            jobs.done = jobs.done.wrapping_add(1);
+            #[cfg(feature = "tracing")] // only `flush_current` waits for it
+            self.changed.notify_all();
         }
     }
 }
