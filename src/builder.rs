@@ -372,8 +372,8 @@ impl Shutdown {
     ///
     /// # Panics
     ///
-    /// When the system's last thread is taken right after it has made sure that there are enough: see
-    /// [limitations](crate::limitations#threads-and-wakers).
+    /// When the system's last thread is taken right after it has made sure that there are enough, and where a
+    /// sandbox refuses epoll, by async-io: see [limitations](crate::limitations#threads-and-wakers).
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn install() -> Result<Self, InstallError> {

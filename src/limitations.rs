@@ -2,8 +2,9 @@
 //!
 //! # Signals
 //!
-//! - The kernel merges pending signals of the same number. Two SIGINTs sent before the process ran
-//!   at all may arrive as one; a SIGINT and a SIGTERM are always two. The same goes for signals of one
+//! - The kernel merges pending signals of the same number. Two SIGINTs that are sent before the thread ran that is to
+//!   handle them, often a `main` that sleeps, may arrive as one: on a machine that is overloaded, of two that were
+//!   300 ms apart, 3 in 24. A SIGINT and a SIGTERM are always two. The same goes for signals of one
 //!   number that arrive before the thread `winddown` has run, where that thread has to count them: with
 //!   a [`debounce`](crate::Builder::debounce) or an [`abort_timeout`](crate::Builder::abort_timeout).
 //! - Two signals that two threads handle in the same instant may both be taken for the first. The
@@ -11,6 +12,11 @@
 //!   third signal forces.
 //! - A signal that another thread takes in the instant in which `install` sets its handler is lost. A program
 //!   that has no other thread yet loses none.
+//! - A handler that was set before this crate's runs first. One that ends the process, as that of Go's
+//!   runtime without `signal.Notify`, ends it. A thread in `sigwait`, and a `signalfd`, take signals that
+//!   the handler would get.
+//! - A sandbox that refuses `sendto` or `recvfrom` keeps the first signal from the thread `winddown`, and nothing
+//!   says so. The second still forces.
 //! - Handlers stay registered until the process ends. A program that sets another handler for the same
 //!   signal later, without chaining to the earlier one, takes the signal from this crate.
 //! - A signal that comes while the last handle is dropped may ask no part of the program any more. It ends by
@@ -34,8 +40,10 @@
 //! - A read with a timeout that blocks in the main thread is interrupted by the signal, whatever `SA_RESTART`
 //!   says. Try again on [`Interrupted`](std::io::ErrorKind::Interrupted), or the error ends the program in place
 //!   of the shutdown.
-//! - The force takes as long as the kernel takes to free the memory of the process, beside the 50 ms of G4: some
-//!   100 ms for each GiB that is in use.
+//! - The force takes as long as the kernel takes to free the memory of the process, beside the 50 ms of G4:
+//!   some 100 ms for each GiB that is in use. And a thread has to get a processor: under a quota, as of a
+//!   container, that is a period of 100 ms or more once its other threads have used it up. At a tenth of a
+//!   processor, with 16 threads that compute, the second signal took up to 0.7 s, and the deadline 1.4 s.
 //! - For PID 1, the kernel has no default action. Once every handle is gone, a signal ends that process with
 //!   code 128 + n.
 //! - On Windows, console events stand for signals: Ctrl-C and Ctrl-Break for

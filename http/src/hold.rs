@@ -234,11 +234,13 @@ where
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let upper = self
-            .stream
-            .as_ref()
-            .map_or(Some(0), |stream| stream.size_hint().1);
+        let Some(stream) = &self.stream else {
+            return (0, Some(0));
+        };
         // It may end at any time.
-        (0, upper.and_then(|upper| upper.checked_add(1)))
+        (
+            0,
+            stream.size_hint().1.and_then(|upper| upper.checked_add(1)),
+        )
     }
 }

@@ -126,3 +126,36 @@ impl Wake for Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A handler has given up a body, as by a timeout of its own.
+    ///
+    /// Mutation: the drop of an `Upload` leaves it counted as waiting.
+    #[test]
+    fn body_that_is_dropped_while_it_waits_is_counted_no_more() {
+        let uploads = Uploads::default();
+        let [dropped, stays] = [(); 2].map(|()| uploads.begin());
+        let _wakers = [&dropped, &stays].map(|upload| upload.wait(Waker::noop()));
+        drop(dropped);
+        assert!(stays.client_waits_since().is_some());
+    }
+
+    /// The server was the one that kept the client waiting.
+    ///
+    /// Mutation: `Uploads::change` counts no change.
+    #[test]
+    fn handler_that_was_busy_meanwhile_is_a_change() {
+        let uploads = Uploads::default();
+        let [one, other] = [(); 2].map(|()| uploads.begin());
+        let wait = || [&one, &other].map(|upload| upload.wait(Waker::noop()));
+        let _wakers = wait();
+        let since = one.client_waits_since();
+        other.read();
+        assert_eq!(one.client_waits_since(), None);
+        let _wakers = wait();
+        assert_ne!(one.client_waits_since(), since);
+    }
+}

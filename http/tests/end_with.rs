@@ -66,6 +66,25 @@ fn last_item_is_made_when_the_stream_is_dropped() {
     assert_eq!(items.as_mut().poll_next(cx), Poll::Ready(None));
 }
 
+/// Mutations: `EndWith` keeps a stream that has ended by itself; its upper bound leaves out the last item.
+#[test]
+fn stream_that_has_ended_by_itself_is_polled_no_more() {
+    let shutdown = Shutdown::new();
+    let mut polls = 0;
+    let again = stream::poll_fn(move |_| {
+        polls += 1;
+        Poll::Ready((polls != 1).then_some(polls))
+    });
+    let mut items = pin!(again.end_with(shutdown.waiter(), || 0));
+    let cx = &mut Context::from_waker(Waker::noop());
+    for _ in 0..3 {
+        assert_eq!(items.as_mut().poll_next(cx), Poll::Ready(None));
+    }
+    assert_eq!(items.size_hint(), (0, Some(0)));
+    let items = stream::iter([1, 2]).end_with(shutdown.waiter(), || 0);
+    assert_eq!(items.size_hint(), (0, Some(3)));
+}
+
 /// 4,096 of them, which count from the shutdown on.
 ///
 /// Mutation: `EndWith` counts those before the shutdown too.

@@ -14,12 +14,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_lite::{Stream, StreamExt, future, stream};
 use http::{Request, Response};
-use http_body::Frame;
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use smol_hyper::rt::FuturesIo;
 use tower::util::BoxCloneService;
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use winddown::{Cause, Shutdown};
 use winddown_http::{GuardLayer, RequestBody, RequestGuard, Server, SmolExecutor, StreamingExt};
 
@@ -572,6 +572,47 @@ fn stream_that_holds_a_guard() {
     assert_eq!(smol::block_on(held.next()), Some(2));
     assert_eq!(smol::block_on(held.next()), None);
     assert_eq!(shutdown.in_flight(), 0);
+}
+
+/// Mutations: the `size_hint` of each, or `is_end_stream`, asks for what is inside alone.
+#[test]
+fn held_stream_or_body_that_has_ended_says_so() {
+    let shutdown = Shutdown::new();
+    let mut rows = stream::iter([1]).hold(shutdown.guard());
+    while smol::block_on(rows.next()).is_some() {}
+    assert_eq!(Stream::size_hint(&rows), (0, Some(0)));
+    // It does not know its size, nor whether it has ended.
+    let frames = stream::empty::<Result<Frame<Bytes>, Infallible>>();
+    let mut frames = StreamBody::new(frames).hold(shutdown.guard());
+    assert!(!frames.is_end_stream());
+    assert!(smol::block_on(frames.frame()).is_none());
+    assert!(frames.is_end_stream());
+    assert_eq!(Body::size_hint(&frames).exact(), Some(0));
+}
+
+/// tower's buffers and limits may be called only when they are ready.
+///
+/// Mutation: `GuardService` is always ready.
+#[test]
+fn service_is_ready_when_the_one_inside_is() {
+    #[derive(Clone)]
+    struct Never;
+    impl Service<Request<()>> for Never {
+        type Response = Response<Empty<Bytes>>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Pending
+        }
+
+        fn call(&mut self, _: Request<()>) -> Self::Future {
+            unreachable!("it is not ready")
+        }
+    }
+    let mut service = GuardLayer::new(&Shutdown::new(), "request").layer(Never);
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(cx).is_pending());
 }
 
 /// Mutation: `Hold` releases the guard first.

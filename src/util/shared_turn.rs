@@ -176,10 +176,15 @@ mod tests {
         }
     }
 
-    fn batch_of(turn: &SharedTurn) -> Arc<Batch> {
-        match turn {
-            SharedTurn::Waiting(batch, _) => batch.clone(),
-            _ => panic!("it does not wait"),
+    /// Returns a turn that waits for its batch. On a busy machine the time may be over within the first poll.
+    fn waiting(waker: &Waker) -> (SharedTurn, Arc<Batch>) {
+        loop {
+            let mut turn = SharedTurn::short();
+            assert!(turn.poll(&mut Context::from_waker(waker)).is_pending());
+            if let SharedTurn::Waiting(batch, _) = &turn {
+                let batch = batch.clone();
+                return (turn, batch);
+            }
         }
     }
 
@@ -199,12 +204,8 @@ mod tests {
     fn g10_turn_that_is_dropped_leaves_no_waker() {
         let task = Arc::<WakeCounter>::default();
         let waker = Waker::from(task.clone());
-        let batch = {
-            let mut turn = SharedTurn::short();
-            assert!(turn.poll(&mut Context::from_waker(&waker)).is_pending());
-            batch_of(&turn)
-        };
-        drop(waker);
+        let (turn, batch) = waiting(&waker);
+        drop((turn, waker));
         assert_eq!(Arc::strong_count(&task), 1);
         drop(batch);
     }
@@ -213,10 +214,9 @@ mod tests {
     #[test]
     fn g10_batch_is_gone_with_its_last_turn() {
         for over in [false, true] {
-            let mut turn = SharedTurn::short();
-            let waiting = turn.poll(&mut Context::from_waker(Waker::noop()));
-            assert!(waiting.is_pending());
-            let batch = Arc::downgrade(&batch_of(&turn));
+            let (mut turn, strong) = waiting(Waker::noop());
+            let batch = Arc::downgrade(&strong);
+            drop(strong);
             if over {
                 future::block_on(future::poll_fn(|cx| turn.poll(cx)));
             }
