@@ -46,7 +46,7 @@ fn g1_task_races_the_request() {
 /// Mutation: `Node::block` listens after it has checked.
 /// Mutation: `Node::block` has no fence between the two.
 /// Mutation: `Node::tell` has no fence.
-/// Mutation: `Node::wake` does not wake the threads.
+/// Mutation: `Node::tell` does not wake the threads.
 #[test]
 fn g1_thread_races_the_request() {
     model(None, || {
@@ -582,7 +582,7 @@ fn g8_s4_parent_and_child_are_drained() {
 /// Mutation: `Node::child` does not inherit (S5).
 /// Mutation: `Node::child` inherits before the child is in the list (S5).
 /// Mutation: `Node::child` has no fence (S6).
-/// Mutation: `Node::announce_asked` tells no children.
+/// Mutation: `Node::tell` tells no children.
 #[test]
 fn s5_child_is_made_during_the_request() {
     model(None, || {
@@ -601,7 +601,7 @@ fn s5_child_is_made_during_the_request() {
 
 /// The same one step further down.
 ///
-/// Mutation: `Node::announce_asked` does not go below the children.
+/// Mutation: `Node::tell` does not go below the children.
 #[test]
 fn s5_grandchild_is_made_during_the_request() {
     model(None, || {
@@ -643,7 +643,7 @@ fn s5_parent_and_child_are_requested_at_once() {
 /// The force ends a drain that waits, at once.
 ///
 /// Mutation: `Node::wake` does not wake `watchers`.
-/// Mutation: `Node::announce_asked` tells no children.
+/// Mutation: `Node::tell` tells no children.
 /// Mutation: `Node::watch` has no fence (S6).
 #[test]
 fn force_ends_a_waiting_drain() {
@@ -1060,7 +1060,7 @@ fn g13_p1_phase_is_made_beside_the_last_guard() {
 
 /// A phase is made that comes after another, whose last guard is dropped while the shutdown is requested.
 ///
-/// Mutation: `Node::announce_asked` lists the children before it asks the phases.
+/// Mutation: `Node::tell` lists the children before it asks the phases.
 /// Mutation: `Node::note_phase` reads the word before it takes the lock (P3).
 #[test]
 fn g13_p2_later_phase_is_made_during_the_request() {

@@ -21,7 +21,6 @@ fn main() -> ExitCode {
 
 #[cfg(unix)]
 mod cases {
-    #[cfg(target_os = "linux")]
     use std::os::unix::process::ExitStatusExt;
     use std::thread;
     use std::time::{Duration, Instant};
@@ -50,6 +49,7 @@ mod cases {
         abort_timeout,
         abort_timeout_dropped,
         abort_timeout_for_three_signals,
+        abort_timeout_for_three_signals_by_signal,
         abort_timeout_for_ms,
         abort_timeout_waker_hangs,
         abort_timeout_callback_hangs,
@@ -72,6 +72,7 @@ mod cases {
             g4_with_a_debounce_and_a_waker_that_hangs,
             g4_abort_timeout_ends_by_a_third_signal,
             g4_abort_timeout_ends_by_a_third_signal_that_came_with_the_second,
+            g4_third_signal_that_came_with_the_second_is_what_the_process_dies_of,
             g4_abort_timeout_ends_with_its_time,
             g4_with_abort_timeout_and_a_waker_that_hangs,
             thread_hears_of_the_force_though_a_callback_hangs,
@@ -280,22 +281,42 @@ mod cases {
         ends_by_a_third_signal("abort_timeout", SIGTERM);
     }
 
-    fn abort_timeout_for_three_signals() {
+    fn for_three_signals() -> Builder {
         use winddown::Signal;
         let signals = [Signal::INT, Signal::TERM, Signal::USR1];
-        let builder = Shutdown::builder().signals(signals);
-        speak(builder.abort_timeout(HOUR));
+        Shutdown::builder().signals(signals).abort_timeout(HOUR)
     }
 
-    /// All three come before the force could arm the handler.
-    fn g4_abort_timeout_ends_by_a_third_signal_that_came_with_the_second() {
-        let mut child = Program::ready_role("abort_timeout_for_three_signals");
+    fn abort_timeout_for_three_signals() {
+        speak(for_three_signals());
+    }
+
+    fn abort_timeout_for_three_signals_by_signal() {
+        speak(for_three_signals().force_by_signal());
+    }
+
+    /// Sends three signals at once, so that all come before the force could arm the handler.
+    fn sent_three_signals(role: &str) -> Program {
+        let child = Program::ready_role(role);
         child.send(SIGSTOP);
         child.stopped();
         for signal in [SIGINT, SIGTERM, SIGUSR1, SIGCONT] {
             child.send(signal);
         }
+        child
+    }
+
+    fn g4_abort_timeout_ends_by_a_third_signal_that_came_with_the_second() {
+        let mut child = sent_three_signals("abort_timeout_for_three_signals");
         assert_eq!(child.code(), 1);
+    }
+
+    /// Mutation: `Process::third` ignores which signal it was.
+    fn g4_third_signal_that_came_with_the_second_is_what_the_process_dies_of() {
+        let mut child = sent_three_signals("abort_timeout_for_three_signals_by_signal");
+        let signals = [SIGINT, SIGTERM, SIGUSR1].map(|signal| Some(signal as i32));
+        let status = child.wait();
+        assert!(signals.contains(&status.signal()), "{status}");
     }
 
     /// The first argument is the time.

@@ -426,6 +426,29 @@ fn listener_that_fails() {
     assert!(!shutdown.is_requested());
 }
 
+/// The last piece of an answer is not held back.
+#[cfg(unix)]
+#[tokio::test]
+async fn connections_have_no_delay() {
+    let connect = |address| thread::spawn(move || TcpStream::connect(address).unwrap());
+    // That the runtime knows of, and that it does not.
+    for known in [true, false] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = connect(listener.local_addr().unwrap());
+        if !known {
+            client.join().unwrap();
+        }
+        let mut incoming = TokioIncoming::new(listener);
+        let accepted = incoming.next().await.unwrap().unwrap();
+        assert!(accepted.inner().nodelay().unwrap());
+    }
+    let listener = smol::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = connect(listener.local_addr().unwrap());
+    let mut incoming = SmolIncoming::new(listener);
+    let accepted = incoming.next().await.unwrap().unwrap();
+    assert!(accepted.get_ref().nodelay().unwrap());
+}
+
 /// Accepts a connection, as `incoming` gives one on smol.
 fn accepted(listener: &TcpListener) -> FuturesIo<smol::net::TcpStream> {
     let (accepted, _) = listener.accept().unwrap();
