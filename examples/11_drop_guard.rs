@@ -1,15 +1,14 @@
 //! A scope that must not be left begins the shutdown when it is: by `?`, by `return` or by a panic.
 //!
-//! `cargo run --example 11_drop_guard` ends by itself.
+//! `cargo run --example 11_drop_guard` ends by itself, with exit code 1.
 
 use std::error::Error;
 use std::io;
-use std::process::ExitCode;
 use std::thread;
 
 use winddown::Shutdown;
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::install()?;
 
     // A scope that ends well disarms its guard: nothing begins.
@@ -18,14 +17,17 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     thread.join().expect("it does not panic")?;
     println!("migrated: stopping is {}", shutdown.is_requested());
 
-    // This one leaves by `?`, in a thread that nothing joins.
+    // This one leaves by `?`, in a thread of its own.
     let bad = shutdown.clone();
-    thread::spawn(move || migrate(&bad, "one"));
+    let thread = thread::spawn(move || migrate(&bad, "one"));
     shutdown.waiter().wait_blocking();
-    let cause = shutdown.cause().expect("it was requested");
-    println!("stopping: {cause}"); // the line that took the guard
-    // Left by `?`, it is no failure; left by a panic, it would be one.
-    Ok(ExitCode::from(&cause))
+    println!("stopping: {}", shutdown.cause().expect("it was requested"));
+    // Left by a panic, it would be a failure. Left by `?`, the error is at hand.
+    if let Err(error) = thread.join().expect("it does not panic") {
+        shutdown.fail(error);
+    }
+    shutdown.result()?;
+    Ok(())
 }
 
 /// Migrates to a version. The program can't go on with half of a migration.

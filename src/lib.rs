@@ -64,7 +64,7 @@
 //! | a server that takes a future | `shutdown.waiter()` | the server stops |
 //! | a server's own future | [`until_deadline`](ShutdownExt::until_deadline) | it runs on; dropped at the deadline |
 //! | a listener | [`finish_on_shutdown`](ShutdownExt::finish_on_shutdown) | what is ready is given out, then it ends |
-//! | a datagram socket | [`cancel_on_shutdown`](ShutdownExt::cancel_on_shutdown) for each `recv_from` | what comes later is lost: nothing tells its senders |
+//! | a datagram socket | [`cancel_on_shutdown`](ShutdownExt::cancel_on_shutdown) for each `recv_from`, and then `try_recv_from` until there is nothing | what has arrived is read; what comes later is lost: nothing tells its senders |
 //! | a queue of jobs | two loops, as in [`finish_on_shutdown`](ShutdownExt::finish_on_shutdown) | it is closed, and emptied |
 //! | stages that channels join | the waiter for the source alone, a guard for each | the source ends, then stage after stage |
 //! | another stream | [`end_on_shutdown`](ShutdownExt::end_on_shutdown) | it ends |
@@ -202,8 +202,9 @@
 //! }
 //! ```
 //!
-//! On smol, the listener is `SmolIncoming`. Both give streams for hyper, whose `into_inner` is the runtime's own.
-//! In another protocol than HTTP, the fourth part is its own farewell once the phase is asked, or nothing.
+//! On smol, the listener is `SmolIncoming`. Both give streams for hyper, whose `into_inner` is the runtime's
+//! own: a proxy has `tokio::io::copy_bidirectional` of those. In another protocol than HTTP, the fourth part
+//! is its own farewell once the phase is asked, or nothing.
 //!
 //! ## On plain threads
 //!
@@ -212,7 +213,7 @@
 //!
 //! ```no_run
 //! use std::error::Error;
-//! use std::io::ErrorKind;
+//! use std::io::{self, ErrorKind, Read, Write};
 //! use std::net::{TcpListener, TcpStream};
 //! use std::thread;
 //! use std::time::Duration;
@@ -239,7 +240,7 @@
 //!                 let (guard, stop) = (connections.guard(), connections.waiter());
 //!                 thread::spawn(move || {
 //!                     let _guard = guard;
-//!                     serve(stream, &stop); // reads until it is stopping
+//!                     serve(stream, &stop)
 //!                 });
 //!             }
 //!             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -258,11 +259,30 @@
 //!     }
 //!     drop((listener, refusing));
 //!     drop(accepting);
-//!     let left = shutdown.remaining().unwrap_or(Duration::MAX);
-//!     shutdown.drain_blocking(left)?;
+//!     shutdown.drained_blocking()?;
 //!     Ok(())
 //! }
-//! # fn serve(_: TcpStream, _: &Waiter) {}
+//!
+//! /// A protocol in which each line is answered.
+//! fn serve(mut stream: TcpStream, stop: &Waiter) -> io::Result<()> {
+//!     let mut bytes = [0; 1024];
+//!     loop {
+//!         // Asked first: what has arrived before the stop is read once more.
+//!         let stopping = stop.is_stopping();
+//!         match stream.read(&mut bytes) {
+//!             Ok(0) => return Ok(()), // the client has gone
+//!             Ok(count) => stream.write_all(&bytes[..count])?,
+//!             Err(error) => match error.kind() {
+//!                 ErrorKind::WouldBlock | ErrorKind::TimedOut => {}
+//!                 ErrorKind::Interrupted => continue, // by a signal
+//!                 _ => return Err(error),
+//!             },
+//!         }
+//!         if stopping {
+//!             return Ok(());
+//!         }
+//!     }
+//! }
 //! ```
 //!
 //! # The end of the program
@@ -270,23 +290,21 @@
 //! What comes after the drain is plain code in `main`, in the order in which it stands: nothing has to
 //! be shared with a closure. What must be done last of all, whatever became of the rest, comes between the
 //! drain and the `?` for its result. It is no phase: a phase waits for what comes before it, and is never
-//! asked if that hangs until the end of the grace period. How the process ends is its last line: its own
-//! exit code, or that of the [`Cause`], or [`Cause::exit`], which dies of the signal as shells and
-//! supervisors expect.
+//! asked if that hangs until the end of the grace period. How the process ends is its last line. That of a
+//! service is [`result`](Shutdown::result), an error if a task has failed; that of a tool is [`Cause::exit`],
+//! which dies of the signal, so that a shell stops its script too.
 //!
 //! ```
-//! use std::process::ExitCode;
-//! use std::time::Duration;
-//! use winddown::{DrainError, Shutdown};
+//! use std::error::Error;
+//! use winddown::Shutdown;
 //!
 //! # #[cfg(not(target_family = "wasm"))]
-//! fn end(shutdown: &Shutdown) -> Result<ExitCode, DrainError> {
-//!     shutdown.waiter().wait_blocking();
-//!     let drained = shutdown.drain_blocking(Duration::from_secs(25));
+//! fn end(shutdown: &Shutdown) -> Result<(), Box<dyn Error>> {
+//!     let drained = shutdown.drained_blocking();
 //!     flush(); // late work or not
-//!     drained?;
-//!     let cause = shutdown.cause().expect("it was requested");
-//!     Ok(ExitCode::from(&cause))
+//!     drained?; // what is not done
+//!     shutdown.result()?; // what has failed
+//!     Ok(())
 //! }
 //! # fn flush() {}
 //! # #[cfg(not(target_family = "wasm"))] {
@@ -302,7 +320,9 @@
 //! # Features
 //!
 //! - `signals` (default): [`Shutdown::install`] and timers, with async-signal, async-io, signal-hook and
-//!   nix, and on Windows winddown-console. Without it, the rest builds wherever std does.
+//!   nix, and on Windows winddown-console. Without it, the rest builds wherever std does. Signals are the
+//!   program's, so a library takes a [`Waiter`] or a handle, and sets `default-features = false`. Its timers are
+//!   then those of its runtime: see [`drain_until`](Shutdown::drain_until).
 //! - `futures-io`, `tokio-io`: `seal_on_shutdown` for the I/O traits of the one or the other.
 //! - `tracing`: events of the target `winddown`, with the field `elapsed` once a shutdown was requested;
 //!   those of stages, phases and failed drains also with `in_flight`, and those of a phase and of its drains

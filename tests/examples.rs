@@ -179,7 +179,7 @@ mod cases {
         let program = start("11_drop_guard");
         program.line("migrated: stopping is false");
         program.line("stopping: drop guard of ");
-        ends(program, 0, &[]);
+        ends(program, 1, &[]);
     }
 
     fn progress() {

@@ -214,7 +214,8 @@
 //!             Some(Ok(Message::Close(_))) => continue,
 //!             Some(Ok(message)) => {
 //!                 // A client that reads no more must not hold up the stop.
-//!                 let sent = socket.send(message).cancel_on_shutdown(&mut stop).await;
+//!                 let sent = socket.send(message);
+//!                 let sent = sent.cancel_on_shutdown(&mut stop).await;
 //!                 if sent.is_some_and(|sent| sent.is_err()) {
 //!                     return;
 //!                 }

@@ -295,7 +295,8 @@ impl<E> Server<E> {
     /// grace period too, and most likely before this error is printed: set an
     /// [`abort_timeout`](winddown::Builder::abort_timeout), which is the time between the force and the
     /// end. Or the listener failed, and not for want of descriptors or memory: then the connections are
-    /// told to finish, but the shutdown is not requested. For that, see
+    /// told to finish, but the shutdown is not requested: return the error before
+    /// [`drained`](winddown::Shutdown::drained), which would wait for a request, or see
     /// [`supervise`](winddown::Shutdown::supervise). Or at the shutdown there were no descriptors, no memory or
     /// no room for what was in the queue of the listener, until the time for it was over.
     ///
