@@ -33,7 +33,8 @@
 //! ```
 //!
 //! Threads use [`wait_blocking`](Waiter::wait_blocking) and
-//! [`drain_blocking`](Shutdown::drain_blocking). The page [`guarantees`] has what is promised, the page
+//! [`drained_blocking`](Shutdown::drained_blocking). The repository has examples, and recipes for axum, tonic, actix
+//! and other frameworks, job queues, command-line tools and tests. The page [`guarantees`] has what is promised, the page
 //! [`limitations`] what is not.
 //!
 //! # The model
@@ -51,6 +52,11 @@
 //! A part of a program may have a reason of its own to stop. [`trigger`](Shutdown::trigger) is for such
 //! reasons, and [`fail`](Shutdown::fail) for errors: they take no slot, so that the first signal from
 //! outside still leaves work its time.
+//!
+//! The *force* is the second signal, or with [`force_at_deadline`](Builder::force_at_deadline) the end of the
+//! grace period. The *whole* is the shutdown that is no part of another; its parts, which are
+//! [children](Shutdown::child) and [phases](Shutdown::phase), are *told* when it is requested. A phase is
+//! *asked* when its turn has come, and is *over* when its work is done.
 //!
 //! # What to use for what
 //!
@@ -98,7 +104,7 @@
 //!     // Load balancers notice; not for Ctrl-C.
 //!     .lame_duck(Duration::from_secs(5))
 //!     // For all of it.
-//!     .grace_period(Duration::from_secs(30))
+//!     .grace_period(Duration::from_secs(25))
 //!     .install()?; // in a test `build()`, which listens to no signals
 //!
 //! // Each connection, request or job holds a guard.
@@ -107,6 +113,7 @@
 //! // The last guard, or the end of the grace period: then an error with the
 //! // lines on which guards are still held.
 //! shutdown.drained().await?;
+//! shutdown.result()?; // an error if a task has failed
 //! # Ok(())
 //! # }
 //! ```

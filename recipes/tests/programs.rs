@@ -33,6 +33,8 @@ fn kube() {
     });
     let mut program = recipe!("kube", url);
     program.line("in flight: config");
+    // kube may drop one that has just begun.
+    assert!(program.runs_for(A_WHILE));
     program.send(Signal::SIGTERM);
     program.line("reconciled: config");
     program.line("stopped: ");
