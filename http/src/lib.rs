@@ -317,6 +317,7 @@ mod connection;
 mod driver;
 mod error;
 mod hold;
+mod incoming;
 mod io;
 mod layer;
 mod lock;
@@ -335,6 +336,7 @@ mod uploads;
 pub use body::{Chunk, RequestBody, RequestBodyError, ResponseBody};
 pub use error::ServeError;
 pub use hold::{EndWith, Hold, StreamingExt};
+pub use incoming::Incoming;
 pub use layer::{GuardFuture, GuardLayer, GuardService, RequestGuard};
 pub use refuse::{refuse_new, refuse_on_shutdown};
 #[cfg(feature = "smol")]

@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_lite::{FutureExt, Stream};
+use futures_lite::FutureExt;
 use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::rt::{Executor, Read, Timer, Write};
 use hyper::server::conn::{http1, http2};
@@ -20,6 +20,7 @@ use crate::common::{Common, Times};
 use crate::connection::{Builders, Connection};
 use crate::driver::drive;
 use crate::error::ServeError;
+use crate::incoming::Incoming;
 use crate::io::Io;
 use crate::monitor::Monitor;
 use crate::service::{Adapter, AnswerFuture, HttpService};
@@ -311,7 +312,7 @@ impl<E> Server<E> {
         service: S,
     ) -> impl Future<Output = Result<(), ServeError>>
     where
-        St: Stream<Item = io::Result<I>>,
+        St: Incoming<I>,
         I: Read + Write + Unpin + Send + 'static,
         S: HttpService<K> + Send + 'static,
         S::Future: Send + 'static,
@@ -374,7 +375,7 @@ impl<E> Server<E> {
         mut connect: C,
     ) -> impl Future<Output = Result<(), ServeError>>
     where
-        St: Stream<Item = io::Result<R>>,
+        St: Incoming<R>,
         C: FnMut(R) -> F,
         F: Future<Output = io::Result<(I, S)>> + Send + 'static,
         I: Read + Write + Unpin + Send + 'static,
