@@ -336,23 +336,23 @@ features() {
 }
 
 msrv() {
-    local rust=(env "CARGO_TARGET_DIR=target/msrv") root=$PWD/target/msrv-root
+    local rust=(env "CARGO_TARGET_DIR=target/msrv") unpacked=$PWD/target/msrv-root
     if cargo +1.85 --version >/dev/null 2>&1; then
         rust+=(RUSTUP_TOOLCHAIN=1.85)
     else
         # Debian's, unpacked beside the newer one.
-        if [ ! -x "$root/usr/bin/cargo" ]; then
+        if [ ! -x "$unpacked/usr/bin/cargo" ]; then
             local v=1.85.0+dfsg3-1~deb12u3
-            rm -rf target/msrv-debs "$root" "$root.part"
+            rm -rf target/msrv-debs "$unpacked" "$unpacked.part"
             mkdir -p target/msrv-debs
             as_root apt-get update -qq
             (cd target/msrv-debs && apt-get download -qq rustc-web=$v cargo-web=$v \
                 libstd-rust-web-dev=$v libstd-rust-web-1.85=$v libllvm19 libpcre3 libhttp-parser2.9)
-            for package in target/msrv-debs/*.deb; do dpkg -x "$package" "$root.part"; done
-            mv "$root.part" "$root"
+            for package in target/msrv-debs/*.deb; do dpkg -x "$package" "$unpacked.part"; done
+            mv "$unpacked.part" "$unpacked"
         fi
         local lib=usr/lib/x86_64-linux-gnu
-        rust+=("LD_LIBRARY_PATH=$root/$lib:$root/lib/x86_64-linux-gnu" "PATH=$root/usr/bin:$PATH")
+        rust+=("LD_LIBRARY_PATH=$unpacked/$lib:$unpacked/lib/x86_64-linux-gnu" "PATH=$unpacked/usr/bin:$PATH")
     fi
     "${rust[@]}" cargo --version | grep '^cargo 1\.85\.'
     "${rust[@]}" rustc --version | grep '^rustc 1\.85\.'

@@ -184,10 +184,9 @@ where
             parts.extensions.insert(RequestGuard(held.clone()));
         }
         if let Some(unsent) = parts.extensions.get::<Unsent>() {
-            guard
-                .take()
-                .into_iter()
-                .for_each(|guard| unsent.keep(guard));
+            if let Some(guard) = guard.take() {
+                unsent.keep(guard);
+            }
         }
         let kind = RequestKind::new(&parts.method, parts.version);
         GuardFuture {
