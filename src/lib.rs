@@ -61,7 +61,8 @@
 //! # What to use for what
 //!
 //! The methods of [`ShutdownExt`] take a [`Waiter`], which [`Shutdown::waiter`] hands out and which can be
-//! cloned; or a `&mut` to one, which then does for a whole loop. Streams are those of futures-core: a
+//! cloned; or a `&mut` to one, which then does for a whole loop. (Where nothing waits, a `&` does: for
+//! iterators, the force and the deadline.) Streams are those of futures-core: a
 //! listener of tokio is one as
 //! [`TokioIncoming`](https://docs.rs/winddown-http/latest/winddown_http/struct.TokioIncoming.html).
 //!

@@ -61,17 +61,17 @@
 //! # Threads and wakers
 //!
 //! - A waker or callback that hangs, as opposed to one that panics, keeps those behind it waiting: the
-//!   wakers of the same request, and on the background thread also later lame ducks, delays and time
-//!   limits, of every shutdown of the process, what systemd is told, and the wakers of the force if there is
-//!   an [`abort_timeout`](crate::Builder::abort_timeout). Threads that wait, for the installed shutdown or
-//!   what is below it, are woken all the same. Neither its force nor its deadline waits for a waker. The
-//!   deadline of a shutdown that is not installed does.
-//! - With a [`debounce`](crate::Builder::debounce), an
-//!   [`abort_timeout`](crate::Builder::abort_timeout) or
+//!   wakers of the same request, and on the background thread also later lame ducks, delays and time limits,
+//!   of every shutdown of the process, what systemd is told, and what comes of a signal or the deadline of
+//!   the installed shutdown, if one of the settings below needs the thread `winddown`: its wakers, and
+//!   children and phases, which are not even forced then. Threads that wait for the installed shutdown
+//!   itself are woken all the same. Neither its force nor its deadline waits for a waker. The deadline of a
+//!   shutdown that is not installed does.
+//! - With a [`debounce`](crate::Builder::debounce), an [`abort_timeout`](crate::Builder::abort_timeout) or
 //!   [`force_at_deadline`](crate::Builder::force_at_deadline), the thread `winddown` has to run for the
-//!   process to end. It calls no foreign code then, and takes no memory: a thread that has the lock of the
-//!   allocator for good, as after a handler of another crate that allocates, does not keep it. Nor does the force
-//!   by the handler need it.
+//!   process to end. It calls no foreign code then, and on Linux and Windows it takes no memory. So the
+//!   process ends in time though a thread has the lock of the allocator for good, as after a signal handler
+//!   that allocates. The force by the handler needs neither the thread nor memory.
 //! - Should descriptors run out in the middle of `install`, after it has made sure that there are
 //!   enough, a handler stays that does what the system does by default. Should threads run out then,
 //!   async-io panics; at the very limit they may, because a thread that has ended still counts for an
@@ -132,8 +132,8 @@
 //! - Where std has no clock, as on `wasm32-unknown-unknown`, whatever reads the time panics: a
 //!   [`grace_period`](crate::Builder::grace_period), a [`debounce`](crate::Builder::debounce), and
 //!   timeouts other than zero and `Duration::MAX`. What needs a thread, or blocks one, is not there on wasm: lame
-//!   ducks, delays, time limits, `force_at_deadline`, and `wait_blocking`, `wait_blocking_timeout` and
-//!   `drain_blocking`.
+//!   ducks, delays, time limits, `force_at_deadline`, and `wait_blocking`, `wait_blocking_timeout`,
+//!   `drain_blocking` and `drained_blocking`.
 //!
 //! # Guards
 //!

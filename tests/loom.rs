@@ -45,8 +45,8 @@ fn g1_task_races_the_request() {
 
 /// Mutation: `Node::block` listens after it has checked.
 /// Mutation: `Node::block` has no fence between the two.
-/// Mutation: `Node::tell` has no fence.
-/// Mutation: `Node::tell` does not wake the threads.
+/// Mutation: `Node::announce_asked` has no fence.
+/// Mutation: `Node::announce_asked` does not wake the threads.
 #[test]
 fn g1_thread_races_the_request() {
     model(None, || {
@@ -582,7 +582,7 @@ fn g8_s4_parent_and_child_are_drained() {
 /// Mutation: `Node::child` does not inherit (S5).
 /// Mutation: `Node::child` inherits before the child is in the list (S5).
 /// Mutation: `Node::child` has no fence (S6).
-/// Mutation: `Node::tell` tells no children.
+/// Mutation: `Node::announce_asked` tells no children.
 #[test]
 fn s5_child_is_made_during_the_request() {
     model(None, || {
@@ -601,7 +601,7 @@ fn s5_child_is_made_during_the_request() {
 
 /// The same one step further down.
 ///
-/// Mutation: `Node::tell` does not go below the children.
+/// Mutation: `Node::announce_asked` does not go below the children.
 #[test]
 fn s5_grandchild_is_made_during_the_request() {
     model(None, || {
@@ -643,7 +643,7 @@ fn s5_parent_and_child_are_requested_at_once() {
 /// The force ends a drain that waits, at once.
 ///
 /// Mutation: `Node::wake` does not wake `watchers`.
-/// Mutation: `Node::tell` tells no children.
+/// Mutation: `Node::announce_asked` tells no children.
 /// Mutation: `Node::watch` has no fence (S6).
 #[test]
 fn force_ends_a_waiting_drain() {
@@ -1060,7 +1060,7 @@ fn g13_p1_phase_is_made_beside_the_last_guard() {
 
 /// A phase is made that comes after another, whose last guard is dropped while the shutdown is requested.
 ///
-/// Mutation: `Node::tell` lists the children before it asks the phases.
+/// Mutation: `Node::announce_asked` lists the children before it asks the phases.
 /// Mutation: `Node::note_phase` reads the word before it takes the lock (P3).
 #[test]
 fn g13_p2_later_phase_is_made_during_the_request() {
@@ -1145,7 +1145,7 @@ fn g13_p3_last_guard_races_the_request() {
 /// The first phase of a shutdown is made while that is requested.
 ///
 /// Mutation: `Node::phase` has no fence (P2).
-/// Mutation: `Node::tell` has no fence.
+/// Mutation: `Node::announce_asked` has no fence.
 /// Mutation: `Node::phase` reads whether the parent is stopping before it takes the lock (P2).
 #[test]
 fn g13_p2_phase_is_made_during_the_request() {

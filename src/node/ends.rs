@@ -1,5 +1,6 @@
 //! How a shutdown ends: its cause, its deadline, its failures, and the force at the deadline.
 
+use std::mem;
 use std::sync::Arc;
 #[cfg(feature = "tracing")]
 use std::time::Duration;
@@ -103,7 +104,11 @@ impl Node {
             match begun.as_mut().and_then(|begun| begun.cause.as_mut()) {
                 None | Some(Cause::Failed(_)) => {}
                 Some(cause) => {
-                    *cause = Cause::Failed(failure.clone());
+                    let before = mem::replace(cause, Cause::Failed(failure.clone()));
+                    // Not under the lock: the thread that ends the process in time takes it, and a thread that
+                    // gives memory back may wait for good.
+                    drop(begun);
+                    drop(before);
                     recorded |= !node.is_child();
                 }
             }

@@ -166,7 +166,7 @@ struct Root {
 /// What a process adds to the shutdown that is installed in it.
 ///
 /// Every method is called without a lock, and at most a few times in the life of a process. All but `follow` take no
-/// memory: a thread that can't allocate calls them too.
+/// memory, because the thread that calls them may depend on it that it never waits for any.
 pub(crate) trait Host: Send + Sync + UnwindSafe + RefUnwindSafe {
     /// The first slot was taken. Called before any waker, because a waker may hang.
     fn first(&self, node: &Arc<Node>);

@@ -133,7 +133,9 @@ impl Asked<Node> {
         // P4. While a thread ends, its variables may be gone. Then it calls at once.
         let nested = LATER.try_with(|later| match &mut *later.borrow_mut() {
             Some(later) => {
-                // That can't hang, and the caller of this thread may.
+                // That can't hang, and the caller of this thread may. What is below is told when it returns.
+                // SeqCst: as in `notify_watchers`, for the change of these words.
+                fence(Ordering::SeqCst);
                 next.iter().for_each(|node| node.wake_threads());
                 later.append(&mut next);
                 true

@@ -9,6 +9,7 @@ use crate::node::order::Asked;
 #[cfg(feature = "tracing")]
 use crate::node::trace;
 use crate::node::{Begun, FIRST, FORCED, Node, Place, REQUESTED, STOPPING};
+use crate::util::deadline::deadline_after;
 use crate::util::sync::atomic::{Ordering, fence};
 use crate::util::sync::lock;
 
@@ -71,34 +72,29 @@ impl Raised {
     }
 }
 
-/// Which nodes were told of a change, and which phases were asked for that.
-#[must_use]
-pub(crate) struct Told {
-    below: Vec<Arc<Node>>,
-    asked: Asked<Node>,
-}
-
-impl Told {
-    /// Emits the events of the phases. What has told them leaves it to another thread to call the wakers.
-    #[cfg(feature = "signals")]
-    pub(crate) fn trace(self) {
-        self.asked.trace();
-    }
-}
-
-/// What is left to do after a change: it may take memory, and calls wakers, so that it may hang.
+/// What is left to do after a change. It takes memory, and calls wakers, so it may hang.
 #[must_use]
 pub(crate) struct FollowUp {
-    /// The lame duck of a shutdown that the change has begun.
-    begun: Option<Duration>,
+    /// If the change has begun the shutdown.
+    begun: Option<LameDuck>,
     raised: Raised,
+}
+
+/// When the lame duck ends of a shutdown that has begun; `None` if there is none, or no end.
+pub(super) struct LameDuck(pub(super) Option<Instant>);
+
+impl LameDuck {
+    fn begin(time: Duration) -> Self {
+        let end = (!time.is_zero()).then(|| deadline_after(time));
+        Self(end.flatten())
+    }
 }
 
 impl FollowUp {
     /// Adds what a later change of the same node has left.
     #[cfg(feature = "signals")]
     pub(crate) fn append(&mut self, later: Self) {
-        self.begun = self.begun.or(later.begun);
+        self.begun = self.begun.take().or(later.begun);
         self.raised.0 |= later.raised.0;
     }
 }
@@ -165,7 +161,7 @@ impl Node {
     }
 
     /// Takes a slot for a signal, if one is free, and sees to it that the process ends in time. Takes no
-    /// memory. Returns whether it was taken, and what is left to do.
+    /// memory, and no lock under which a thread does. Returns whether it was taken, and what is left to do.
     pub(crate) fn take_slot(self: &Arc<Self>, cause: Cause) -> (bool, Option<FollowUp>) {
         let lame_duck = self.lame_duck_for(&cause);
         let (signal, may_force) = (cause.signal(), self.policy().may_force(&cause));
@@ -212,7 +208,7 @@ impl Node {
                 // Before any waker is called: a waker may hang.
                 self.arm();
                 self.begin();
-                let begun = Some(lame_duck);
+                let begun = Some(LameDuck::begin(lame_duck));
                 (true, Some(FollowUp { begun, raised }))
             }
             Transition::Forced => {
@@ -249,7 +245,7 @@ impl Node {
             self.begin();
         }
         if !raised.is_empty() {
-            let begun = began.then_some(lame_duck);
+            let begun = began.then(|| LameDuck::begin(lame_duck));
             self.follow_up(FollowUp { begun, raised });
         }
         began
@@ -352,17 +348,6 @@ impl Node {
     /// Announces the change of a node. If it is a phase, `note_phase` was called before. Leaves the events
     /// to the caller.
     pub(super) fn announce_asked(&self) -> Asked<Self> {
-        let told = self.tell();
-        self.wake();
-        for child in &told.below {
-            child.wake();
-        }
-        told.asked
-    }
-
-    /// Tells every descendant, and wakes the threads that wait for one. That can't hang, but takes memory, and
-    /// what it returns may own what is the program's.
-    pub(crate) fn tell(&self) -> Told {
         // All nodes are told before any waker is called: a waker may hang. A child that knew is visited
         // as well: another thread may have told it just now, and not yet its own children.
         let mut asked = Asked::none();
@@ -371,9 +356,14 @@ impl Node {
             node.inherit();
             node.publish(&mut asked);
         });
+        // Threads of all of them first, which can't hang.
         self.wake_threads();
         below.iter().for_each(|child| child.wake_threads());
-        Told { below, asked }
+        self.wake();
+        for child in &below {
+            child.wake();
+        }
+        asked
     }
 
     /// Makes sure that what waits for the word of this node is found from now on, and asks its phases

@@ -1,11 +1,11 @@
 //! The timers of a node, which the background thread keeps.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::node::request::LameDuck;
 use crate::node::{Node, Place, Root, STOPPING};
 use crate::util::background::WAKERS;
-use crate::util::deadline::deadline_after;
 
 impl Node {
     /// Sets the times of the process, for a shutdown that has begun.
@@ -16,7 +16,7 @@ impl Node {
     }
 
     /// Sets the timers of a shutdown that has begun, which the background thread keeps.
-    pub(super) fn begin_timers(self: &Arc<Self>, lame_duck: Duration) {
+    pub(super) fn begin_timers(self: &Arc<Self>, lame_duck: LameDuck) {
         match self.host() {
             Some(host) => host.follow(self),
             None if self.policy().force_at_deadline && !self.is_child() => {
@@ -31,7 +31,7 @@ impl Node {
             None => {}
         }
         // Last, because it may call wakers.
-        if let (false, Some(end)) = (lame_duck.is_zero(), deadline_after(lame_duck)) {
+        if let Some(end) = lame_duck.0 {
             if !self.run_at(end, |node| node.stop()) {
                 // No delay is better than one that never ends.
                 self.stop();

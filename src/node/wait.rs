@@ -77,9 +77,9 @@ impl Node {
         }
     }
 
-    /// Wakes the tasks that wait for a stage that was reached. `tell` was called before.
+    /// Wakes the tasks that wait for a stage that was reached. `publish` was called before, and the threads were woken.
     pub(super) fn wake(&self) {
-        // Drains first, of which there are few. The threads were woken before.
+        // Drains first, of which there are few.
         let extra = self.extra.get();
         if let Some(extra) = extra {
             extra.watchers.wake_all();

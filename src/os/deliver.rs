@@ -30,6 +30,8 @@ fn with_node(node: &Weak<Node>, act: impl FnOnce(&Arc<Node>) -> Option<FollowUp>
             node.follow_up(left);
         }
     } else {
+        // That can't hang, and a thread that drains has to hear of the force even if a waker of the request hangs.
+        node.wake_threads();
         hand_over(node, left);
     }
     true
@@ -45,17 +47,12 @@ fn runs_foreign_code(node: &Node) -> bool {
 /// node: the program may have dropped its last handle meanwhile, and an error of the program's may hang in its drop,
 /// as a waker may.
 ///
-/// Here and not in a job, which takes memory: a thread may have the lock of the allocator for good, and the end of the
-/// process depends on the thread that hands it over.
+/// It has a place of its own, because a job takes memory: a thread may have the lock of the allocator for good, and the
+/// end of the process depends on the thread that hands it over.
 static HANDED: Mutex<Option<(Arc<Node>, Option<FollowUp>)>> = Mutex::new(None);
 
 /// Has the background thread do what is left.
 fn hand_over(node: Arc<Node>, left: Option<FollowUp>) {
-    if left.is_some() && WAKERS.is_busy() {
-        // A waker may hang there. Threads that drain, and descendants, have to hear of the force all the same.
-        let told = node.tell();
-        let _ = WAKERS.run(NO_OWNER, Box::new(|| told.trace()));
-    }
     let mut handed = lock_std(&HANDED);
     match &mut *handed {
         Some((of, before)) if Arc::ptr_eq(of, &node) => {
@@ -66,7 +63,10 @@ fn hand_over(node: Arc<Node>, left: Option<FollowUp>) {
                 (_, None) => {}
             }
         }
-        other => *other = Some((node, left)),
+        none => {
+            debug_assert!(none.is_none(), "one shutdown is installed");
+            *none = Some((node, left));
+        }
     }
     drop(handed);
     // Only on Windows the thread may have to be started now, and may be refused.
@@ -142,8 +142,7 @@ mod tests {
         assert!(!with_node(&node, |_| unreachable!("it is gone")));
     }
 
-    /// A thread may have the lock of the allocator for good. Other tests keep the background thread busy now and
-    /// then, so it is tried again.
+    /// A thread may have the lock of the allocator for good, also one that is to do what is handed over.
     ///
     /// Mutation: `hand_over` hands a job to the background thread.
     #[test]
@@ -152,37 +151,26 @@ mod tests {
         let hour = Duration::from_secs(3600);
         WAKERS.keep().unwrap();
         let signal: fn(&Weak<Node>) -> bool = |node| request(node, Signal::TERM);
-        let acts = [&[signal, signal][..], &[force_late]];
-        for (lame_duck, acts) in [(Duration::ZERO, acts), (hour, acts)] {
-            let takes_none = |_| {
-                acts.iter().all(|acts| {
-                    let builder = Shutdown::builder().grace_period(hour).lame_duck(lame_duck);
-                    let shutdown = builder.force_at_deadline().build();
-                    let node = Arc::downgrade(shutdown.node());
-                    let took = acts.iter().map(|act| memory_of(|| assert!(act(&node))));
-                    let took: u64 = took.sum();
-                    assert!(shutdown.is_forced());
-                    took == 0
-                })
-            };
-            assert!((0..20).any(takes_none), "{lame_duck:?}");
+        for lame_duck in [Duration::ZERO, hour] {
+            for acts in [&[signal, signal][..], &[force_late]] {
+                let builder = Shutdown::builder().grace_period(hour).lame_duck(lame_duck);
+                let shutdown = builder.force_at_deadline().build();
+                let _child = shutdown.child();
+                let node = Arc::downgrade(shutdown.node());
+                for act in acts {
+                    assert_eq!(memory_of(|| assert!(act(&node))), 0);
+                }
+                assert!(shutdown.is_forced());
+            }
         }
     }
 
-    /// Returns how often this takes memory on this thread, while the background thread does nothing.
+    /// Returns how often this takes memory on this thread.
     fn memory_of(run: impl FnOnce()) -> u64 {
-        let idle = || {
-            while WAKERS.is_busy() || lock_std(&HANDED).is_some() {
-                thread::yield_now();
-            }
-        };
-        idle();
-        // Behind what was handed over.
-        let (says, said) = mpsc::channel();
-        let last = move || says.send(()).expect("it is waited for");
-        WAKERS.run(NO_OWNER, Box::new(last)).unwrap();
-        said.recv().unwrap();
-        idle();
+        // One after the other.
+        while lock_std(&HANDED).is_some() {
+            thread::yield_now();
+        }
         allocation_counter::measure(run).count_total
     }
 }

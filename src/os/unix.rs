@@ -43,7 +43,8 @@ pub(crate) fn listen(settings: &Settings, node: &Arc<Node>) -> Result<(), Instal
         timekeeper::prepare().map_err(InstallError::Register)?;
     }
     let held = Held::hold(settings);
-    let (to_thread, from_installer) = mpsc::channel::<Reader>();
+    // Without room, so that the thread has started when this returns: its start takes memory.
+    let (to_thread, from_installer) = mpsc::sync_channel::<Reader>(0);
     let to_unblock = set_of(&settings.signals);
     start(move || {
         if let Ok(mut reader) = from_installer.recv() {

@@ -45,7 +45,7 @@ pub(crate) struct Background {
     /// What is to be called before the next job. Not among the jobs: a thread that adds one may be waiting for memory,
     /// with their lock.
     called: Mutex<Option<fn()>>,
-    /// What the thread waits for, unless it has ended: unparked when anything is added or cancelled.
+    /// To unpark the thread when anything is added or cancelled. `None` while it does not run.
     thread: Mutex<Option<Thread>>,
     /// Notified when a job has ended, and when the thread ends.
     #[cfg(feature = "tracing")]
@@ -121,11 +121,12 @@ impl Background {
     }
 
     /// Calls `function` on the thread as soon as it can, before all jobs. It is the only one that is ever called so, and
-    /// is called once for several calls that come before it begins. Where the thread is kept, this takes no memory.
+    /// is called once for several calls that come before it begins. Where the thread is kept, this takes no memory, and
+    /// no lock under which a thread does.
     ///
     /// # Errors
     ///
-    /// As `run_at`.
+    /// The operating system refused to start the thread. One that is started later calls the function.
     #[cfg(feature = "signals")]
     pub(crate) fn call(&'static self, function: fn()) -> io::Result<()> {
         let mut called = lock_std(&self.called);
@@ -138,15 +139,6 @@ impl Background {
         }
         self.unpark();
         Ok(())
-    }
-
-    /// Returns whether the thread is in the middle of a job, or has one to begin.
-    #[cfg(feature = "signals")]
-    pub(crate) fn is_busy(&self) -> bool {
-        let is_due = |((time, _), _): (&(Instant, u64), &_)| *time <= Instant::now();
-        // What has the lock may be waiting for memory.
-        let jobs = self.jobs.try_lock();
-        jobs.is_ok_and(|jobs| jobs.busy || jobs.waiting.first_key_value().is_some_and(is_due))
     }
 
     fn unpark(&self) {
@@ -226,6 +218,8 @@ impl Background {
             // Not dropped: they are the parent's, and may own anything.
             mem::forget(mem::take(&mut jobs.waiting));
             jobs.times.clear();
+            *lock_std(&self.called) = None;
+            *lock_std(&self.thread) = None;
             (jobs.running, jobs.kept, jobs.busy) = (false, false, false);
             jobs.process = process;
         }
@@ -255,26 +249,27 @@ impl Background {
             }
             let function = called.take();
             drop(called);
-            let job = match (function, next) {
-                (Some(function), _) => Some(Box::new(function) as Job),
+            let due = next.is_some_and(|time| time <= Instant::now());
+            if function.is_none() && !due {
+                drop(jobs);
                 // What comes from here on unparks the thread, so that it does not wait.
-                (None, None) => {
-                    drop(jobs);
-                    thread::park();
-                    continue;
-                }
-                (None, Some(time)) => {
-                    let left = time.saturating_duration_since(Instant::now());
-                    if !left.is_zero() {
-                        drop(jobs);
-                        thread::park_timeout(left);
-                        continue;
+                match next {
+                    None => thread::park(),
+                    Some(time) => {
+                        thread::park_timeout(time.saturating_duration_since(Instant::now()));
                     }
-                    jobs.take_first()
                 }
+                continue;
+            }
+            let job = match function {
+                Some(_) => None,
+                None => jobs.take_first(),
             };
             jobs.busy = true;
             drop(jobs);
+            if let Some(function) = function {
+                panic::catch(function);
+            }
             if let Some(job) = job {
                 panic::catch(job);
             }
