@@ -15,15 +15,13 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> ExitCode {
+//!     let Err(error) = run().await else {
+//!         return ExitCode::SUCCESS;
+//!     };
 //!     // Printed here: what `main` returns is printed when the runtime is gone,
 //!     // and tokio's waits for threads that block.
-//!     match run().await {
-//!         Ok(()) => ExitCode::SUCCESS,
-//!         Err(error) => {
-//!             eprintln!("error: {error}");
-//!             ExitCode::FAILURE
-//!         }
-//!     }
+//!     eprintln!("error: {error}");
+//!     ExitCode::FAILURE
 //! }
 //!
 //! async fn run() -> Result<(), Box<dyn Error>> {
@@ -42,6 +40,7 @@
 //!     Server::tokio(&shutdown).serve(incoming, app).await?;
 //!     // And until tasks that hold guards beyond their requests have ended.
 //!     shutdown.drained().await?;
+//!     shutdown.result()?; // an error if a task has failed
 //!     Ok(())
 //! }
 //! ```

@@ -30,14 +30,12 @@ struct Job {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Printed here: when `main` has returned, tokio waits for threads that block.
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let Err(error) = run().await else {
+        return ExitCode::SUCCESS;
+    };
+    // Here: when `main` has returned, tokio waits for threads that block.
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
