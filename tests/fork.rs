@@ -23,6 +23,7 @@ mod cases {
     use std::os::unix::fs::symlink;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
+    use std::sync::mpsc::channel;
     use std::time::{Duration, Instant};
 
     use libtest_mimic::Trial;
@@ -42,6 +43,7 @@ mod cases {
         forks_after_the_install,
         forks_before_the_install,
         forks_beside_the_background_thread,
+        forks_with_what_was_handed_over,
     ];
 
     pub(crate) fn tests() -> Vec<Trial> {
@@ -50,6 +52,7 @@ mod cases {
             install_in_a_forked_child_says_why_not,
             install_after_a_fork_works,
             install_after_a_fork_has_a_background_thread,
+            forked_child_calls_nothing_of_its_parent,
         ]
     }
 
@@ -159,5 +162,40 @@ mod cases {
     fn install_after_a_fork_has_a_background_thread() {
         let child = Program::role("forks_beside_the_background_thread");
         assert_eq!(child.line("stopping: "), "SIGTERM");
+    }
+
+    /// A callback hangs, so that the signal of the parent is handed over, and nothing comes of it there.
+    fn forks_with_what_was_handed_over() {
+        let lame_duck = || {
+            Shutdown::builder()
+                .lame_duck(Duration::from_millis(1))
+                .build()
+        };
+        let parent = Shutdown::builder().abort_timeout(HOUR).install().unwrap();
+        let _callback = parent.call_on_shutdown(|| println!("the callback of the parent"));
+        let other = lame_duck();
+        let (hangs, hung) = channel();
+        let _hangs = other.call_on_shutdown(move || {
+            hangs.send(()).unwrap();
+            park();
+        });
+        other.trigger("enough");
+        hung.recv().unwrap();
+        raise(SIGTERM);
+        parent.waiter().wait_blocking();
+        daemon(true, true).unwrap();
+        // What was handed over would be done before the second.
+        for _ in 0..2 {
+            let own = lame_duck();
+            own.trigger("enough");
+            own.waiter().wait_blocking();
+        }
+        println!("stopping");
+    }
+
+    /// Mutation: `Background::start` keeps what another process is to call.
+    fn forked_child_calls_nothing_of_its_parent() {
+        let child = Program::role("forks_with_what_was_handed_over");
+        assert_eq!(child.rest(), ["stopping"]);
     }
 }
