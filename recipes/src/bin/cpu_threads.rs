@@ -29,9 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
     println!("ready: computing");
 
-    shutdown.waiter().wait_blocking();
-    let left = shutdown.remaining().unwrap_or(Duration::MAX);
-    shutdown.drain_blocking(left)?;
+    shutdown.drained_blocking()?;
     for thread in threads {
         let pieces = thread.join().map_err(|_| "a thread has panicked")?;
         println!("saved: {}", if pieces > 0 { "progress" } else { "nothing" });
