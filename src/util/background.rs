@@ -214,14 +214,15 @@ impl Background {
             return Err(io::ErrorKind::Unsupported.into()); // there is no number of the process either
         }
         let process = std::process::id();
-        if jobs.process != process {
+        let of = mem::replace(&mut jobs.process, process);
+        // Zero before the first start, when `called` may be this process's own.
+        if of != process && of != 0 {
             // Not dropped: they are the parent's, and may own anything.
             mem::forget(mem::take(&mut jobs.waiting));
             jobs.times.clear();
             *lock_std(&self.called) = None;
             *lock_std(&self.thread) = None;
             (jobs.running, jobs.kept, jobs.busy) = (false, false, false);
-            jobs.process = process;
         }
         if !jobs.running {
             let work = thread::Builder::new().name(self.name.into());
@@ -322,6 +323,35 @@ mod tests {
         WAKERS.cancel(OWNER);
         let left = ran.recv_timeout(PATIENCE);
         assert_eq!(left, Err(mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    /// Which starts the thread, as on Windows, and ends with it: then it is started again.
+    ///
+    /// Mutation: the first start forgets what is to be called.
+    #[cfg(feature = "signals")]
+    #[test]
+    fn call_starts_a_thread_that_does_not_run() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        static THREAD: Background = Background::new("winddown-test-call");
+        static CALLS: AtomicUsize = AtomicUsize::new(0);
+        let until = |happened: &dyn Fn() -> bool| {
+            let begun = Instant::now();
+            while !happened() {
+                assert!(begun.elapsed().as_secs() < 20);
+                thread::yield_now();
+            }
+        };
+        for round in 1..=20 {
+            let count = || {
+                CALLS.fetch_add(1, Ordering::Relaxed);
+            };
+            THREAD.call(count).unwrap();
+            until(&|| CALLS.load(Ordering::Relaxed) == round);
+            if round % 2 == 0 {
+                until(&|| lock_std(&THREAD.thread).is_none());
+            }
+        }
     }
 
     #[cfg(feature = "tracing")]
