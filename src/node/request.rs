@@ -76,8 +76,8 @@ impl Raised {
 #[must_use]
 pub(crate) struct FollowUp {
     /// If the change has begun the shutdown.
-    begun: Option<LameDuck>,
-    raised: Raised,
+    pub(super) begun: Option<LameDuck>,
+    pub(super) raised: Raised,
 }
 
 /// When the lame duck ends of a shutdown that has begun; `None` if there is none, or no end.

@@ -269,6 +269,25 @@ mod policies {
         lock(&node.begun).as_mut().expect("a root has it").slot = None;
     }
 
+    /// A second signal comes before what the first has left is done.
+    ///
+    /// Mutations: `FollowUp::append` keeps the flags of the one alone; it forgets that the shutdown has begun.
+    #[cfg(feature = "signals")]
+    #[test]
+    fn what_two_signals_leave_to_do_adds_up() {
+        let (node, _) = hosted(Policy {
+            lame_duck: Duration::from_secs(3600),
+            ..Policy::DEFAULT
+        });
+        let leaves = || node.take_slot(Cause::Signal(Signal::TERM)).1.unwrap();
+        let (mut left, later) = (leaves(), leaves());
+        left.append(later);
+        assert!(left.begun.is_some_and(|lame_duck| lame_duck.0.is_some()));
+        for stage in [Stage::Requested, Stage::Stopping, Stage::Forced] {
+            assert!(left.raised.has(stage), "{stage:?}");
+        }
+    }
+
     #[test]
     fn signal_after_a_trigger_arms() {
         let (node, told) = hosted(Policy::DEFAULT);

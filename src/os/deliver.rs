@@ -55,17 +55,15 @@ static HANDED: Mutex<Option<(Arc<Node>, Option<FollowUp>)>> = Mutex::new(None);
 fn hand_over(node: Arc<Node>, left: Option<FollowUp>) {
     let mut handed = lock_std(&HANDED);
     match &mut *handed {
-        Some((of, before)) if Arc::ptr_eq(of, &node) => {
+        None => *handed = Some((node, left)),
+        Some((of, before)) => {
+            debug_assert!(Arc::ptr_eq(of, &node), "one shutdown is installed");
             drop(node); // not the last
             match (before, left) {
                 (Some(before), Some(left)) => before.append(left),
                 (before, Some(left)) => *before = Some(left),
                 (_, None) => {}
             }
-        }
-        none => {
-            debug_assert!(none.is_none(), "one shutdown is installed");
-            *none = Some((node, left));
         }
     }
     drop(handed);
