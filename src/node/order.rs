@@ -123,6 +123,11 @@ impl<N> Order<N> {
 fn replace(keys: &mut Vec<usize>, key: usize, by: &[usize]) {
     keys.retain(|other| *other != key);
     keys.extend(by);
+    sort(keys);
+}
+
+/// Sorts keys as `Entry::after` has them: backwards, each once.
+pub(crate) fn sort(keys: &mut Vec<usize>) {
     keys.sort_unstable_by(|one, other| other.cmp(one));
     keys.dedup();
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::stage::Stage;
-use crate::node::order::{Asked, Entry, Order, PhaseLink, Step};
+use crate::node::order::{self, Asked, Entry, Order, PhaseLink, Step};
 #[cfg(feature = "tracing")]
 use crate::node::trace;
 use crate::node::{Node, Place, STOPPING_TOO};
@@ -184,8 +184,7 @@ impl Node {
             .iter()
             .filter_map(|node| node.phase_key())
             .collect();
-        after.sort_unstable_by(|one, other| other.cmp(one));
-        after.dedup();
+        order::sort(&mut after);
         after.retain(|key| order.phases[*key].step != Step::Over);
         let key = order.phases.vacant_key();
         // Shards: many threads may have their work in one phase.
