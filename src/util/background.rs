@@ -31,7 +31,6 @@ struct Jobs {
     number: u64,
     /// The process that the thread and the jobs are of. A fork copies the jobs, and not the thread.
     process: u32,
-    running: bool,
     kept: bool,
     /// Whether a job runs just now, and how many have ended.
     busy: bool,
@@ -45,7 +44,8 @@ pub(crate) struct Background {
     /// What is to be called before the next job. Not among the jobs: a thread that adds one may be waiting for memory,
     /// with their lock.
     called: Mutex<Option<fn()>>,
-    /// To unpark the thread when anything is added or cancelled. `None` while it does not run.
+    /// To unpark the thread when anything is added or cancelled. `None` while it does not run: that changes under the
+    /// lock of the jobs.
     thread: Mutex<Option<Thread>>,
     /// Notified when a job has ended, and when the thread ends.
     #[cfg(feature = "tracing")]
@@ -78,7 +78,6 @@ impl Background {
                 times: BTreeMap::new(),
                 number: 0,
                 process: 0,
-                running: false,
                 kept: false,
                 busy: false,
                 done: 0,
@@ -132,13 +131,17 @@ impl Background {
         let mut called = lock_std(&self.called);
         *called = Some(function);
         // Under the lock of `called`, as the thread ends: it finds the function, or is started again.
-        let ended = lock_std(&self.thread).is_none();
+        let runs = self.runs();
         drop(called);
-        if ended {
+        if !runs {
             self.start(&mut lock_std(&self.jobs))?;
         }
         self.unpark();
         Ok(())
+    }
+
+    fn runs(&self) -> bool {
+        lock_std(&self.thread).is_some()
     }
 
     fn unpark(&self) {
@@ -179,7 +182,7 @@ impl Background {
     /// Waits until the thread has no job left, but no longer than this. Returns what is left of the time.
     #[cfg(feature = "tracing")]
     pub(crate) fn flush(&self, timeout: Duration) -> Duration {
-        self.wait_while(timeout, |jobs| jobs.running)
+        self.wait_while(timeout, |_| self.runs())
     }
 
     /// Waits until the job is done that the thread runs just now, as `flush` does.
@@ -222,13 +225,12 @@ impl Background {
             jobs.times.clear();
             *lock_std(&self.called) = None;
             *lock_std(&self.thread) = None;
-            (jobs.running, jobs.kept, jobs.busy) = (false, false, false);
+            (jobs.kept, jobs.busy) = (false, false);
         }
-        if !jobs.running {
+        if !self.runs() {
             let work = thread::Builder::new().name(self.name.into());
             let thread = work.spawn(|| self.work())?.thread().clone();
             *lock_std(&self.thread) = Some(thread);
-            jobs.running = true;
         }
         Ok(())
     }
@@ -242,7 +244,6 @@ impl Background {
             let next = jobs.waiting.first_key_value().map(|((time, _), _)| *time);
             let mut called = lock_std(&self.called);
             if called.is_none() && next.is_none() && !jobs.kept {
-                jobs.running = false;
                 *lock_std(&self.thread) = None;
                 #[cfg(feature = "tracing")]
                 self.changed.notify_all();

@@ -55,7 +55,7 @@ fn call_starts_a_thread_that_does_not_run() {
         THREAD.call(count).unwrap();
         until(&|| CALLS.load(Ordering::Relaxed) == round);
         if round % 2 == 0 {
-            until(&|| lock_std(&THREAD.thread).is_none());
+            until(&|| !THREAD.runs());
         }
     }
 }
